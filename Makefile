@@ -1,0 +1,58 @@
+# `make demo` and `make test` need nothing but Python 3.11 and its venv module.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format type train predict evaluate benchmark clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## Make .venv with everything for use and development
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(READY) ## Generated clips, training, test, maps and overlays, on a CPU
+	$(BIN)/python -m sali.train experiment=demo hydra.run.dir=outputs/demo/latest ckpt_path=null
+	$(BIN)/python -m sali.predict ckpt=outputs/demo/latest/checkpoints/best.ckpt \
+		source=datasets/synthetic/TestHardDataset/Unseen output=outputs/demo/latest/predictions overlay=true
+	@echo "look at outputs/demo/latest/figures and outputs/demo/latest/predictions_overlays"
+
+test: $(READY) ## Tests that take seconds each
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-all: $(READY) ## All tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## Format in place
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(READY) ## Types of sali/
+	$(BIN)/mypy
+
+train: $(READY) ## Train: make train ARGS='experiment=seen_easy data.root=...'
+	$(BIN)/python -m sali.train $(ARGS)
+
+predict: $(READY) ## Maps: make predict ARGS='ckpt=... source=... output=...'
+	$(BIN)/python -m sali.predict $(ARGS)
+
+evaluate: $(READY) ## Scores of maps on disk: make evaluate ARGS='gt=... pred=... output=...'
+	$(BIN)/python -m sali.evaluate $(ARGS)
+
+benchmark: $(READY) ## Speed of the parts and of whole frames
+	$(BIN)/python -m sali.benchmark $(ARGS)
+
+clean: ## Remove what was made here, runs included
+	rm -rf $(VENV) outputs/* datasets/synthetic .pytest_cache .mypy_cache .ruff_cache dist
+	touch outputs/.gitkeep

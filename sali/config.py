@@ -1,0 +1,119 @@
+"""Where the YAML files are, and the check that a composed configuration has no stray key."""
+
+import difflib
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sali.errors import ConfigError
+
+GLOBAL_GROUPS = ("experiment", "ablation", "debug")
+"""Groups whose files change other groups' keys; they may not bring keys of their own."""
+
+PACKAGE_DIR = Path(__file__).parent
+
+
+def config_dir() -> str:
+    """Folder of the YAML files: beside the package in a checkout, inside it when installed."""
+    installed = PACKAGE_DIR / "configs"
+    return str(installed if installed.is_dir() else PACKAGE_DIR.parent / "configs")
+
+
+def _key_paths(node: Any, path: str = "") -> Iterator[str]:
+    """Dotted paths of all keys of nested mappings; what Hydra itself reads is left out."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ("defaults", "hydra") and not path:
+                continue
+            here = f"{path}.{key}" if path else str(key)
+            yield here
+            yield from _key_paths(value, here)
+
+
+def known_keys(root: Path) -> set[str]:
+    """Every key that the base files (all but experiments, ablations and debug) declare."""
+    keys: set[str] = set()
+    for file in sorted(root.rglob("*.yaml")):
+        group = file.relative_to(root).parent.as_posix()
+        if group.split("/")[0] in (*GLOBAL_GROUPS, "hydra"):
+            continue
+        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        prefix = "" if group == "." else group.replace("/", ".")
+        keys.update(_key_paths(content, prefix))
+        parts = prefix.split(".") if prefix else []
+        keys.update(".".join(parts[: i + 1]) for i in range(len(parts)))
+    return keys
+
+
+def _accepted_arguments(target: str) -> set[str] | None:
+    """Names of the arguments that a ``_target_`` takes; None if it takes any."""
+    parameters = inspect.signature(get_object(target)).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters}
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Refuse keys that nothing reads and values that are missing, before anything is loaded.
+
+    A key is known if a base file declares it, or if the ``_target_`` beside it takes it.
+
+    Raises:
+        ConfigError: naming the key, with the nearest known one.
+    """
+    known = known_keys(Path(config_dir()))
+    container = OmegaConf.to_container(cfg, resolve=False)
+    _check_node(container, "", known)
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+        missing = sorted(OmegaConf.missing_keys(cfg))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the configuration cannot be resolved: {error}") from error
+    if missing:
+        raise ConfigError(
+            f"no value for {', '.join(missing)}; give it on the command line, e.g. {missing[0]}=..."
+        )
+
+
+def _check_node(node: Any, path: str, known: set[str]) -> None:
+    if isinstance(node, list):
+        for item in node:
+            _check_node(item, path, known)
+    if not isinstance(node, dict):
+        return
+    accepted = None
+    if "_target_" in node:
+        accepted = _accepted_arguments(node["_target_"])
+    for key, value in node.items():
+        here = f"{path}.{key}" if path else str(key)
+        if str(key).startswith("_") or (not path and key == "hydra"):
+            continue
+        if accepted is not None and key not in accepted:
+            raise _unknown(here, {f"{path}.{name}" for name in accepted})
+        if "_target_" not in node and here not in known:
+            raise _unknown(here, known)
+        _check_node(value, here, known)
+
+
+def _unknown(key: str, known: set[str]) -> ConfigError:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
+    hint = (near or sorted(leaf))[:1]
+    return ConfigError(f"unknown key {key!r}" + (f"; did you mean {hint[0]!r}?" if hint else ""))
+
+
+def build(node: Any, **kwargs: Any) -> Any:
+    """Hydra's ``instantiate``; a refusal by the thing built becomes a ConfigError."""
+    try:
+        return instantiate(node, _convert_="all", **kwargs)
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ValueError | TypeError):
+            target = node.get("_target_", "?") if isinstance(node, Mapping) else "?"
+            raise ConfigError(f"{target}: {cause}") from error
+        raise

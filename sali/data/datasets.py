@@ -1,0 +1,213 @@
+"""Samples for training, and frames of whole clips for testing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sali.data.clips import Clip
+from sali.data.frames import read_frame, read_mask, resize_frame, resize_mask, to_tensor
+from sali.data.sampling import sample_triplet, skip_at
+from sali.data.transforms import ClipTransform
+from sali.errors import ConfigError, DataError, FrameError
+
+DECODES = ("fast", "exact")
+
+
+class ClipBatch(NamedTuple):
+    """Frames of one sample, or with a leading B of a batch.
+
+    For triplets T counts the roles that the network asks for, in its order; the same type holds
+    clips of T consecutive frames.
+    """
+
+    frames: Tensor
+    """Normalised images [(B,) T, 3, S, S]."""
+    masks: Tensor
+    """0/1 floats [(B,) T, 1, S, S]."""
+
+
+class ClipFrame(NamedTuple):
+    """One frame of a clip that is streamed in order."""
+
+    image: Tensor | None
+    """Normalised [3, S, S]; None for a file that could not be read."""
+    mask: Tensor | None
+    """0/1 uint8 [H, W] at the frame's own size."""
+    size: tuple[int, int]
+    """(H, W) of the frame."""
+    clip: int
+    """Number of the clip in its data set."""
+    number: int
+    """Number of the frame in its clip."""
+    is_last: bool
+    """Whether the clip ends here."""
+    error: str = ""
+    """Why there is no image."""
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """How frame files become images of the network's size.
+
+    Args:
+        image_size: side in pixels.
+        decode: "fast" decodes JPEGs near that size; "exact" decodes in full, as released.
+
+    Raises:
+        ConfigError: unknown ``decode``.
+    """
+
+    image_size: int
+    decode: str
+
+    def __post_init__(self) -> None:
+        if self.decode not in DECODES:
+            raise ConfigError(f"decode {self.decode!r} is not one of {DECODES}")
+
+    def native(self, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+        """As decoded, uint8 [h, w, 3], and the true size (H, W)."""
+        return read_frame(path, near=self.image_size if self.decode == "fast" else None)
+
+    def fitted(self, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+        """At the network's size, uint8 [S, S, 3], and the true size (H, W)."""
+        frame, size = self.native(path)
+        return resize_frame(frame, self.image_size), size
+
+
+class TripletDataset(Dataset[ClipBatch]):
+    """Every frame of the clips as the current frame, with the frames that go with it.
+
+    With ``reader.decode == "fast"`` frames are resized before they are augmented, which is cheaper;
+    with "exact" after, as released.
+
+    Args:
+        clips: with a mask for every frame.
+        roles: frames of a sample in order, of memory, current and neighbor.
+        reader: how files become images.
+        transform: augmentation.
+        neighbor: "previous" or "next", see ``sample_triplet``.
+        max_skip: first epoch -> largest distance of the memory frame.
+        seed: of all draws.
+
+    Raises:
+        DataError: a frame without a mask.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        roles: Sequence[str],
+        reader: FrameReader,
+        transform: ClipTransform,
+        neighbor: str,
+        max_skip: Mapping[int, int],
+        seed: int,
+    ) -> None:
+        _require_masks(clips)
+        self.clips = list(clips)
+        self.roles = tuple(roles)
+        self.reader = reader
+        self.transform = transform
+        self.neighbor = neighbor
+        self.max_skip = dict(max_skip)
+        self.seed = seed
+        self.positions = [(c, i) for c, clip in enumerate(clips) for i in range(len(clip.frames))]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, key: tuple[int, int]) -> ClipBatch:
+        """Sample of (epoch, index); equal keys give equal samples."""
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        c, current = self.positions[index]
+        clip = self.clips[c]
+        skip = skip_at(epoch, self.max_skip)
+        picked = sample_triplet(len(clip.frames), current, skip, self.neighbor, rng)
+        numbers = [picked[role] for role in self.roles]
+        frames, masks = zip(*(self._read(clip, i) for i in numbers), strict=True)
+        moved, moved_masks = self.transform(np.stack(frames), np.stack(masks), rng)
+        size = self.reader.image_size
+        return ClipBatch(
+            torch.stack([to_tensor(resize_frame(f, size)) for f in moved]),
+            torch.stack([torch.from_numpy(resize_mask(m, size)) for m in moved_masks])
+            .unsqueeze(1)
+            .float(),
+        )
+
+    def _read(self, clip: Clip, i: int) -> tuple[np.ndarray, np.ndarray]:
+        path = clip.masks[i]
+        assert path is not None  # checked at construction
+        mask = read_mask(path)
+        if self.reader.decode == "exact":
+            frame, size = self.reader.native(clip.frames[i])
+        else:
+            frame, size = self.reader.fitted(clip.frames[i])
+        _check_size(clip.frames[i], size, path, mask)
+        return frame, mask if self.reader.decode == "exact" else resize_mask(mask, len(frame))
+
+
+class ClipFrames(Dataset[ClipFrame]):
+    """All frames of the clips, one after another.
+
+    Args:
+        clips: in the order in which they are numbered.
+        reader: how files become images.
+        with_masks: read masks too; a frame without one is an error.
+        keep_bad: return an unreadable frame as one without an image instead of raising.
+
+    Raises:
+        DataError: a mask is needed and missing.
+    """
+
+    def __init__(
+        self, clips: Sequence[Clip], reader: FrameReader, with_masks: bool, keep_bad: bool = False
+    ) -> None:
+        self.clips = list(clips)
+        self.reader = reader
+        self.with_masks = with_masks
+        self.keep_bad = keep_bad
+        if with_masks:
+            _require_masks(clips)
+        self.positions = [(c, i) for c, clip in enumerate(clips) for i in range(len(clip.frames))]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: int) -> ClipFrame:
+        c, i = self.positions[index]
+        clip = self.clips[c]
+        is_last = i == len(clip.frames) - 1
+        try:
+            frame, size = self.reader.fitted(clip.frames[i])
+        except FrameError as error:
+            if not self.keep_bad:
+                raise
+            return ClipFrame(None, None, (0, 0), c, i, is_last, str(error))
+        mask, path = None, clip.masks[i]
+        if self.with_masks and path is not None:
+            array = read_mask(path)
+            _check_size(clip.frames[i], size, path, array)
+            mask = torch.from_numpy(array)
+        return ClipFrame(to_tensor(frame), mask, size, c, i, is_last)
+
+
+def _require_masks(clips: Sequence[Clip]) -> None:
+    for clip in clips:
+        for frame, mask in zip(clip.frames, clip.masks, strict=True):
+            if mask is None:
+                raise DataError(f"frame {frame} has no mask in the GT folder of clip {clip.name}")
+
+
+def _check_size(frame: Path, size: tuple[int, int], mask_path: Path, mask: np.ndarray) -> None:
+    if mask.shape != size:
+        raise FrameError(
+            f"mask {mask_path} is {mask.shape[0]}x{mask.shape[1]} but its frame {frame.name} is "
+            f"{size[0]}x{size[1]} (height x width)"
+        )

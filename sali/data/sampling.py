@@ -1,0 +1,154 @@
+"""Which frames form a training sample, and in which order samples and clips are visited."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from sali.data.clips import Clip
+from sali.errors import ConfigError
+
+NEIGHBORS = ("previous", "next")
+
+
+def skip_at(epoch: int, schedule: Mapping[int, int]) -> int:
+    """Largest distance (frames) of the memory frame in an epoch.
+
+    Args:
+        epoch: from 0.
+        schedule: first epoch -> distance; must have an entry for epoch 0.
+
+    Raises:
+        ConfigError: no entry for epoch 0, or a distance below 1.
+    """
+    if 0 not in schedule or min(schedule.values()) < 1:
+        raise ConfigError(
+            f"max_skip is {dict(schedule)}; wanted distances >= 1, the first at epoch 0"
+        )
+    return schedule[max(start for start in schedule if start <= epoch)]
+
+
+def sample_triplet(
+    length: int, current: int, max_skip: int, neighbor: str, rng: np.random.Generator
+) -> dict[str, int]:
+    """Frame numbers of memory, current and neighbor frame in a clip.
+
+    With neighbor "previous" nothing looks ahead: the memory frame is earlier than the current one
+    and the neighbor is the frame before; the first frame stands for both itself. With "next" it is
+    as released: the neighbor is the next frame (for the last frame the previous), and the first
+    frame's memory is the second. The memory frame is at most ``max_skip`` frames away.
+
+    Args:
+        length: frames in the clip.
+        current: number of the current frame.
+        max_skip: largest distance of the memory frame.
+        neighbor: "previous" or "next".
+        rng: draws the memory frame.
+    """
+    last = length - 1
+    if neighbor == "previous":
+        beside, first_memory = max(current - 1, 0), 0
+    elif neighbor == "next":
+        beside = current + 1 if current < last else max(last - 1, 0)
+        first_memory = min(1, last)
+    else:
+        raise ConfigError(f"neighbor {neighbor!r} is not one of {NEIGHBORS}")
+    drawn = int(rng.integers(max(current - max_skip, 0), current)) if current else first_memory
+    return {"memory": drawn, "current": current, "neighbor": beside}
+
+
+class TrainSampler(Sampler[tuple[int, int]]):
+    """Every training frame once an epoch, shuffled, dealt out to the processes.
+
+    Yields (epoch, index): a sample's random draws depend on these and the seed alone, so neither
+    the number of workers nor an interruption changes them. The tail that does not fill a batch on
+    every process is dropped; it differs from epoch to epoch.
+
+    Args:
+        num_samples: frames in all.
+        seed: of the order.
+        batch_size: samples per process and step.
+        rank: this process.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: fewer samples than one batch on every process.
+    """
+
+    def __init__(
+        self, num_samples: int, seed: int, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if num_samples < batch_size * world_size:
+            raise ConfigError(
+                f"{num_samples} training frames do not fill one batch of {batch_size} on each of "
+                f"{world_size} processes; lower data.batch_size"
+            )
+        self.num_samples = num_samples
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.length = num_samples // (batch_size * world_size) * batch_size
+        self.epoch = 0
+        self.skip = 0
+        """Samples left out at the start of the next pass: those seen before an interruption."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning at the start of every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_samples)
+        mine = order[self.rank :: self.world_size][self.skip : self.length]
+        self.skip = 0
+        return ((self.epoch, int(index)) for index in mine)
+
+
+class ClipSampler(Sampler[int]):
+    """Frame indices of whole clips in order; every clip is on exactly one process, none twice.
+
+    With fewer clips than processes, every process has all of them.
+
+    Args:
+        lengths: frames of each clip, in the order of the data set.
+        rank: this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, lengths: Sequence[int], rank: int = 0, world_size: int = 1) -> None:
+        starts = np.cumsum([0, *lengths])
+        # A process without clips would skip its loop, and the others would wait for it. With all
+        # clips on every process, means stay what they are.
+        spread = len(lengths) >= world_size
+        mine = range(rank, len(lengths), world_size) if spread else range(len(lengths))
+        self.indices = [i for c in mine for i in range(starts[c], starts[c + 1])]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+
+def hold_out_cases(clips: list[Clip], fraction: float, seed: int) -> tuple[list[Clip], list[Clip]]:
+    """Split clips into training and validation by whole cases.
+
+    Args:
+        clips: all clips of the training set.
+        fraction: of the cases to hold out; at least one case is.
+        seed: chooses which.
+
+    Raises:
+        ConfigError: a fraction outside (0, 1), or fewer than two cases.
+    """
+    cases = sorted({clip.case for clip in clips})
+    if not 0 < fraction < 1 or len(cases) < 2:
+        raise ConfigError(
+            f"cannot hold out {fraction} of {len(cases)} cases; wanted a fraction between 0 and 1 "
+            "and at least 2 cases"
+        )
+    count = max(1, round(fraction * len(cases)))
+    held = set(np.random.default_rng(seed).permutation(cases)[:count].tolist())
+    return [c for c in clips if c.case not in held], [c for c in clips if c.case in held]

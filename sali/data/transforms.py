@@ -1,0 +1,101 @@
+"""Augmentation of the frames of one sample: what is drawn once for all, what for each frame."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
+
+import albumentations as A
+import cv2
+import numpy as np
+
+# Worker processes are the parallelism; OpenCV's own threads would only fight over the same cores.
+cv2.setNumThreads(0)
+
+
+class ClipTransform:
+    """Augment frames and masks of one sample together.
+
+    Args:
+        shared: transforms drawn once for all frames and masks (geometry).
+        colour: transforms of the frames alone.
+        shared_colour: draw ``colour`` once for all frames instead of for each.
+    """
+
+    def __init__(
+        self,
+        shared: Sequence[A.BasicTransform],
+        colour: Sequence[A.BasicTransform],
+        shared_colour: bool,
+    ) -> None:
+        self.shared = A.Compose(list(shared))
+        self.colour = A.Compose(list(colour))
+        self.shared_colour = shared_colour
+
+    def __call__(
+        self, frames: np.ndarray, masks: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Augmented copies.
+
+        Args:
+            frames: uint8 [T, H, W, 3].
+            masks: 0/1 uint8 [T, H, W].
+            rng: every draw comes from it.
+        """
+        self.shared.set_random_seed(int(rng.integers(2**31)))
+        moved = self.shared(images=frames, masks=masks)
+        frames, masks = moved["images"], moved["masks"]
+        if self.shared_colour:
+            self.colour.set_random_seed(int(rng.integers(2**31)))
+            return self.colour(images=frames)["images"], masks
+        coloured = []
+        for frame in frames:
+            self.colour.set_random_seed(int(rng.integers(2**31)))
+            coloured.append(self.colour(image=frame)["image"])
+        return np.stack(coloured), masks
+
+
+class Sharpness(A.ImageOnlyTransform):
+    """Blend a frame with its 3x3-smoothed self; factor 0 is smooth, 1 the frame, above 1 sharper.
+
+    Args:
+        factor: range that the factor is drawn from.
+        p: probability.
+    """
+
+    KERNEL = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
+
+    def __init__(self, factor: tuple[float, float], p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.factor = tuple(factor)
+
+    def get_params(self) -> dict[str, Any]:
+        return {"amount": self.py_random.uniform(*self.factor)}
+
+    def apply(self, img: np.ndarray, amount: float = 1.0, **params: Any) -> np.ndarray:
+        smooth = cv2.filter2D(img, -1, self.KERNEL, borderType=cv2.BORDER_REPLICATE)
+        return cv2.addWeighted(img, amount, smooth, 1 - amount, 0)
+
+
+class MaskNoise(A.DualTransform):
+    """Salt and pepper on masks only, frames untouched: a quirk of the released recipe.
+
+    Args:
+        fraction: of the pixels; half become polyp, half background.
+        p: probability.
+    """
+
+    def __init__(self, fraction: float, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.fraction = fraction
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+        return img
+
+    def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
+        noisy = mask.copy()
+        count = round(self.fraction * mask.size)
+        where = self.random_generator.integers(0, mask.size, count)
+        noisy.flat[where] = self.random_generator.integers(0, 2, count)
+        return noisy

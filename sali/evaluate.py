@@ -1,0 +1,60 @@
+"""Scores of maps on disk.
+
+python -m sali.evaluate gt=/data/SUN-SEG pred=maps output=results protocol=both
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from sali.cli import command
+from sali.config import check_config, config_dir
+from sali.errors import ConfigError, UserError
+from sali.evaluation import Bootstrap, Settings, evaluate
+from sali.metrics.clinical import ClinicalRules
+from sali.metrics.frame_quality import QualityLimits
+
+_FOLDERS = ("gt", "pred", "output")
+_PATHS = ("frames", "polyp_free", "attributes")
+INTERRUPTED = 130
+"""Exit code of shells for a command that Ctrl-C ended."""
+_GROUPS = {"clinical": ClinicalRules, "quality_limits": QualityLimits, "bootstrap": Bootstrap}
+
+
+def settings_from(cfg: DictConfig) -> Settings:
+    """The settings of a composed configuration.
+
+    Raises:
+        ConfigError: a value that does not fit.
+    """
+    given: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    for name in _FOLDERS:
+        given.pop(name)
+    try:
+        given |= {name: kind(**given[name]) for name, kind in _GROUPS.items()}
+        given |= {name: Path(given[name]) if given[name] else None for name in _PATHS}
+        if given["subsets"] is not None:
+            given["subsets"] = tuple(given["subsets"])
+        return Settings(**given)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
+@hydra.main(version_base="1.3", config_path=config_dir(), config_name="evaluate")
+@command
+def main(cfg: DictConfig) -> None:
+    """Hydra's shell round ``evaluate``."""
+    check_config(cfg)
+    try:
+        evaluate(Path(cfg.gt), Path(cfg.pred), Path(cfg.output), settings_from(cfg))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""Scoring maps on disk: which maps belong to which masks, the scores, and the tables.
+
+`evaluate` does it all, without Hydra:
+
+    from sali.evaluation import Settings, evaluate
+    evaluate(Path("SUN-SEG"), Path("maps"), Path("results"), Settings(protocol="both"))
+"""
+
+from sali.evaluation.run import evaluate
+from sali.evaluation.settings import Bootstrap, Settings
+
+__all__ = ["Bootstrap", "Settings", "evaluate"]

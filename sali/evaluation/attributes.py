@@ -1,0 +1,95 @@
+"""Scores by visual attribute of the clips.
+
+SUN-SEG's documentation lists attributes per clip (say SI, surgical instruments; SO, small
+object; FM, fast motion). They are read from a CSV file of either form:
+
+- `clip,SI,SO,...` with one row per clip and 0 or 1 in each further column;
+- `clip,attribute` with one row per pair, and an empty attribute for a clip that has none.
+"""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from sali.errors import DataError
+from sali.evaluation.results import Figures, MethodResults
+
+NONE_SET = "(none)"
+"""Stands for the clips without any attribute."""
+
+
+def read_attributes(path: Path) -> dict[str, tuple[str, ...]]:
+    """Reads the attributes of each clip.
+
+    Raises:
+        DataError: no such file, or a header, a value or a clip that does not fit.
+    """
+    if not path.is_file():
+        raise DataError(f"no attribute file {path}")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(line)]
+    header = lines[0] if lines else []
+    if len(header) < 2 or header[0] != "clip":
+        raise DataError(
+            f"{path}: got the header {','.join(header)!r}, wanted 'clip,attribute' or "
+            "'clip,NAME,NAME,...' with 0 and 1 below"
+        )
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(header):
+            raise DataError(f"{path} row {number}: got {len(line)} cells, wanted {len(header)}")
+    if header[1:] == ["attribute"]:
+        return _pairs(lines[1:])
+    return _flags(path, header[1:], lines[1:])
+
+
+def attribute_figures(
+    methods: Iterable[MethodResults], attributes: dict[str, tuple[str, ...]]
+) -> list[tuple[str, str, str, int, Figures]]:
+    """Figures over the clips of each attribute, reduced as those of a subset.
+
+    Args:
+        methods: the results.
+        attributes: of each clip, all clips included.
+
+    Returns:
+        (subset, attribute, method, number of clips, figures), sorted by the first two.
+
+    Raises:
+        DataError: clips of which the file says nothing.
+    """
+    rows = []
+    names = sorted({name for own in attributes.values() for name in own})
+    for method in methods:
+        unknown = [clip.name for clip in method.clips if clip.name not in attributes]
+        if unknown:
+            raise DataError(
+                f"the attribute file has no row for {len(unknown)} clips, e.g. {unknown[0]}; a "
+                "clip without attributes needs a row too"
+            )
+        for subset in method.subsets:
+            for name in [*names, NONE_SET]:
+                clips = [
+                    c for c in method.of(subset) if name in (attributes[c.name] or (NONE_SET,))
+                ]
+                if clips:
+                    rows.append((subset, name, method.name, len(clips), method.figures(clips)))
+    return sorted(rows, key=lambda row: row[:2])
+
+
+def _pairs(lines: list[list[str]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for clip, attribute in lines:
+        found[clip] = (*found.get(clip, ()), *([attribute] if attribute else []))
+    return found
+
+
+def _flags(path: Path, names: list[str], lines: list[list[str]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for number, (clip, *flags) in enumerate(lines, start=2):
+        strange = [flag for flag in flags if flag not in ("0", "1")]
+        if strange:
+            raise DataError(f"{path} row {number}: got {strange[0]!r}, wanted 0 or 1")
+        if clip in found:
+            raise DataError(f"{path} row {number}: {clip} has a row already")
+        found[clip] = tuple(name for name, flag in zip(names, flags, strict=True) if flag == "1")
+    return found

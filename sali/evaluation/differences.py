@@ -1,0 +1,182 @@
+"""Is one method better than another, or were the clips kind to it?"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sali.errors import ConfigError
+from sali.evaluation.clip_result import ClipResult
+from sali.evaluation.results import MethodResults
+from sali.evaluation.settings import Settings
+from sali.evaluation.tables import NONE, markdown_lines
+from sali.metrics.bootstrap import Interval, Statistic, paired_bootstrap
+from sali.metrics.clinical import ClinicalRules
+from sali.metrics.histogram import FloatArray
+from sali.metrics.vps import figures as vps_figures
+
+
+class Difference(NamedTuple):
+    """One method against the reference on one subset.
+
+    Attributes:
+        subset: where.
+        method: which method.
+        reference: minus which.
+        clips: number of clips that both have.
+        intervals: of the differences method - reference, by figure.
+    """
+
+    subset: str
+    method: str
+    reference: str
+    clips: int
+    intervals: dict[str, Interval]
+
+
+def differences(methods: Sequence[MethodResults]) -> list[Difference]:
+    """Compares all methods with the reference, subset by subset.
+
+    The draws of clips are the same for all methods and figures.
+
+    Raises:
+        ConfigError: the reference is not one of the methods.
+    """
+    settings = methods[0].settings
+    names = [method.name for method in methods]
+    if settings.reference is not None and settings.reference not in names:
+        raise ConfigError(f"reference {settings.reference!r} is not one of {', '.join(names)}")
+    found = []
+    for subset in methods[0].subsets:
+        reference = _reference(methods, subset)
+        if reference is None:
+            continue
+        for method in methods:
+            if method is not reference:
+                found += _compare(method, reference, subset, settings)
+    return found
+
+
+def differences_markdown(found: Sequence[Difference], confidence: float) -> str:
+    """A pipe table: one line per subset and method, one column per figure."""
+    columns = list(dict.fromkeys(name for one in found for name in one.intervals))
+    header = ["subset", "method", "minus", "clips", *columns]
+    lines = [header, ["---"] * 3 + ["---:"] * (len(columns) + 1)]
+    for one in found:
+        cells = [_interval_text(one.intervals.get(name)) for name in columns]
+        lines.append([one.subset, one.method, one.reference, str(one.clips), *cells])
+    said = (
+        f"Differences with {confidence:.0%} percentile intervals of a paired bootstrap over clips; "
+        "* where the interval excludes 0. Intervals are not corrected for the number of figures.\n"
+    )
+    return f"{said}\n{markdown_lines(lines)}"
+
+
+def dice_max_interval(method: MethodResults, subset: str) -> tuple[float, float, float] | None:
+    """dice_max of one method on a subset, and its interval over clips.
+
+    Returns:
+        (value, low, high), NaN for the ends if there is one clip only; None without a clip.
+    """
+    vectors = [clip.whole.vector for clip in method.in_vps(method.of(subset))]
+    if len(vectors) < 2:
+        figures = method.vps_figures(method.of(subset))
+        return (figures["dice_max"], np.nan, np.nan) if figures else None
+    ours = np.stack(vectors)
+    # Beside a method that scores 0, the difference is the figure itself.
+    return _bootstrap([ours, np.zeros_like(ours)], method.settings, vps_figures)["dice_max"]
+
+
+def _reference(methods: Sequence[MethodResults], subset: str) -> MethodResults | None:
+    """The method asked for, else the best of a subset by Dice; None if no figure tells."""
+    settings = methods[0].settings
+    if settings.reference is not None:
+        return next(method for method in methods if method.name == settings.reference)
+    overlap = f"dice_at_{settings.clinical.threshold:g}"
+    ranked = []
+    for method in methods:
+        figures = method.figures(method.of(subset))
+        value = figures.get("dice_max", figures.get(overlap))
+        if value is not None:
+            ranked.append((value, method))
+    return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+
+def _compare(
+    method: MethodResults, reference: MethodResults, subset: str, settings: Settings
+) -> list[Difference]:
+    ours = {clip.name: clip for clip in method.of(subset)}
+    pairs = [(ours[clip.name], clip) for clip in reference.of(subset) if clip.name in ours]
+    intervals: dict[str, Interval] = {}
+    counted = [(a, b) for a, b in pairs if not (method.left_out(a) or reference.left_out(b))]
+    number = 0
+    if settings.with_vps and len(counted) > 1:
+        number = len(counted)
+        sides = [np.stack([pair[side].whole.vector for pair in counted]) for side in (0, 1)]
+        intervals |= _bootstrap(sides, settings, vps_figures)
+    if settings.with_clinical and len(pairs) > 1:
+        number = max(number, len(pairs))
+        sides = [_ratios([pair[side] for pair in pairs]) for side in (0, 1)]
+        intervals |= _bootstrap(sides, settings, _ratio_statistic(settings.clinical))
+    return [Difference(subset, method.name, reference.name, number, intervals)] if intervals else []
+
+
+def _bootstrap(
+    sides: Sequence[FloatArray], settings: Settings, statistic: Statistic
+) -> dict[str, Interval]:
+    bootstrap = settings.bootstrap
+    ours, theirs = sides
+    found = paired_bootstrap(
+        ours,
+        theirs,
+        np.random.default_rng(bootstrap.seed),
+        num_resamples=bootstrap.num_resamples,
+        confidence=bootstrap.confidence,
+        statistic=statistic,
+    )
+    # A draw without, say, a single polyp-free frame has no rate, and then there is no interval.
+    return {name: interval for name, interval in found.items() if np.isfinite(interval).all()}
+
+
+def _ratio_names(rules: ClinicalRules) -> list[str]:
+    overlap = [f"dice_at_{rules.threshold:g}", f"iou_at_{rules.threshold:g}"]
+    return [*overlap, "frame_sensitivity", "frame_specificity", "polyp_sensitivity"]
+
+
+def _ratios(clips: Sequence[ClipResult]) -> FloatArray:
+    """Numerators and denominators [N, 10] of which the clinical figures are ratios of sums."""
+    rows = []
+    for clip in clips:
+        tally = clip.whole.tally
+        has_overlap = float(tally.num_overlap_frames > 0)
+        number = max(tally.num_overlap_frames, 1)
+        free = tally.num_free_frames
+        rows.append(
+            [
+                *(tally.dice / number, has_overlap),
+                *(tally.iou / number, has_overlap),
+                *(tally.num_detected_frames, tally.num_polyp_frames),
+                *(free - tally.num_false_positive_frames, free),
+                *(float(tally.num_detected_frames > 0), float(tally.num_polyp_frames > 0)),
+            ]
+        )
+    return np.asarray(rows, np.float64)
+
+
+def _ratio_statistic(rules: ClinicalRules) -> Statistic:
+    names = _ratio_names(rules)
+
+    def statistic(means: FloatArray) -> dict[str, FloatArray]:
+        numerators, denominators = means[:, ::2], means[:, 1::2]
+        values = np.full_like(numerators, np.nan)
+        np.divide(numerators, denominators, out=values, where=denominators > 0)
+        return {name: values[:, index] for index, name in enumerate(names)}
+
+    return statistic
+
+
+def _interval_text(interval: Interval | None) -> str:
+    if interval is None:
+        return NONE
+    star = " *" if interval.excludes_zero else ""
+    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]{star}"

@@ -1,0 +1,204 @@
+"""From the sums of clips to the figures of subsets: what metrics.json and clips.csv hold."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sali.errors import DataError
+from sali.evaluation.clip_result import COUNTS, ClipResult
+from sali.evaluation.ground_truth import POLYP_FREE
+from sali.evaluation.settings import Settings
+from sali.metrics.calibration import reliability
+from sali.metrics.clinical_summary import ClinicalScores, clinical_names, summarise
+from sali.metrics.histogram import FloatArray, IntArray
+from sali.metrics.vps import CURVES, METRIC_NAMES, curve, reduce_subset, summary
+
+Figures = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class MethodResults:
+    """All clips of one method.
+
+    Attributes:
+        name: of the method.
+        clips: results in the order of subsets and clips.
+        settings: of the evaluation.
+    """
+
+    name: str
+    clips: tuple[ClipResult, ...]
+    settings: Settings
+
+    @property
+    def subsets(self) -> list[str]:
+        """Names of the subsets, in order."""
+        return list(dict.fromkeys(clip.subset for clip in self.clips))
+
+    def of(self, subset: str) -> list[ClipResult]:
+        """Clips of a subset."""
+        return [clip for clip in self.clips if clip.subset == subset]
+
+    def left_out(self, clip: ClipResult) -> str | None:
+        """Why a clip is not in the VPS figures; None if it is."""
+        if clip.subset == POLYP_FREE:
+            return "free of polyps"
+        if clip.counts["frames"] < 3:
+            return "fewer than 3 frames, of which VPS drops two"
+        if not clip.whole.num_scored:
+            return "no map of a frame that counts"
+        if self.settings.polyp_free_clips == "skip" and not clip.counts["polyp_frames"]:
+            return "free of polyps"
+        return None
+
+    def in_vps(self, clips: Iterable[ClipResult]) -> list[ClipResult]:
+        """The clips that count in the VPS figures."""
+        return [clip for clip in clips if not self.left_out(clip)]
+
+    def vps_figures(self, clips: Iterable[ClipResult]) -> dict[str, float]:
+        """The 17 figures over clips; empty without a clip that counts."""
+        counted = self.in_vps(clips)
+        return summary(reduce_subset(clip.whole.vector for clip in counted)) if counted else {}
+
+    def clinical_figures(self, clips: Iterable[ClipResult]) -> ClinicalScores:
+        """The clinical figures over clips."""
+        return summarise([clip.whole.tally for clip in clips], self.settings.clinical)
+
+    def figures(self, clips: Sequence[ClipResult]) -> Figures:
+        """All figures over clips, of the protocols that were asked for."""
+        found: Figures = {}
+        if self.settings.with_vps:
+            found |= self.vps_figures(clips)
+        if self.settings.with_clinical:
+            found |= self.clinical_figures(clips)
+        return found
+
+    def metrics(self) -> dict[str, Any]:
+        """Content of metrics.json: VPS figures on top, the clinical ones under "clinical".
+
+        Raises:
+            DataError: no clip of a subset is left for the VPS figures.
+        """
+        settings = self.settings
+        content: dict[str, Any] = {"protocol": settings.protocol, "method": self.name}
+        content |= self._vps_part() if settings.with_vps else {"subsets": {}, "clips": {}}
+        if settings.with_clinical:
+            content["clinical"] = {"rules": asdict(settings.clinical), **self._clinical_part()}
+        if settings.quality:
+            content["low_quality"] = self._low_part()
+        content["left_out"] = self._left_out()
+        content["counts"] = {subset: self.counts(self.of(subset)) for subset in self.subsets}
+        return content
+
+    def counts(self, clips: Sequence[ClipResult]) -> dict[str, int]:
+        """How many clips, frames and so on the figures are made of."""
+        return {
+            "clips": len(clips),
+            "vps_clips": len(self.in_vps(clips)) if self.settings.with_vps else 0,
+            "vps_frames": sum(clip.whole.num_scored for clip in self.in_vps(clips)),
+            **{name: sum(clip.counts[name] for clip in clips) for name in COUNTS},
+        }
+
+    def low_quality(self) -> "MethodResults":
+        """The same clips with the scores of their low-quality frames only, where there are any."""
+        clips = tuple(
+            ClipResult(clip.subset, clip.name, clip.counts, clip.low, clip.low)
+            for clip in self.clips
+            if clip.counts["low_frames"]
+        )
+        return MethodResults(self.name, clips, self.settings)
+
+    def curves(self) -> dict[str, FloatArray | IntArray]:
+        """Content of curves.npz, `<subset>/<name>`.
+
+        `dice`, `iou`, `sensitivity`, `specificity`, `precision`: mean curves [256] over
+        `thresholds`, precision being 0 where nothing is hit. `e`, `f`: over grey levels 255 to 0.
+        `reliability_confidence`, `_frequency`, `_weight`: bins of the clinical protocol, from
+        `pixels` [2, 256], background and polyp pixels by grey level.
+        """
+        found: dict[str, FloatArray | IntArray] = {"thresholds": np.linspace(1, 0, 256)}
+        for subset in self.subsets:
+            clips = self.in_vps(self.of(subset))
+            if self.settings.with_vps and clips:
+                vector = reduce_subset(clip.whole.vector for clip in clips)
+                found |= {f"{subset}/{name}": curve(vector, name) for name in CURVES}
+                precision = np.mean([clip.whole.precision for clip in clips], axis=0)
+                found[f"{subset}/precision"] = precision
+            if self.settings.with_clinical:
+                pixels = np.sum([c.whole.tally.counts for c in self.of(subset)], axis=0)
+                found[f"{subset}/pixels"] = pixels
+                if pixels.any():
+                    bins = reliability(pixels)._asdict()
+                    found |= {f"{subset}/reliability_{name}": bins[name] for name in bins}
+        return found
+
+    def _vps_part(self) -> dict[str, Any]:
+        subsets: dict[str, dict[str, float]] = {}
+        clips: dict[str, dict[str, dict[str, float]]] = {}
+        for subset in self.subsets:
+            if subset == POLYP_FREE:
+                continue
+            counted = self.in_vps(self.of(subset))
+            if not counted:
+                reasons = sorted({str(self.left_out(clip)) for clip in self.of(subset)})
+                raise DataError(
+                    f"no clip of {subset} is left for the VPS figures: {'; '.join(reasons)}; "
+                    "protocol=clinical scores all frames"
+                )
+            subsets[subset] = self.vps_figures(counted)
+            clips[subset] = {clip.name: self.vps_figures([clip]) for clip in counted}
+        return {"subsets": subsets, "clips": clips}
+
+    def _clinical_part(self) -> dict[str, Any]:
+        per_subset = {subset: self.of(subset) for subset in self.subsets}
+        return {
+            "subsets": {name: self.clinical_figures(clips) for name, clips in per_subset.items()},
+            "clips": {
+                name: {clip.name: self.clinical_figures([clip]) for clip in clips}
+                for name, clips in per_subset.items()
+            },
+        }
+
+    def _low_part(self) -> dict[str, Any]:
+        low = self.low_quality()
+        return {
+            subset: {"clips": len(low.of(subset)), **low.figures(low.of(subset))}
+            for subset in low.subsets
+        }
+
+    def _left_out(self) -> dict[str, dict[str, str]]:
+        if not self.settings.with_vps:
+            return {}
+        found: dict[str, dict[str, str]] = {}
+        for clip in self.clips:
+            reason = self.left_out(clip)
+            if reason:
+                found.setdefault(clip.subset, {})[clip.name] = reason
+        return found
+
+
+def figure_names(settings: Settings) -> list[str]:
+    """Names of all figures of the protocols that were asked for."""
+    vps = METRIC_NAMES if settings.with_vps else ()
+    return [*vps, *(clinical_names(settings.clinical) if settings.with_clinical else ())]
+
+
+def clip_columns(settings: Settings) -> list[str]:
+    """Columns of clips.csv."""
+    return ["subset", "clip", *COUNTS, "scored_frames", *figure_names(settings)]
+
+
+def clip_rows(results: MethodResults) -> list[dict[str, Any]]:
+    """Rows of clips.csv."""
+    return [
+        {
+            "subset": clip.subset,
+            "clip": clip.name,
+            **clip.counts,
+            "scored_frames": clip.whole.num_scored,
+            **results.figures([clip]),
+        }
+        for clip in results.clips
+    ]

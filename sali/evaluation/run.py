@@ -1,0 +1,211 @@
+"""The whole of an evaluation: check, score, reduce, write."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sali.errors import ConfigError, DataError
+from sali.evaluation.attributes import read_attributes
+from sali.evaluation.clip_result import ClipResult
+from sali.evaluation.ground_truth import TruthClip, index_truth
+from sali.evaluation.integrity import (
+    ClipCheck,
+    IntegrityError,
+    check_clip,
+    judge,
+    problem_lines,
+)
+from sali.evaluation.notes import notes
+from sali.evaluation.results import MethodResults
+from sali.evaluation.scoring import ScoreTask, score_clip
+from sali.evaluation.settings import Settings
+from sali.evaluation.trees import ClipMaps, extra_entries, find_methods, maps_of
+from sali.evaluation.workers import Workers, workers
+from sali.evaluation.writing import write_joint, write_method
+
+log = logging.getLogger(__name__)
+PARTIAL = ".partial"
+"""Folder in the output that keeps finished clips until all are."""
+
+
+def evaluate(
+    gt: Path, pred: Path, output: Path, settings: Settings | None = None
+) -> dict[str, Any]:
+    """Scores maps on disk and writes the results.
+
+    Everything is checked before anything is scored. An evaluation that was interrupted goes on
+    where it was when called again with the same arguments. Scripts that call this need the usual
+    `if __name__ == "__main__":`, unless `num_workers` is 1.
+
+    Args:
+        gt: SUN-SEG root, one of its subset folders, or a folder of clip folders with masks.
+        pred: maps of one method, or a folder of such folders, one per method.
+        output: folder for the results; see `sali.evaluation.writing`.
+        settings: choices; defaults if None.
+
+    Returns:
+        Content of metrics.json; with several methods, `{"methods": {name: content}, ...}`.
+
+    Raises:
+        UserError: anything that does not fit.
+    """
+    settings = settings or Settings()
+    gt, pred, output = Path(gt), Path(pred), Path(output)
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"output {output} is a file; wanted a folder")
+    attributes = read_attributes(settings.attributes) if settings.attributes else None
+    clips = index_truth(gt, settings)
+    if settings.with_vps and settings.short_clips == "error":
+        _refuse_short(clips)
+    trees = find_methods(pred, clips, settings.name)
+    if settings.reference is not None and settings.reference not in trees:
+        raise ConfigError(f"reference {settings.reference!r} is not one of {', '.join(trees)}")
+    try:
+        with workers(settings.num_workers, len(clips) * len(trees)) as pool:
+            maps = _check(pool, trees, clips, settings, output)
+            methods = _score(pool, maps, settings, output / PARTIAL)
+    except KeyboardInterrupt:
+        log.warning("interrupted; the same command goes on after the clips that are finished")
+        raise
+    several = len(methods) > 1
+    contents = {}
+    for method in methods:
+        _tell(method)
+        folder = output / method.name if several else output
+        contents[method.name] = write_method(method, folder, output / PARTIAL / method.name)
+    result = write_joint(methods, contents, attributes, output)
+    _write_provenance(output, {"gt": gt, "pred": pred}, settings)
+    drawn = _draw(methods, maps, result, output) if settings.figures else None
+    shutil.rmtree(output / PARTIAL)
+    log.info("results: %s", output)
+    if drawn:
+        log.info("figures in it, as .png and .pdf: %s", drawn)
+    return result
+
+
+def _refuse_short(clips: Sequence[TruthClip]) -> None:
+    short = [clip for clip in clips if clip.has_masks and len(clip.files) < 3]
+    if short:
+        shown = ", ".join(f"{c.subset}/{c.name} ({len(c.files)})" for c in short[:3])
+        raise DataError(
+            f"{len(short)} clips have fewer than 3 frames: {shown}; VPS drops the first and the "
+            "last frame of each clip, so nothing of them is scored; short_clips=skip leaves them "
+            "out, protocol=clinical scores all frames"
+        )
+
+
+class _CheckTask(NamedTuple):
+    maps: ClipMaps
+    with_clinical: bool
+    with_masks: bool
+
+
+def _check_one(task: _CheckTask) -> ClipCheck:
+    return check_clip(*task)
+
+
+def _check(
+    pool: Workers,
+    trees: dict[str, Path],
+    clips: Sequence[TruthClip],
+    settings: Settings,
+    output: Path,
+) -> list[ClipMaps]:
+    """Looks at all files; returns the clips of all methods with what is there filled in."""
+    with_clinical = settings.with_clinical
+    tasks = [
+        _CheckTask(maps, with_clinical, number == 0)
+        for number, (name, tree) in enumerate(trees.items())
+        for maps in maps_of(tree, name, clips)
+    ]
+    sizes = [len(task.maps.truth.files) for task in tasks]
+    checks = pool.run(_check_one, tasks, sizes, "checking")
+    lines: list[str] = []
+    errors: list[IntegrityError] = []
+    for name, tree in trees.items():
+        own = [check for check in checks if check.maps.method == name]
+        lines += problem_lines(name, [p for check in own for p in check.problems])
+        try:
+            judge(name, own, extra_entries(tree, clips), settings.missing)
+        except IntegrityError as error:
+            lines += [line for line in problem_lines(name, error.problems) if line not in lines]
+            errors.append(error)
+    report = output / "integrity.txt"
+    report.unlink(missing_ok=True)
+    if lines:
+        output.mkdir(parents=True, exist_ok=True)
+        report.write_text("\n".join(lines) + "\n")
+    if errors:
+        raise DataError(f"{'; '.join(str(error) for error in errors)}; all listed in {report}")
+    return [check.maps for check in checks]
+
+
+def _score(
+    pool: Workers, maps: Sequence[ClipMaps], settings: Settings, store: Path
+) -> list[MethodResults]:
+    tasks = [ScoreTask(one, settings, store / one.method / one.truth.subset) for one in maps]
+    sizes = [len(one.truth.files) for one in maps]
+    pool.run(score_clip, tasks, sizes, "scoring")
+    results: dict[str, list[ClipResult]] = {}
+    for task in tasks:
+        truth = task.maps.truth
+        result = ClipResult.load(task.result_path, truth.subset, truth.name)
+        results.setdefault(task.maps.method, []).append(result)
+    return [MethodResults(name, tuple(clips), settings) for name, clips in results.items()]
+
+
+def _tell(method: MethodResults) -> None:
+    """Says what was scored and what was not."""
+    settings = method.settings
+    for subset in method.subsets:
+        clips = method.of(subset)
+        counts = method.counts(clips)
+        shown = {
+            name: value
+            for name, value in method.figures(clips).items()
+            if name in ("dice_max", "dice_mean", f"dice_at_{settings.clinical.threshold:g}")
+            and value is not None
+        }
+        log.info(
+            "%s, %s: %d clips, %d frames: %s",
+            method.name,
+            subset,
+            counts["clips"],
+            counts["frames"],
+            ", ".join(f"{name} {value:.4f}" for name, value in shown.items()),
+        )
+        for note in notes(method, subset):
+            log.warning("%s, %s: %s", method.name, subset, note)
+
+
+def _draw(
+    methods: Sequence[MethodResults], maps: Sequence[ClipMaps], result: dict[str, Any], output: Path
+) -> str:
+    """Draws the figures and says which ones there are not; returns the names of those there are."""
+    # Imported late: worker processes import this file.
+    from sali.evaluation.pictures import draw, listing, not_drawn
+
+    missing = not_drawn(methods[0].settings)
+    if missing:
+        log.info(missing)
+    return listing(draw(methods, maps, result.get("differences", ()), output), output)
+
+
+def _write_provenance(output: Path, folders: dict[str, Path], settings: Settings) -> None:
+    # Imported late: worker processes import this file, and PyTorch would cost each seconds.
+    from sali.run_record import provenance, write_json
+
+    told = {name: str(path.resolve()) for name, path in folders.items()}
+    choices = {
+        name: value if isinstance(value, str | int | tuple | None) else str(value)
+        for name, value in vars(settings).items()
+    }
+    write_json(output / "run.json", provenance(**told, settings=choices, packages=_packages()))
+
+
+def _packages() -> dict[str, str]:
+    import cv2
+
+    return {"opencv": cv2.__version__}

@@ -1,0 +1,200 @@
+"""Scores the frames of one clip, in order, one frame in memory at a time."""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sali.errors import FrameError
+from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores, stored_key
+from sali.evaluation.frame_rows import Frame, frame_columns, frame_row
+from sali.evaluation.quality import measure_clip
+from sali.evaluation.reading import read_grey, read_mask
+from sali.evaluation.settings import Settings
+from sali.evaluation.trees import ClipMaps, needed_frames
+from sali.metrics.clinical import ClinicalRules, ClipTracker, FrameOutcome
+from sali.metrics.clip_order import is_scored
+from sali.metrics.curves import NUM_THRESHOLDS
+from sali.metrics.histogram import ByteArray, FloatArray
+from sali.metrics.vps import (
+    CURVES,
+    NUM_VALUES,
+    FrameScores,
+    frame_scores,
+    match_size,
+)
+
+
+class ScoreTask(NamedTuple):
+    """One clip to score.
+
+    Attributes:
+        maps: the clip, with `present` filled in.
+        settings: of the evaluation.
+        store: folder for what is kept, `<store>/<clip>.npz` and `.csv`.
+    """
+
+    maps: ClipMaps
+    settings: Settings
+    store: Path
+
+    @property
+    def result_path(self) -> Path:
+        """Where the sums are kept."""
+        return self.store / f"{self.maps.truth.name}.npz"
+
+    @property
+    def rows_path(self) -> Path:
+        """Where the rows of frames.csv are kept."""
+        return self.store / f"{self.maps.truth.name}.csv"
+
+
+def score_clip(task: ScoreTask) -> None:
+    """Scores a clip and stores the result, unless the same was stored before.
+
+    Raises:
+        FrameError: a file that cannot be read, or frames that change size within the clip.
+    """
+    key = _fingerprint(task)
+    if stored_key(task.result_path) == key and task.rows_path.is_file():
+        return
+    task.store.mkdir(parents=True, exist_ok=True)
+    # Or else it would vouch for the rows that are about to change.
+    task.result_path.unlink(missing_ok=True)
+    settings, truth = task.settings, task.maps.truth
+    quality = None
+    if settings.quality:
+        quality = measure_clip(truth, settings.quality_limits, settings.min_run)
+    whole, low = _Sums(settings.clinical), _Sums(settings.clinical)
+    counts = dict.fromkeys(COUNTS, 0)
+    counts["frames"] = len(truth.files)
+    counts["low_frames"] = sum(quality.is_low) if quality else 0
+    with task.rows_path.open("w", newline="") as file:
+        rows = csv.DictWriter(file, frame_columns(settings), restval="", lineterminator="\n")
+        for frame in _frames(task):
+            is_low = quality is not None and quality.is_low[frame.position]
+            scores, outcome = _score_frame(frame, task, whole, low if is_low else None)
+            if not is_low:
+                low.tracker.gap()
+            counts["missing"] += frame.state == "missing"
+            if frame.mask is not None:
+                num_polyp = int(np.count_nonzero(frame.mask > 128))
+                counts["polyp_frames"] += num_polyp > 0
+                counts["full_masks"] += num_polyp == frame.mask.size
+                frame = frame._replace(polyp_pixels=num_polyp)
+            rows.writerow(frame_row(task.maps.truth, settings, frame, scores, outcome, quality))
+    result = ClipResult(truth.subset, truth.name, counts, whole.mean(), low.mean())
+    result.save(task.result_path, key)
+
+
+def _frames(task: ScoreTask) -> Iterator[Frame]:
+    maps, settings = task.maps, task.settings
+    truth = maps.truth
+    for index, is_needed in enumerate(needed_frames(truth, settings.with_clinical)):
+        in_vps = settings.with_vps and truth.has_masks and is_scored(index, len(truth.files))
+        if not is_needed:
+            yield Frame(index, "unused", None, None, False)
+        elif maps.present[index]:
+            yield Frame(
+                index, "there", truth_mask(maps, index), read_grey(maps.map_path(index)), in_vps
+            )
+        elif settings.missing == "zero":
+            mask = truth_mask(maps, index)
+            yield Frame(index, "missing", mask, np.zeros_like(mask), in_vps)
+        else:
+            yield Frame(index, "missing", None, None, False)
+
+
+def truth_mask(maps: ClipMaps, index: int) -> ByteArray:
+    """Reads the mask of a frame, uint8 [H, W]; that of a polyp-free clip is empty.
+
+    Raises:
+        FrameError: a file that cannot be read.
+    """
+    path = maps.truth.folder / maps.truth.files[index]
+    if maps.truth.has_masks:
+        return read_mask(path)
+    try:
+        with Image.open(path) as frame:
+            return np.zeros(frame.size[::-1], np.uint8)
+    except OSError as error:
+        raise FrameError(f"frame {path} cannot be read as an image") from error
+
+
+@dataclass
+class _Sums:
+    """Sums over the frames of a clip."""
+
+    rules: ClinicalRules
+    num_scored: int = 0
+    vector: FloatArray = field(default_factory=lambda: np.zeros(NUM_VALUES))
+    precision: FloatArray = field(default_factory=lambda: np.zeros(NUM_THRESHOLDS))
+
+    def __post_init__(self) -> None:
+        self.tracker = ClipTracker(self.rules)
+
+    def add(self, scores: FrameScores) -> None:
+        self.num_scored += 1
+        self.vector += scores.vector()
+        self.precision += _precision(scores)
+
+    def mean(self) -> PartScores:
+        number = max(self.num_scored, 1)
+        return PartScores(
+            self.num_scored, self.vector / number, self.precision / number, self.tracker.tally
+        )
+
+
+def _score_frame(
+    frame: Frame, task: ScoreTask, whole: _Sums, low: _Sums | None
+) -> tuple[FrameScores | None, FrameOutcome | None]:
+    """Adds a frame to the sums of the clip, and to those of its low-quality frames if it is one."""
+    if frame.mask is None or frame.prediction is None:
+        whole.tracker.gap()
+        if low:
+            low.tracker.gap()
+        return None, None
+    prediction = match_size(frame.prediction, frame.mask.shape)
+    scores = outcome = None
+    if frame.is_scored:
+        scores = frame_scores(prediction, frame.mask)
+    if task.settings.with_clinical:
+        try:
+            outcome = whole.tracker.step(prediction, frame.mask)
+        except ValueError as error:
+            path = task.maps.truth.folder / task.maps.truth.files[frame.position]
+            raise FrameError(f"{path}: {error}") from error
+    for sums in (whole, low):
+        if sums and scores:
+            sums.add(scores)
+    if low and outcome:
+        low.tracker.step(prediction, frame.mask)
+    return scores, outcome
+
+
+def _precision(scores: FrameScores) -> FloatArray:
+    """Precision [256] from Dice and sensitivity, as 2 / d = 1 / p + 1 / s."""
+    sensitivity = scores.curves[CURVES.index("sensitivity")]
+    dice = scores.curves[CURVES.index("dice")]
+    precision = np.zeros_like(dice)
+    np.divide(dice * sensitivity, 2 * sensitivity - dice, out=precision, where=dice > 0)
+    return precision
+
+
+def _fingerprint(task: ScoreTask) -> str:
+    """Changes when any file of the clip or anything that its scores depend on does."""
+    digest = hashlib.sha256(task.settings.clip_key.encode())
+    truth = task.maps.truth
+    frames = truth.frame_folder if task.settings.quality else None
+    for folder in (truth.folder, task.maps.folder, frames):
+        if folder is None or not folder.is_dir():
+            continue
+        for path in sorted(folder.iterdir()):
+            status = path.stat()
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

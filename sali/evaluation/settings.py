@@ -1,0 +1,127 @@
+"""What an evaluation depends on besides its folders."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sali import __version__
+from sali.errors import ConfigError
+from sali.metrics.clinical import ClinicalRules
+from sali.metrics.frame_quality import QualityLimits
+
+_CHOICES = {
+    "protocol": ("vps", "clinical", "both"),
+    "missing": ("error", "zero", "skip"),
+    "short_clips": ("error", "skip"),
+    "polyp_free_clips": ("zero", "skip"),
+}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Resampling of clips: see `sali.metrics.bootstrap.paired_bootstrap`.
+
+    Attributes:
+        num_resamples: number of draws.
+        confidence: coverage of the intervals, in (0, 1).
+        seed: of the draws.
+    """
+
+    num_resamples: int = 2000
+    confidence: float = 0.95
+    seed: int = 2021
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for numbers out of range."""
+        if self.num_resamples < 1 or not 0 < self.confidence < 1:
+            raise ConfigError(
+                f"bootstrap: got num_resamples {self.num_resamples} and confidence "
+                f"{self.confidence}, wanted at least 1 and a number between 0 and 1"
+            )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Choices of an evaluation; configs/evaluate.yaml holds the same defaults and says more.
+
+    Attributes:
+        subsets: SUN-SEG subsets by name; None for those present, or for a folder of clips.
+        protocol: "vps", "clinical" or "both".
+        missing: what to do about missing maps: "error", "zero" (score an empty map) or "skip".
+        short_clips: clips of 1 or 2 frames under VPS, which drops two: "error" or "skip".
+        polyp_free_clips: clips without a polyp under VPS: "zero" (as the toolbox) or "skip".
+        name: name of the only method; None for its folder's name.
+        reference: method that the others are compared with; None for the best of each subset.
+        num_workers: processes that read and score; None for one per core.
+        quality: whether to also score runs of low-quality frames, which reads the frames.
+        min_run: shortest such run, frames.
+        quality_limits: what makes a frame bad.
+        clinical: rules of the clinical protocol.
+        bootstrap: how intervals are drawn.
+        frames: frames of the masks, if they are not beside them.
+        polyp_free: folder of clip folders of frames without a polyp, for the clinical report.
+        attributes: CSV file of attributes per clip.
+        figures: whether to draw figures.
+        worst_frames: how many frames to show of each subset, those of the lowest Dice.
+    """
+
+    subsets: tuple[str, ...] | None = None
+    protocol: str = "vps"
+    missing: str = "error"
+    short_clips: str = "error"
+    polyp_free_clips: str = "zero"
+    name: str | None = None
+    reference: str | None = None
+    num_workers: int | None = None
+    quality: bool = False
+    min_run: int = 5
+    quality_limits: QualityLimits = field(default_factory=QualityLimits)
+    clinical: ClinicalRules = field(default_factory=ClinicalRules)
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    frames: Path | None = None
+    polyp_free: Path | None = None
+    attributes: Path | None = None
+    figures: bool = True
+    worst_frames: int = 12
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for values that do not exist or do not go together."""
+        for key, choices in _CHOICES.items():
+            if getattr(self, key) not in choices:
+                raise ConfigError(
+                    f"{key}: got {getattr(self, key)!r}, wanted {' or '.join(choices)}"
+                )
+        if self.num_workers is not None and self.num_workers < 1:
+            raise ConfigError(f"num_workers: got {self.num_workers}, wanted at least 1 or null")
+        if self.min_run < 1:
+            raise ConfigError(f"min_run: got {self.min_run}, wanted at least 1")
+        if self.worst_frames < 0:
+            raise ConfigError(f"worst_frames: got {self.worst_frames}, wanted at least 0")
+        if self.subsets is not None and not self.subsets:
+            raise ConfigError("subsets: got an empty list, wanted names, or null for all there are")
+        if self.polyp_free is not None and not self.with_clinical:
+            raise ConfigError(
+                "polyp_free is scored by the clinical protocol only; add protocol=both"
+            )
+
+    @property
+    def with_vps(self) -> bool:
+        """Whether the VPS figures are wanted."""
+        return self.protocol != "clinical"
+
+    @property
+    def with_clinical(self) -> bool:
+        """Whether the clinical figures are wanted."""
+        return self.protocol != "vps"
+
+    @property
+    def clip_key(self) -> str:
+        """All that the scores of one clip depend on besides its files."""
+        return repr(
+            (
+                __version__,
+                self.protocol,
+                self.missing,
+                self.clinical,
+                (self.min_run, self.quality_limits) if self.quality else None,
+            )
+        )

@@ -1,0 +1,100 @@
+"""Paired bootstrap over clips: is the difference of two methods more than chance?"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from sali.metrics.histogram import FloatArray
+from sali.metrics.vps import figures
+
+Statistic = Callable[[FloatArray], dict[str, FloatArray]]
+_BATCH = 256
+
+
+class Interval(NamedTuple):
+    """Difference first - second and its percentile interval.
+
+    Attributes:
+        difference: on the clips as they are.
+        low: lower end.
+        high: upper end.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies on one side of 0."""
+        return self.low > 0 or self.high < 0
+
+
+def paired_bootstrap(
+    first: FloatArray,
+    second: FloatArray,
+    generator: np.random.Generator,
+    *,
+    statistic: Statistic = figures,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+) -> dict[str, Interval]:
+    """Confidence intervals of the difference of two methods on the same clips.
+
+    Clips are drawn with replacement, the same ones for both methods: frames of a clip are too
+    alike to be drawn on their own, and most of the spread between clips is common to both
+    methods. Each draw is reduced as the protocol does (mean over clips first, then the maximum
+    of a curve), so the interval is one of the published figure and not of a mean of maxima.
+
+    Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13
+    (percentile interval).
+
+    Args:
+        first: [N, V], one vector per clip, say those of `vps.reduce_clip`.
+        second: [N, V], of the other method, clips in the same order.
+        generator: source of the draws.
+        statistic: takes mean vectors [R, V], returns named figures [R].
+        num_resamples: number of draws R.
+        confidence: coverage, in (0, 1).
+
+    Returns:
+        One interval per name of `statistic`.
+
+    Raises:
+        ValueError: for shapes that differ, fewer than two clips, or numbers out of range.
+    """
+    if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
+        raise ValueError(
+            f"clips: got {first.shape} and {second.shape}, wanted the same [N, V] with N >= 2; "
+            "give the vectors of the same clips in the same order"
+        )
+    if num_resamples < 1 or not 0 < confidence < 1:
+        raise ValueError(
+            f"got num_resamples {num_resamples} and confidence {confidence}, "
+            "wanted at least 1 and a number between 0 and 1"
+        )
+    num_clips = len(first)
+    # How often each clip is drawn, as a share: a draw's mean is one matrix product.
+    even = np.full(num_clips, 1 / num_clips)
+    shares = generator.multinomial(num_clips, even, num_resamples) / num_clips
+    batches = [
+        _differences(shares[start : start + _BATCH], first, second, statistic)
+        for start in range(0, num_resamples, _BATCH)
+    ]
+    observed = _differences(even[np.newaxis], first, second, statistic)
+    tail = (1 - confidence) / 2
+    intervals = {}
+    for name, difference in observed.items():
+        drawn = np.concatenate([batch[name] for batch in batches])
+        low, high = np.quantile(drawn, [tail, 1 - tail])
+        intervals[name] = Interval(float(difference[0]), float(low), float(high))
+    return intervals
+
+
+def _differences(
+    shares: FloatArray, first: FloatArray, second: FloatArray, statistic: Statistic
+) -> dict[str, FloatArray]:
+    """Figures of `first` minus those of `second` for clips weighted by rows of `shares` [R, N]."""
+    ours, theirs = statistic(shares @ first), statistic(shares @ second)
+    return {name: ours[name] - theirs[name] for name in ours}

@@ -1,0 +1,278 @@
+"""The clinical protocol: raw probabilities at one fixed threshold, over whole clips.
+
+The VPS protocol stretches each map, leaves out frames without a polyp and knows no time. Here a
+map is taken as it is (probability x 255), polyp-free frames count, and frames come in order: how
+soon a polyp is found, how long a false alarm stays, how much a mask flickers. Such figures are
+what clinical studies of detection systems report (ENDOTEST, Scandinavian Journal of
+Gastroenterology 2022).
+
+A `ClipTracker` reads the frames of one clip in order and keeps a `ClipTally` of fixed size;
+`clinical_summary.summarise` turns the tallies of any number of clips into figures.
+"""
+
+from dataclasses import astuple, dataclass, field, fields
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sali.metrics.calibration import PROBABILITIES
+from sali.metrics.histogram import (
+    NUM_LEVELS,
+    BoolArray,
+    ByteArray,
+    FloatArray,
+    IntArray,
+    as_mask,
+    check_map,
+    joint_counts,
+)
+from sali.metrics.stability import centred_iou
+
+EmptyPolicy = Literal["skip", "one", "zero"]
+EMPTY_POLICIES = ("skip", "one", "zero")
+
+
+@dataclass(frozen=True)
+class ClinicalRules:
+    """What the figures depend on.
+
+    Attributes:
+        threshold: a pixel is marked where its probability is at least this, in (0, 1].
+        frames_per_second: rate of the recording; turns frames into time.
+        empty: Dice and IoU of a frame without a polyp. "skip": the frame is not in their mean.
+            "one": 1 if nothing is marked, else 0. "zero": 0 whatever is marked.
+        detection_iou: a polyp is detected in a frame if the marked pixels overlap it with at
+            least this IoU; 0 accepts any overlap of at least one pixel.
+        alarm_pixels: a polyp-free frame is a false positive from this many marked pixels on.
+    """
+
+    threshold: float = 0.5
+    frames_per_second: float = 30.0
+    empty: EmptyPolicy = "skip"
+    detection_iou: float = 0.5
+    alarm_pixels: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for values out of range."""
+        if self.empty not in EMPTY_POLICIES:
+            raise ValueError(f"empty: got {self.empty!r}, wanted one of {EMPTY_POLICIES}")
+        allowed = {
+            "threshold": 0 < self.threshold <= 1,
+            "frames_per_second": self.frames_per_second > 0,
+            "detection_iou": 0 <= self.detection_iou <= 1,
+            "alarm_pixels": self.alarm_pixels >= 1,
+        }
+        for name, is_allowed in allowed.items():
+            if not is_allowed:
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)}; wanted threshold in (0, 1], "
+                    "frames_per_second > 0, detection_iou in [0, 1], alarm_pixels >= 1"
+                )
+
+
+@dataclass
+class ClipTally:
+    """Sums over the frames of one clip.
+
+    Attributes:
+        num_polyp_frames: frames whose ground truth is not empty.
+        num_free_frames: frames whose ground truth is empty.
+        num_overlap_frames: frames in the mean of Dice and IoU.
+        dice: sum of Dice over these frames.
+        iou: sum of IoU over these frames.
+        num_detected_frames: polyp frames in which the polyp is detected.
+        detection_delay: frames from the first polyp frame to the first detection; 0 without one.
+        num_false_positive_frames: polyp-free frames with an alarm.
+        num_false_alarms: runs of consecutive such frames.
+        longest_false_alarm: length of the longest run, frames.
+        num_stability_pairs: pairs of consecutive polyp frames, of which something is marked.
+        stability: sum over these pairs of `centred_iou` of the marked pixels.
+        reference_stability: the same of the ground truth.
+        num_free_pixels: pixels of polyp-free frames.
+        num_false_positive_pixels: marked pixels of polyp-free frames.
+        counts: pixels by ground truth and grey level, [2, 256].
+    """
+
+    num_polyp_frames: float = 0
+    num_free_frames: float = 0
+    num_overlap_frames: float = 0
+    dice: float = 0
+    iou: float = 0
+    num_detected_frames: float = 0
+    detection_delay: float = 0
+    num_false_positive_frames: float = 0
+    num_false_alarms: float = 0
+    longest_false_alarm: float = 0
+    num_stability_pairs: float = 0
+    stability: float = 0
+    reference_stability: float = 0
+    num_free_pixels: float = 0
+    num_false_positive_pixels: float = 0
+    counts: IntArray = field(
+        default_factory=lambda: np.zeros((2, NUM_LEVELS), np.int64), kw_only=True
+    )
+
+    def vector(self) -> FloatArray:
+        """Returns all values as one float64 vector [`TALLY_SIZE`]; counts stay exact to 2^53."""
+        *numbers, counts = astuple(self)
+        return np.concatenate([np.asarray(numbers, np.float64), counts.ravel()])
+
+    @classmethod
+    def from_vector(cls, vector: FloatArray) -> "ClipTally":
+        """Inverse of `vector`."""
+        numbers, counts = np.split(vector, [_NUM_NUMBERS])
+        return cls(*map(float, numbers), counts=counts.reshape(2, NUM_LEVELS).astype(np.int64))
+
+
+_NUM_NUMBERS = len(fields(ClipTally)) - 1
+TALLY_SIZE = _NUM_NUMBERS + 2 * NUM_LEVELS
+
+
+def probability_map(probability: NDArray[np.floating]) -> ByteArray:
+    """Returns probabilities [H, W] as a map: x 255, rounded, uint8.
+
+    Raises:
+        ValueError: for values outside [0, 1] or NaN.
+    """
+    low, high = float(probability.min()), float(probability.max())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"probability: got values from {low:g} to {high:g}, wanted 0 to 1; "
+            "apply the sigmoid to logits first"
+        )
+    return np.asarray(np.rint(probability * 255), np.uint8)
+
+
+class FrameOutcome(NamedTuple):
+    """What the clinical protocol makes of one frame.
+
+    Attributes:
+        num_polyp: pixels of the ground truth.
+        num_marked: pixels at or above the threshold.
+        dice: overlap; None where the rule for empty masks leaves the frame out.
+        iou: the same.
+        is_detected: whether there is a polyp and it is detected.
+        is_false_positive: whether there is none and the frame raises an alarm.
+    """
+
+    num_polyp: int
+    num_marked: int
+    dice: float | None
+    iou: float | None
+    is_detected: bool
+    is_false_positive: bool
+
+
+@dataclass
+class _Previous:
+    """What the next frame of a clip needs to know of the one before."""
+
+    marked: BoolArray
+    mask: BoolArray
+    has_polyp: bool
+
+
+class ClipTracker:
+    """Reads the frames of one clip in order.
+
+    Attributes:
+        tally: sums so far.
+    """
+
+    def __init__(self, rules: ClinicalRules) -> None:
+        """Starts a clip."""
+        self.tally = ClipTally()
+        self._rules = rules
+        self._lowest_marked_level = int(np.searchsorted(PROBABILITIES, rules.threshold))
+        self._previous: _Previous | None = None
+        self._run_length = 0
+        self._num_frames = 0
+        self._first_polyp_frame: int | None = None
+
+    def step(self, prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> FrameOutcome:
+        """Adds the next frame and returns what came of it.
+
+        Args:
+            prediction: probability x 255, uint8 [H, W]; see `probability_map`.
+            mask: ground truth, bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
+
+        Raises:
+            ValueError: if an array is not as stated or differs in shape from the frame before.
+        """
+        truth = as_mask(mask)
+        check_map(prediction, truth.shape)
+        counts = joint_counts(prediction, truth)
+        self.tally.counts += counts
+        false_positive, true_positive = counts[:, self._lowest_marked_level :].sum(axis=1).tolist()
+        num_polyp = int(counts[1].sum())
+        marked = prediction >= self._lowest_marked_level
+        has_polyp = num_polyp > 0
+
+        dice, iou = self._add_overlap(true_positive, false_positive, num_polyp)
+        is_detected = is_false_positive = False
+        if has_polyp:
+            is_detected = self._add_detection(true_positive / (num_polyp + false_positive))
+            self._run_length = 0
+        else:
+            is_false_positive = self._add_free_frame(false_positive, truth.size)
+        if self._previous is not None and self._previous.has_polyp and has_polyp:
+            self._add_stability(self._previous, marked, truth)
+        self._previous = _Previous(marked, truth, has_polyp)
+        self._num_frames += 1
+        num_marked = true_positive + false_positive
+        return FrameOutcome(num_polyp, num_marked, dice, iou, is_detected, is_false_positive)
+
+    def gap(self) -> None:
+        """Lets a frame pass unseen: time goes on, its neighbours are not consecutive."""
+        self._previous = None
+        self._run_length = 0
+        self._num_frames += 1
+
+    def _add_overlap(
+        self, true_positive: int, false_positive: int, num_polyp: int
+    ) -> tuple[float, float] | tuple[None, None]:
+        union = num_polyp + false_positive
+        if num_polyp:
+            dice, iou = 2 * true_positive / (true_positive + union), true_positive / union
+        elif self._rules.empty == "skip":
+            return None, None
+        else:
+            dice = iou = float(self._rules.empty == "one" and not false_positive)
+        self.tally.num_overlap_frames += 1
+        self.tally.dice += dice
+        self.tally.iou += iou
+        return dice, iou
+
+    def _add_detection(self, iou: float) -> bool:
+        tally = self.tally
+        tally.num_polyp_frames += 1
+        if self._first_polyp_frame is None:
+            self._first_polyp_frame = self._num_frames
+        if not (iou > 0 and iou >= self._rules.detection_iou):
+            return False
+        if not tally.num_detected_frames:
+            tally.detection_delay = self._num_frames - self._first_polyp_frame
+        tally.num_detected_frames += 1
+        return True
+
+    def _add_free_frame(self, num_marked: int, num_pixels: int) -> bool:
+        tally = self.tally
+        tally.num_free_frames += 1
+        tally.num_free_pixels += num_pixels
+        tally.num_false_positive_pixels += num_marked
+        if num_marked < self._rules.alarm_pixels:
+            self._run_length = 0
+            return False
+        tally.num_false_positive_frames += 1
+        tally.num_false_alarms += self._run_length == 0
+        self._run_length += 1
+        tally.longest_false_alarm = max(tally.longest_false_alarm, self._run_length)
+        return True
+
+    def _add_stability(self, previous: _Previous, marked: BoolArray, mask: BoolArray) -> None:
+        if not (marked.any() or previous.marked.any()):
+            return
+        self.tally.num_stability_pairs += 1
+        self.tally.stability += centred_iou(previous.marked, marked)
+        self.tally.reference_stability += centred_iou(previous.mask, mask)

@@ -1,0 +1,104 @@
+"""Figures of the clinical protocol from the tallies of clips."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sali.metrics.calibration import brier_score, expected_calibration_error
+from sali.metrics.clinical import ClinicalRules, ClipTally
+from sali.metrics.histogram import NUM_LEVELS, IntArray
+
+ClinicalScores = dict[str, float | None]
+
+
+def clinical_names(rules: ClinicalRules) -> tuple[str, ...]:
+    """Names of the figures, in the order of `summarise`; the overlap names state the threshold."""
+    return tuple(summarise([], rules))
+
+
+def summarise(clips: Sequence[ClipTally], rules: ClinicalRules) -> ClinicalScores:
+    """Turns the tallies of clips into figures; give one clip for the figures of that clip.
+
+    Dice, IoU and stability are means over the clips that have them, of the means over the frames
+    of a clip. Rates of frames and pixels, ECE and Brier score are taken over all frames together.
+    A clip with at least one polyp frame is one polyp.
+
+    Args:
+        clips: tallies, of any number of clips.
+        rules: the rules under which they were made.
+
+    Returns:
+        None stands for a figure of which there is no case (say, polyp-free frames). With t the
+        threshold:
+        `dice_at_t`, `iou_at_t`: overlap of frames; frames without a polyp by `rules.empty`.
+        `frame_sensitivity`: share of polyp frames in which the polyp is detected.
+        `frame_specificity`: share of polyp-free frames without an alarm.
+        `pixel_specificity_polyp_free`: share of pixels of polyp-free frames that are not marked.
+        `false_positive_frames_per_minute`: of polyp-free video.
+        `false_alarms`: runs of consecutive false-positive frames.
+        `false_alarm_seconds_mean`, `false_alarm_seconds_max`: how long such a run lasts.
+        `polyps`, `polyps_detected`, `polyp_sensitivity`: clips with a polyp; those in which it is
+        detected in at least one frame; their share.
+        `first_detection_seconds_mean`, `first_detection_seconds_median`: time from the first frame
+        with the polyp to the first detection, of the polyps detected.
+        `stability`, `stability_of_truth`: `centred_iou` of consecutive frames with the polyp, of
+        the marked pixels (0 where they vanish or appear) and of the ground truth, which tells how
+        much of the change is real.
+        `ece`, `brier`: calibration of the pixel probabilities.
+    """
+    free_frames = _total(clips, "num_free_frames")
+    false_positives = _total(clips, "num_false_positive_frames")
+    alarms = _total(clips, "num_false_alarms")
+    marked_share = _ratio(
+        _total(clips, "num_false_positive_pixels"), _total(clips, "num_free_pixels")
+    )
+    false_positive_share = _ratio(false_positives, free_frames)
+    polyps = [clip for clip in clips if clip.num_polyp_frames]
+    detected = [clip for clip in polyps if clip.num_detected_frames]
+    delays = [clip.detection_delay / rules.frames_per_second for clip in detected]
+    longest = max((clip.longest_false_alarm for clip in clips), default=0)
+    counts: IntArray = sum((clip.counts for clip in clips), np.zeros((2, NUM_LEVELS), np.int64))
+    has_pixels = bool(counts.any())
+    return {
+        f"dice_at_{rules.threshold:g}": _mean_over_clips(clips, "dice", "num_overlap_frames"),
+        f"iou_at_{rules.threshold:g}": _mean_over_clips(clips, "iou", "num_overlap_frames"),
+        "frame_sensitivity": _ratio(
+            _total(clips, "num_detected_frames"), _total(clips, "num_polyp_frames")
+        ),
+        "frame_specificity": _complement(false_positive_share),
+        "pixel_specificity_polyp_free": _complement(marked_share),
+        "false_positive_frames_per_minute": _ratio(
+            false_positives, free_frames / rules.frames_per_second / 60
+        ),
+        "false_alarms": alarms if free_frames else None,
+        "false_alarm_seconds_mean": _ratio(false_positives, alarms * rules.frames_per_second),
+        "false_alarm_seconds_max": longest / rules.frames_per_second if alarms else None,
+        "polyps": float(len(polyps)),
+        "polyps_detected": float(len(detected)),
+        "polyp_sensitivity": _ratio(len(detected), len(polyps)),
+        "first_detection_seconds_mean": float(np.mean(delays)) if delays else None,
+        "first_detection_seconds_median": float(np.median(delays)) if delays else None,
+        "stability": _mean_over_clips(clips, "stability", "num_stability_pairs"),
+        "stability_of_truth": _mean_over_clips(clips, "reference_stability", "num_stability_pairs"),
+        "ece": expected_calibration_error(counts) if has_pixels else None,
+        "brier": brier_score(counts) if has_pixels else None,
+    }
+
+
+def _total(clips: Sequence[ClipTally], name: str) -> float:
+    return float(sum(getattr(clip, name) for clip in clips))
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _complement(share: float | None) -> float | None:
+    return None if share is None else 1 - share
+
+
+def _mean_over_clips(clips: Sequence[ClipTally], total: str, number: str) -> float | None:
+    means = [
+        getattr(clip, total) / getattr(clip, number) for clip in clips if getattr(clip, number)
+    ]
+    return float(np.mean(means)) if means else None

@@ -1,0 +1,180 @@
+"""The 17 figures of the VPS protocol: per frame, per clip, per subset.
+
+The protocol is that of the VPS toolbox (Ji et al., "Video polyp segmentation: a deep learning
+perspective", Machine Intelligence Research 2022). Scores travel as one vector: five numbers and
+six curves over 256 thresholds. A clip's vector is the mean over its frames, a subset's the
+unweighted mean over its clips; only then does a curve become a maximum or a mean, so that
+`dice_max` is one threshold for the whole subset.
+
+What the protocol hides: each map is stretched to [0, 1] before anything is computed, and frames
+without a polyp score 0 whatever is predicted. `sali.metrics.clinical` reports what that leaves
+out.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sali.metrics.curves import (
+    NUM_THRESHOLDS,
+    adaptive_threshold,
+    confusion_at,
+    confusion_over_levels,
+    confusion_over_thresholds,
+    f_measure,
+    mean_absolute_error,
+    overlap_curves,
+)
+from sali.metrics.e_measure import e_measure
+from sali.metrics.histogram import ByteArray, CountedFrame, FloatArray
+from sali.metrics.s_measure import s_measure
+from sali.metrics.weighted_f import weighted_f
+
+SCALARS = ("s_measure", "weighted_f", "mae", "e_adaptive", "f_adaptive")
+CURVES = ("e", "f", "sensitivity", "specificity", "dice", "iou")
+NUM_VALUES = len(SCALARS) + len(CURVES) * NUM_THRESHOLDS
+METRIC_NAMES = (
+    "s_measure",
+    "weighted_f",
+    "mae",
+    "e_adaptive",
+    "e_mean",
+    "e_max",
+    "f_adaptive",
+    "f_mean",
+    "f_max",
+    "sensitivity_mean",
+    "sensitivity_max",
+    "specificity_mean",
+    "specificity_max",
+    "dice_mean",
+    "dice_max",
+    "iou_mean",
+    "iou_max",
+)
+
+
+class FrameScores(NamedTuple):
+    """Scores of one frame.
+
+    Attributes:
+        s_measure: structure measure.
+        weighted_f: weighted F-measure.
+        mae: mean absolute error.
+        e_adaptive: E-measure at the adaptive threshold.
+        f_adaptive: F-measure at the adaptive threshold.
+        curves: [6, 256], rows as in `CURVES`, from the highest threshold to the lowest.
+    """
+
+    s_measure: float
+    weighted_f: float
+    mae: float
+    e_adaptive: float
+    f_adaptive: float
+    curves: FloatArray
+
+    def vector(self) -> FloatArray:
+        """Returns all values in one vector [1541]: the scalars, then the curves row by row."""
+        return np.concatenate([self[:-1], self.curves.ravel()])
+
+
+def frame_scores(prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> FrameScores:
+    """Scores one map against its ground truth.
+
+    Args:
+        prediction: uint8 [H, W].
+        mask: ground truth, bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
+
+    Raises:
+        ValueError: if the type or the shape of an array is not as stated.
+    """
+    frame = CountedFrame.count(prediction, mask)
+    over_thresholds = confusion_over_thresholds(frame.counts, frame.values)
+    over_levels = confusion_over_levels(frame.counts, frame.values)
+    adaptive = confusion_at(frame.counts, frame.values, np.asarray(adaptive_threshold(frame)))
+    return FrameScores(
+        s_measure=s_measure(frame),
+        weighted_f=weighted_f(frame),
+        mae=mean_absolute_error(frame.counts, frame.values),
+        e_adaptive=float(e_measure(adaptive)),
+        f_adaptive=float(f_measure(adaptive)),
+        curves=np.vstack(
+            [e_measure(over_levels), f_measure(over_levels), overlap_curves(over_thresholds)]
+        ),
+    )
+
+
+def match_size(prediction: ByteArray, shape: tuple[int, int]) -> ByteArray:
+    """Resizes a map to `shape` = (H, W) as the protocol does: OpenCV bilinear, on 8 bits."""
+    if prediction.shape == shape:
+        return prediction
+    return np.asarray(cv2.resize(prediction, shape[::-1]), np.uint8)
+
+
+def reduce_clip(frames: Iterable[FrameScores]) -> FloatArray:
+    """Returns the mean vector [1541] over the frames of a clip.
+
+    Args:
+        frames: scores of the frames that count; the protocol leaves out the first and the last
+            frame of each clip (`clip_order.scored_frames`).
+
+    Raises:
+        ValueError: without a frame.
+    """
+    return _mean((frame.vector() for frame in frames), "clip", "frames")
+
+
+def reduce_subset(clips: Iterable[FloatArray]) -> FloatArray:
+    """Returns the unweighted mean over clips of their vectors [1541].
+
+    Raises:
+        ValueError: without a clip.
+    """
+    return _mean(clips, "subset", "clips")
+
+
+def curve(vector: FloatArray, name: str) -> FloatArray:
+    """Returns one of the `CURVES`, [..., 256], out of score vectors [..., 1541]."""
+    if name not in CURVES:
+        raise ValueError(f"curve: got {name!r}, wanted one of {', '.join(CURVES)}")
+    start = len(SCALARS) + CURVES.index(name) * NUM_THRESHOLDS
+    return vector[..., start : start + NUM_THRESHOLDS]
+
+
+def figures(vector: FloatArray) -> dict[str, FloatArray]:
+    """Computes the 17 figures of score vectors, under the names of `METRIC_NAMES`.
+
+    Args:
+        vector: [..., 1541].
+
+    Returns:
+        Arrays [...]: the scalars, and mean and maximum of each curve.
+    """
+    found = {name: vector[..., index] for index, name in enumerate(SCALARS)}
+    for name in CURVES:
+        values = curve(vector, name)
+        found[f"{name}_mean"] = values.mean(axis=-1)
+        found[f"{name}_max"] = values.max(axis=-1)
+    return {name: found[name] for name in METRIC_NAMES}
+
+
+def summary(vector: FloatArray) -> dict[str, float]:
+    """The 17 figures of one vector [1541] as plain numbers."""
+    return {name: float(value) for name, value in figures(vector).items()}
+
+
+def _mean(vectors: Iterable[FloatArray], whole: str, parts: str) -> FloatArray:
+    """Mean of vectors, one of them in memory at a time."""
+    total, count = np.zeros(NUM_VALUES), 0
+    for vector in vectors:
+        total += vector
+        count += 1
+    if not count:
+        raise ValueError(
+            f"{whole}: got 0 {parts} to average, wanted at least 1; the first and the last frame "
+            "of a clip do not count, so leave out clips of fewer than 3 frames"
+        )
+    return total / count

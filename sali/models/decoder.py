@@ -1,0 +1,119 @@
+"""Decoder of SINet-V2 (Fan et al., TPAMI 2021): a coarse map, refined by reverse attention."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sali.models.blocks import ConvBN, Pyramid, resize
+
+REVERSAL_GROUPS = (1, 4, 32)
+
+
+class SideLogits(NamedTuple):
+    """Logits of the four supervised heads, each [B, 1, h, w] on its own grid."""
+
+    coarse: Tensor
+    """Neighbor connection decoder, stride 8."""
+    level3: Tensor
+    """Stride 32."""
+    level2: Tensor
+    """Stride 16."""
+    level1: Tensor
+    """Stride 8; the prediction."""
+
+    def upsampled(self, size: tuple[int, int]) -> list[Tensor]:
+        """All four at the given size."""
+        return [resize(logits, size=size) for logits in self]
+
+    def on_levels(self) -> list[Tensor]:
+        """Logits per pyramid level, fine to coarse."""
+        return [self.level1, self.level2, self.level3]
+
+
+def _up2(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+class NeighborConnectionDecoder(nn.Module):
+    """Coarse logits from products and stacks of adjacent levels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        c = channels
+        self.up3_to_x2 = ConvBN(c, c, 3)
+        self.up2a_to_x1 = ConvBN(c, c, 3)
+        self.up2_to_x1 = ConvBN(c, c, 3)
+        self.up3_stack = ConvBN(c, c, 3)
+        self.up2b_stack = ConvBN(2 * c, 2 * c, 3)
+        self.merge2 = ConvBN(2 * c, 2 * c, 3)
+        self.merge1 = ConvBN(3 * c, 3 * c, 3)
+        self.smooth = ConvBN(3 * c, 3 * c, 3)
+        self.score = nn.Conv2d(3 * c, 1, 1)
+
+    def forward(self, pyramid: Pyramid) -> Tensor:
+        x1, x2, x3 = pyramid
+        up3, up2 = _up2(x3), _up2(x2)
+        x2a = self.up3_to_x2(up3) * x2
+        x1a = self.up2a_to_x1(_up2(x2a)) * self.up2_to_x1(up2) * x1
+        x2b = self.merge2(torch.cat([x2a, self.up3_stack(up3)], 1))
+        x1b = self.merge1(torch.cat([x1a, self.up2b_stack(_up2(x2b))], 1))
+        return self.score(self.smooth(x1b))
+
+
+class GroupReversal(nn.Module):
+    """Features refined with the reversed map inserted after each of ``groups`` channel groups."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.refine = nn.Conv2d(channels + groups, channels, 3, padding=1)
+        self.score = nn.Conv2d(channels, 1, 3, padding=1)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        b, c, h, w = x.shape
+        grouped = x.view(b, self.groups, c // self.groups, h, w)
+        inserted = y.unsqueeze(1).expand(-1, self.groups, -1, -1, -1)
+        mixed = torch.cat([grouped, inserted], 2).flatten(1, 2)
+        x = x + torch.relu(self.refine(mixed))
+        return x, y + self.score(x)
+
+
+class ReverseStage(nn.Module):
+    """Look where the coarser map saw nothing, and correct it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([GroupReversal(channels, g) for g in REVERSAL_GROUPS])
+
+    def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
+        y = 1 - torch.sigmoid(guidance)
+        for block in self.blocks:
+            x, y = block(x, y)
+        return y + guidance
+
+
+class Decoder(nn.Module):
+    """Four side logits of a pyramid.
+
+    Args:
+        channels: channels of the pyramid; a multiple of the largest number of reversal groups.
+
+    Raises:
+        ValueError: if the channels do not split into the groups.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        if channels % max(REVERSAL_GROUPS):
+            raise ValueError(f"channels is {channels}; wanted a multiple of {max(REVERSAL_GROUPS)}")
+        self.coarse = NeighborConnectionDecoder(channels)
+        self.stages = nn.ModuleList([ReverseStage(channels) for _ in range(3)])  # levels 1, 2, 3
+
+    def forward(self, pyramid: Pyramid) -> SideLogits:
+        coarse = self.coarse(pyramid)
+        level3 = self.stages[2](pyramid[2], resize(coarse, scale=0.25))
+        level2 = self.stages[1](pyramid[1], resize(level3, scale=2))
+        level1 = self.stages[0](pyramid[0], resize(level2, scale=2))
+        return SideLogits(coarse, level3, level2, level1)

@@ -1,0 +1,107 @@
+"""Short-term alignment (the paper's SAM): features of one frame moved onto another's grid.
+
+Pyramid, cascading deformable alignment after EDVR (Wang et al., CVPR Workshops 2019).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sali.models.blocks import Pyramid, resize
+from sali.ops import KERNELS, deform_conv
+
+NEGATIVE_SLOPE = 0.1
+
+
+def _leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, NEGATIVE_SLOPE)
+
+
+class DeformConv(nn.Module):
+    """Modulated deformable 3x3 convolution whose offsets come from a second feature map.
+
+    It starts as a plain convolution at half strength: the offset branch is zero.
+
+    Args:
+        channels: channels of both inputs and of the output.
+        groups: offset groups; each shifts its share of the channels on its own.
+        kernel: which implementation computes it, see ``sali.ops.deform``.
+    """
+
+    def __init__(self, channels: int, groups: int, kernel: str) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.to_offset = nn.Conv2d(channels, groups * 3 * 9, 3, padding=1)
+        bound = 1 / math.sqrt(channels * 9)
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.zeros_(self.to_offset.weight)
+        nn.init.zeros_(self.to_offset.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        first, second, modulation = self.to_offset(guide).float().chunk(3, dim=1)
+        offset = torch.cat([first, second], 1)
+        out = deform_conv(
+            x, offset, modulation.sigmoid(), self.weight, self.bias, kernel=self.kernel
+        )
+        return out.to(x.dtype)
+
+
+class ShortTermAlignment(nn.Module):
+    """Align a neighbor's pyramid to a reference's, from coarse to fine.
+
+    Args:
+        channels: channels of the pyramids.
+        groups: offset groups of the deformable convolutions.
+        kernel: deformable kernel, a key of ``sali.ops.KERNELS``.
+        num_levels: levels of the pyramids.
+
+    Raises:
+        ValueError: unknown kernel.
+    """
+
+    def __init__(self, channels: int, groups: int, kernel: str, num_levels: int = 3) -> None:
+        super().__init__()
+        if kernel not in KERNELS:
+            raise ValueError(f"align kernel {kernel!r} is not one of {sorted(KERNELS)}")
+        finer = num_levels - 1
+
+        def convs(in_channels: int, count: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                [nn.Conv2d(in_channels, channels, 3, padding=1) for _ in range(count)]
+            )
+
+        self.compare = convs(2 * channels, num_levels)
+        # The coarsest level has no offset from above to take in.
+        self.refine = convs(2 * channels, finer).append(nn.Conv2d(channels, channels, 3, padding=1))
+        self.smooth = convs(channels, finer)
+        self.deform = nn.ModuleList(
+            [DeformConv(channels, groups, kernel) for _ in range(num_levels)]
+        )
+        self.merge = convs(2 * channels, finer)
+
+    def forward(self, neighbor: Pyramid, reference: Pyramid) -> Pyramid:
+        """Pyramid of ``neighbor`` on the grid of ``reference``; same shapes as both."""
+        aligned: Pyramid = []
+        coarse_offset = coarse = None
+        for level in reversed(range(len(reference))):
+            x = neighbor[level]
+            offset = _leaky(self.compare[level](torch.cat([x, reference[level]], 1)))
+            if coarse_offset is None:
+                offset = _leaky(self.refine[level](offset))
+            else:
+                # Offsets are in pixels of their own level, hence the factor 2 on the way up.
+                above = 2 * resize(coarse_offset, scale=2)
+                offset = _leaky(self.refine[level](torch.cat([offset, above], 1)))
+                offset = _leaky(self.smooth[level](offset))
+            features = self.deform[level](x, offset)
+            if coarse is not None:
+                features = self.merge[level](torch.cat([features, resize(coarse, scale=2)], 1))
+            if level > 0:
+                features = _leaky(features)
+            aligned.insert(0, features)
+            coarse_offset, coarse = offset, features
+        return aligned

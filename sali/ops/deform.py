@@ -1,0 +1,83 @@
+"""Modulated deformable convolution (Zhu et al., Deformable ConvNets v2, CVPR 2019)."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import deform_conv2d
+
+from sali.ops.precision import float32_island
+
+
+def _torchvision(
+    x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    padding = weight.shape[-1] // 2
+    return deform_conv2d(x, offset, weight, bias, padding=padding, mask=modulation)
+
+
+def _grid_sample(
+    x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    """The same operator from plain PyTorch: it exports, and it checks the other kernel."""
+    b, c, h, w = x.shape
+    k = weight.shape[-1]
+    taps = k * k
+    groups = modulation.shape[1] // taps
+
+    row, column = torch.meshgrid(
+        torch.arange(h, device=x.device, dtype=x.dtype),
+        torch.arange(w, device=x.device, dtype=x.dtype),
+        indexing="ij",
+    )
+    tap = torch.arange(taps, device=x.device)
+    tap_y = (tap // k - k // 2).to(x.dtype).view(1, 1, taps, 1, 1)
+    tap_x = (tap % k - k // 2).to(x.dtype).view(1, 1, taps, 1, 1)
+
+    shift = offset.view(b, groups, taps, 2, h, w)
+    y = row + tap_y + shift[:, :, :, 0]  # [B, G, taps, H, W], pixels
+    x_position = column + tap_x + shift[:, :, :, 1]
+    # grid_sample counts from -1 to 1 between the outer edges of the outer pixels.
+    grid = torch.stack(((2 * x_position + 1) / w - 1, (2 * y + 1) / h - 1), dim=-1)
+    grid = grid.view(b * groups, taps * h, w, 2)
+    sampled = F.grid_sample(
+        x.reshape(b * groups, c // groups, h, w), grid, padding_mode="zeros", align_corners=False
+    ).view(b, groups, c // groups, taps, h, w)
+    sampled = sampled * modulation.view(b, groups, 1, taps, h, w)
+    columns = sampled.reshape(b, c * taps, h * w)
+    out = weight.view(weight.shape[0], c * taps) @ columns + bias.view(1, -1, 1)
+    return out.view(b, -1, h, w)
+
+
+KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "torchvision": _torchvision,
+    "grid_sample": _grid_sample,
+}
+
+
+@float32_island
+def deform_conv(
+    x: Tensor,
+    offset: Tensor,
+    modulation: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    kernel: str = "torchvision",
+) -> Tensor:
+    """Convolve ``x`` at shifted positions (stride 1, same size, zeros outside).
+
+    Computed in float32 also under autocast.
+
+    Args:
+        x: features [B, C, H, W].
+        offset: shifts in pixels [B, G * k * k * 2, H, W]; per group and tap first dy, then dx.
+        modulation: weight of every sample, 0..1 [B, G * k * k, H, W].
+        weight: filter [C_out, C, k, k], k odd.
+        bias: [C_out].
+        kernel: a key of ``KERNELS``; all give the same numbers.
+
+    Returns:
+        [B, C_out, H, W], float32 (float64 for float64 input).
+    """
+    return KERNELS[kernel](x, offset, modulation, weight, bias)

@@ -1,0 +1,89 @@
+"""What a run writes about itself: run.json, status.json, metrics.json."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sali import __version__
+
+PACKAGES = ("torch", "torchvision", "lightning", "timm", "albumentations", "torchmetrics", "numpy")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write through a temporary file, so that nobody reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout the code runs from, with ``+changes`` if it was edited; else None."""
+    here = Path(__file__).parent
+
+    def git(*command: str) -> str:
+        done = subprocess.run(
+            ["git", *command], cwd=here, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def provenance(**more: Any) -> dict[str, Any]:
+    """Command, code, versions and machine of this process, and what the caller adds."""
+    return {
+        "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sali": __version__,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "machine": platform.machine(),
+        "torch_threads": torch.get_num_threads(),
+        **more,
+    }
+
+
+@contextmanager
+def tracked(folder: Path) -> Iterator[None]:
+    """Keep ``status.json`` true: running, then finished, or failed with the error.
+
+    Of several processes the first one writes; any of them reports a failure.
+    """
+    # Imported here: an evaluation writes records too, and has no use for Lightning.
+    from lightning.pytorch.utilities import rank_zero_only
+
+    is_first = getattr(rank_zero_only, "rank", 0) == 0  # an attribute that its type hides
+    status = folder / "status.json"
+    if is_first:
+        (folder / "metrics.json").unlink(missing_ok=True)  # of an earlier run in the same folder
+        write_json(status, {"state": "running", "error": None})
+    try:
+        yield
+    except BaseException as error:
+        write_json(status, {"state": "failed", "error": f"{type(error).__name__}: {error}"})
+        raise
+    if is_first:
+        write_json(status, {"state": "finished", "error": None})

@@ -1,0 +1,7 @@
+"""Segmentation of video frame by frame."""
+
+from sali.streaming.bank import MemoryBank
+from sali.streaming.clip_runner import ClipRunner
+from sali.streaming.segmenter import StreamSegmenter
+
+__all__ = ["ClipRunner", "MemoryBank", "StreamSegmenter"]

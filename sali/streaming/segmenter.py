@@ -1,0 +1,155 @@
+"""Segment a video frame by frame, as it arrives."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sali.data.frames import resize_frame, to_tensor
+from sali.models.blocks import Pyramid, resize
+from sali.models.long_term import KeyValue, weigh_values
+from sali.models.network import SALI, check_side
+from sali.streaming.bank import MemoryBank
+
+NEIGHBORS = ("previous", "next")
+PRECISIONS = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+@dataclass
+class _Encoded:
+    """A frame that went through the backbone, and what is needed to finish it."""
+
+    pyramid: Pyramid
+    input_size: tuple[int, int]
+    output_size: tuple[int, int]
+
+
+class StreamSegmenter:
+    """Probability of polyp for every pixel of every frame of one video.
+
+    Owns everything that is remembered of the video: the memory bank and the neighbor's features.
+    Each frame is encoded once. Use one segmenter per stream, or ``reset`` between videos.
+
+    With ``neighbor="previous"`` the result of a frame depends on it and on earlier frames only, and
+    ``step`` returns it at once. With ``neighbor="next"`` (the released network) ``step`` returns
+    the result of the frame before, or None for the first, and ``flush`` returns the last.
+
+    Args:
+        network: in evaluation mode, on its device.
+        image_size: side in pixels of the square that the network sees.
+        max_frames: memory cap in frames.
+        every: every n-th frame is stored, the first one always.
+        eviction: rule by which elements leave, see ``sali.streaming.bank``.
+        neighbor: "previous" or "next".
+        precision: "32", "bf16" or "16" (autocast).
+
+    Raises:
+        ValueError: a setting that does not exist or an image size that the network cannot take.
+    """
+
+    def __init__(
+        self,
+        network: SALI,
+        image_size: int,
+        max_frames: int,
+        every: int,
+        eviction: str,
+        neighbor: str,
+        precision: str = "32",
+    ) -> None:
+        check_side(image_size)
+        if neighbor not in NEIGHBORS:
+            raise ValueError(f"neighbor {neighbor!r} is not one of {NEIGHBORS}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r} is not one of {tuple(PRECISIONS)}")
+        if every < 1:
+            raise ValueError(f"memory.every is {every}; it counts frames, so at least 1")
+        self.network = network
+        self.image_size = image_size
+        self.max_frames = max_frames
+        self.every = every
+        self.looks_ahead = neighbor == "next" and network.short_term is not None
+        self._dtype = PRECISIONS[precision]
+        self._new_bank = lambda: MemoryBank(max_frames, eviction)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the video: the next frame is the first of a new one."""
+        self.bank = self._new_bank()
+        self.num_frames = 0
+        self._previous: Pyramid | None = None  # neighbor of the frame to come
+        self._waiting: _Encoded | None = None  # frame whose neighbor has not come yet
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def step(self, frame: np.ndarray) -> np.ndarray | None:
+        """Take one frame, return the probability map of a frame.
+
+        Args:
+            frame: RGB uint8 [H, W, 3] of any size.
+
+        Returns:
+            float32 [H, W] in 0..1 at the frame's own size; see the class for which frame's.
+
+        Raises:
+            ValueError: not such an array.
+        """
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(f"a frame is {frame.dtype} {frame.shape}; wanted RGB uint8 [H, W, 3]")
+        image = to_tensor(resize_frame(frame, self.image_size))
+        return _as_array(self.step_tensor(image, (frame.shape[0], frame.shape[1])))
+
+    def flush(self) -> np.ndarray | None:
+        """The last frame's map, if it is still waiting for a neighbor; ends the video."""
+        return _as_array(self.flush_tensor())
+
+    @torch.inference_mode()
+    def step_tensor(self, image: Tensor, output_size: tuple[int, int]) -> Tensor | None:
+        """``step`` for a normalised image [3, S, S] and the size (H, W) of the map wanted."""
+        with self._autocast():
+            pyramid = self.network.encode(image.to(self.device).unsqueeze(0))
+            arrived = _Encoded(pyramid, (image.shape[1], image.shape[2]), output_size)
+            if not self.looks_ahead:
+                return self._finish(arrived, self._previous or pyramid)
+            waiting, self._waiting = self._waiting, arrived
+            return self._finish(waiting, pyramid) if waiting else None
+
+    @torch.inference_mode()
+    def flush_tensor(self) -> Tensor | None:
+        """``flush`` as a tensor."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return None
+        with self._autocast():
+            return self._finish(waiting, self._previous or waiting.pyramid)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        if self._dtype is None:  # leaves an autocast of the caller's in force
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self._dtype)
+
+    def _finish(self, frame: _Encoded, neighbor: Pyramid) -> Tensor:
+        network, index = self.network, self.num_frames
+        query: list[KeyValue] | None = None
+        memory: list[KeyValue] | None = None
+        if network.long_term is not None:
+            query = network.long_term.project(frame.pyramid)
+            memory = self.bank.elements() or query
+        logits, usage = network.segment(frame.pyramid, neighbor, query, memory)
+        if query is not None:
+            if self.bank.levels:
+                self.bank.count_usage(usage)
+            if index % self.every == 0:
+                self.bank.add(weigh_values(query, logits.on_levels()), index)
+        self.num_frames += 1
+        self._previous = frame.pyramid
+        prediction = resize(logits.level1.float(), size=frame.input_size)
+        return resize(prediction, size=frame.output_size).sigmoid()[0, 0]
+
+
+def _as_array(probability: Tensor | None) -> np.ndarray | None:
+    return None if probability is None else probability.cpu().numpy()

@@ -1,0 +1,228 @@
+"""The Lightning task: steps, logging, optimizer, what a checkpoint says about itself."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from sali import __version__
+from sali.data.datamodule import ClipData
+from sali.data.datasets import ClipBatch, ClipFrame
+from sali.errors import ConfigError
+from sali.metrics.clinical import ClinicalRules
+from sali.metrics.fixed_threshold import FixedThresholdScores
+from sali.metrics.subset_scores import SubsetScores
+from sali.models.network import SALI
+from sali.streaming import ClipRunner, StreamSegmenter
+from sali.streaming.maps import normalize_map, to_map
+
+MONITOR = "val/dice_at_0.5"
+
+
+class SegmentationTask(L.LightningModule):
+    """Trains on triplets; validates and tests by streaming whole clips.
+
+    Args:
+        network: to be trained.
+        loss: of the logits of all heads, at the masks' size, against the masks.
+        optimizer: makes an optimizer of parameter groups.
+        scheduler: makes Lightning's scheduler entry of (optimizer, total_steps=...).
+        streaming: arguments of ``StreamSegmenter`` besides the network.
+        maps: what is scored, see ``sali.streaming.maps``.
+        context_gradient: False encodes memory and neighbor frames without gradient.
+        backbone_lr_ratio: learning rate of the backbone over that of the rest.
+        weight_decay: of weights; biases and norms have none.
+        network_options: arguments that rebuild the network; stored in checkpoints.
+        clinical: rules of the clinical figures of a test.
+        decode: how frames are decoded, see ``FrameReader``; stored in checkpoints.
+    """
+
+    def __init__(
+        self,
+        network: SALI,
+        loss: Callable[[list[Tensor], Tensor], Tensor],
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        scheduler: Callable[..., dict[str, Any]],
+        streaming: dict[str, Any],
+        maps: str,
+        context_gradient: bool,
+        backbone_lr_ratio: float,
+        weight_decay: float,
+        network_options: dict[str, Any],
+        clinical: ClinicalRules,
+        decode: str,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self.streaming = streaming
+        self.maps = maps
+        self.context_gradient = context_gradient
+        self.backbone_lr_ratio = backbone_lr_ratio
+        self.weight_decay = weight_decay
+        self.network_options = network_options
+        self.clinical = clinical
+        self.decode = decode
+        self._val_scores: FixedThresholdScores | None = None
+        self._test_scores: dict[str, SubsetScores] = {}
+        self.results: dict[str, dict[str, Any]] = {}
+        """After a test: VPS figures, {"subsets": {name: scores}, "clips": {name: {clip: scores}}};
+        "clinical" and "frame_means" hold the others in the same shape."""
+        self._runner: ClipRunner | None = None
+        self._random_state: Tensor | None = None
+
+    # --- training ---
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        frames = dict(zip(self.network.roles, batch.frames.unbind(1), strict=True))
+        masks = dict(zip(self.network.roles, batch.masks.unbind(1), strict=True))
+        logits = self.network(
+            frames["current"],
+            frames.get("memory"),
+            masks.get("memory"),
+            frames.get("neighbor"),
+            context_gradient=self.context_gradient,
+        )
+        target = masks["current"]
+        loss = self.loss(logits.upsampled((target.shape[2], target.shape[3])), target)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(target))
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        try:
+            optimizer = self._optimizer(self._parameter_groups())
+        except ValueError as error:
+            raise ConfigError(f"optimizer: {error}") from error
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_ratio"]
+        total = self.trainer.estimated_stepping_batches
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": self._scheduler(optimizer, total_steps=total),
+        }
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Backbone and rest, each with and without weight decay."""
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                kind = (name.startswith("backbone."), parameter.ndim > 1)
+                groups.setdefault(kind, []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "lr_ratio": self.backbone_lr_ratio if of_backbone else 1.0,
+                "weight_decay": self.weight_decay if is_weight else 0.0,
+            }
+            for (of_backbone, is_weight), parameters in groups.items()
+        ]
+
+    # --- validation and test ---
+
+    @property
+    def _data(self) -> ClipData:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def _start_streaming(self) -> None:
+        self._runner = ClipRunner(StreamSegmenter(self.network, **self.streaming))
+
+    def _stream(self, frame: ClipFrame) -> list[tuple[ClipFrame, Tensor]]:
+        assert self._runner is not None
+        return list(self._runner.push(frame))
+
+    def on_train_start(self) -> None:
+        # Every forward of DDP would wait for all processes to share buffers, also in validation,
+        # where they have different numbers of frames. They are shared once before it instead.
+        if isinstance(self.trainer.strategy.model, DistributedDataParallel):
+            self.trainer.strategy.model.broadcast_buffers = False
+        # Stochastic depth draws from the global generator: an exact resume puts it back.
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state.cpu())
+            self._random_state = None
+
+    def on_validation_epoch_start(self) -> None:
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+        names = [clip.name for clip in self._data.val_clips]
+        self._val_scores = FixedThresholdScores(names).to(self.device)
+        self._start_streaming()
+
+    def validation_step(self, frame: ClipFrame, batch_idx: int) -> None:
+        assert self._val_scores is not None
+        for done, probability in self._stream(frame):
+            assert done.mask is not None
+            shown = normalize_map(probability, self.maps)
+            self._val_scores.update(shown, done.mask.to(shown.device), done.clip)
+
+    def on_validation_epoch_end(self) -> None:
+        assert self._val_scores is not None
+        for name, value in self._val_scores.compute()["mean"].items():
+            self.log(f"val/{name}", value, prog_bar=f"val/{name}" == MONITOR)
+        self._val_scores = self._runner = None
+
+    def on_test_epoch_start(self) -> None:
+        self._test_scores = {
+            subset: SubsetScores(
+                {clip.name: len(clip.frames) for clip in clips}, self.clinical, self.device
+            )
+            for subset, clips in self._data.test_clips.items()
+        }
+        self._start_streaming()
+
+    def test_step(
+        self, frame: ClipFrame, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Any]:
+        """Returns {"results": [(frame, probability [H, W]), ...]} for callbacks."""
+        results = self._stream(frame)
+        scores = list(self._test_scores.values())[dataloader_idx]
+        for done, probability in results:
+            assert done.mask is not None
+            shown = to_map(probability, self.maps)
+            scores.update(shown, done.mask.to(shown.device), done.clip, done.number)
+        return {"results": results}
+
+    def on_test_epoch_end(self) -> None:
+        computed = {subset: scores.compute() for subset, scores in self._test_scores.items()}
+
+        def part(kind: str) -> dict[str, Any]:
+            return {
+                "subsets": {subset: found[kind]["subset"] for subset, found in computed.items()},
+                "clips": {subset: found[kind]["clips"] for subset, found in computed.items()},
+            }
+
+        self.results = {
+            **part("vps"),
+            "clinical": {"rules": asdict(self.clinical), **part("clinical")},
+            "frame_means": part("frame_means"),
+        }
+        for subset, scores in self.results["subsets"].items():
+            for name, value in scores.items():
+                self.log(f"test/{subset}/{name}", value)
+        self._test_scores, self._runner = {}, None
+
+    # --- checkpoints ---
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint says about itself: plain values that rebuild the network."""
+        return {
+            "version": __version__,
+            "network": self.network_options,
+            "streaming": self.streaming,
+            "maps": self.maps,
+            "decode": self.decode,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["sali"] = self.describe()
+        checkpoint["random_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._random_state = checkpoint["random_state"]

@@ -1,0 +1,57 @@
+"""Fixtures that more than one test file uses."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sali.models import SALI
+
+GOLDEN = Path(__file__).parent / "golden"
+sys.path.insert(0, str(GOLDEN))
+
+SMALL = dict(
+    backbone="tf_efficientnet_lite0",
+    drop_path_rate=0.0,
+    channels=32,
+    long_term=True,
+    key_channels=4,
+    value_channels=16,
+    top_k=20,
+    align_kernel="torchvision",
+    offset_groups=8,
+    fusion="residual",
+)
+"""Options of a small network; tests change single ones."""
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def golden_modules() -> dict[str, np.ndarray]:
+    return dict(np.load(GOLDEN / "modules.npz"))
+
+
+@pytest.fixture(scope="session")
+def golden_network() -> dict[str, np.ndarray]:
+    return dict(np.load(GOLDEN / "network_pvt_v2_b5_256.npz"))
+
+
+@pytest.fixture(scope="session")
+def released_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the names and shapes of the released checkpoint and the golden weights."""
+    from weights import released_state_dict
+
+    path = tmp_path_factory.mktemp("released") / "released.pth"
+    torch.save(released_state_dict(seed=11), path)
+    return path
+
+
+def small_network(**changes: object) -> SALI:
+    """A network with random weights that fits in a test."""
+    return SALI(**{**SMALL, **changes})  # type: ignore[arg-type]

@@ -1,0 +1,92 @@
+"""The index of clips: order, masks, what users point at."""
+
+from pathlib import Path
+
+import pytest
+
+from sali.data.clips import fingerprint, index_source, index_subset
+from sali.errors import DataError
+
+NAME = "case_M_20181001100041_0U62372100109340_1_005_001-1_a{}_ayy_image{:04d}"
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+@pytest.fixture
+def root(tmp_path):
+    base = tmp_path / "TestEasyDataset" / "Unseen"
+    for clip in ("case10_1", "case2_1"):
+        for segment, number in ((10, 1), (9, 99), (9, 100)):
+            touch(base / "Frame" / clip / f"{NAME.format(segment, number)}.jpg")
+            touch(base / "GT" / clip / f"{NAME.format(segment, number)}.png")
+    return tmp_path
+
+
+def test_order_of_time_not_of_strings(root):
+    clips = index_subset(root, "unseen_easy")
+    assert [clip.name for clip in clips] == ["case2_1", "case10_1"]
+    stems = [frame.stem for frame in clips[0].frames]
+    assert stems == [NAME.format(9, 99), NAME.format(9, 100), NAME.format(10, 1)]
+    assert stems != sorted(stems)
+    assert [mask.stem for mask in clips[0].masks] == stems
+    assert clips[0].case == "case2"
+
+
+def test_subset_by_folder_name_and_frames_without_masks(root):
+    (root / "TestEasyDataset/Unseen/GT/case2_1" / f"{NAME.format(9, 99)}.png").unlink()
+    clips = index_subset(root, "TestEasyDataset/Unseen")
+    assert clips[0].masks[0] is None
+    assert clips[0].masks[1] is not None
+
+
+def test_stray_masks_and_doubled_frames_are_errors(root):
+    base = root / "TestEasyDataset/Unseen"
+    stray = touch(base / "GT/case2_1/other.png")
+    with pytest.raises(DataError, match="1 masks.*have no frame.*other"):
+        index_subset(root, "unseen_easy")
+    stray.unlink()
+    touch(base / "Frame/case2_1" / f"{NAME.format(9, 99)}.png")
+    with pytest.raises(DataError, match="would both be frame"):
+        index_subset(root, "unseen_easy")
+
+
+def test_what_users_point_at(root):
+    base = root / "TestEasyDataset/Unseen"
+    from_subset = index_source(base)
+    from_clips = index_source(base / "Frame")
+    assert [c.frames for c in from_subset] == [c.frames for c in from_clips]
+    (single,) = index_source(base / "Frame/case2_1")
+    assert single.frames == from_clips[0].frames
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p / "absent", "no such folder"),
+        (lambda p: touch(p / "video.mp4"), "is a file"),
+        (lambda p: touch(p / "notes/readme.txt").parent, "no frames in"),
+        (lambda p: touch(p / "clips/case1_1/readme.txt").parents[1], "no frames in .*case1_1"),
+    ],
+)
+def test_sources_that_hold_nothing(tmp_path, make, message):
+    with pytest.raises(DataError, match=message):
+        index_source(make(tmp_path))
+
+
+def test_missing_data_says_what_layout_is_wanted(tmp_path):
+    with pytest.raises(DataError, match=r"TrainDataset/Frame; data.root must be a folder"):
+        index_subset(tmp_path, "train")
+    with pytest.raises(DataError, match="unknown subset 'easy'"):
+        index_subset(tmp_path, "easy")
+
+
+def test_fingerprint_changes_with_the_files(root):
+    before = fingerprint(index_subset(root, "unseen_easy"), root)
+    assert before == fingerprint(index_subset(root, "unseen_easy"), root)
+    frame = root / "TestEasyDataset/Unseen/Frame/case2_1" / f"{NAME.format(9, 99)}.jpg"
+    frame.write_bytes(b"xy")
+    assert fingerprint(index_subset(root, "unseen_easy"), root) != before

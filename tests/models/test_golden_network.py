@@ -1,0 +1,169 @@
+"""The whole network against the released code's numbers, streaming and training."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDEN
+
+from sali.data.frames import to_tensor
+from sali.losses import boundary_weight, structure_loss
+from sali.models.weights import load_network, rename_released
+from sali.ops import read
+from sali.streaming import StreamSegmenter
+
+NEAR_TIE = 2e-6
+
+
+@pytest.fixture(scope="module")
+def network(released_checkpoint):
+    return load_network(released_checkpoint, drop_path_rate=0.0)[0]
+
+
+class TieBreaker:
+    """Similarity whose near-ties at the edge of the top 20 can be decided the other way.
+
+    The golden numbers come from another machine. Where the 20th and 21st element of a query differ
+    by less than rounding, either may be read, and the logits move by up to 2e-3: both are right, so
+    the test looks for the choice that the golden run made and then holds it to 1e-3.
+    """
+
+    def __init__(self, similarity: Callable[..., torch.Tensor]) -> None:
+        self.similarity = similarity
+        self.swapped: set[tuple[int, int]] = set()  # (number of the read, query)
+        self.ties: list[tuple[int, int]] = []
+        self.reads = 0
+
+    def restart(self) -> None:
+        self.ties, self.reads = [], 0
+
+    def __call__(self, query_key: torch.Tensor, memory_key: torch.Tensor) -> torch.Tensor:
+        result = self.similarity(query_key, memory_key)
+        if result.shape[2] > 20:
+            best, index = result.topk(21, dim=2)
+            edge = (best[0, :, 19] - best[0, :, 20]) < NEAR_TIE
+            for q in edge.nonzero()[:, 0].tolist():
+                self.ties.append((self.reads, q))
+                if (self.reads, q) in self.swapped:
+                    result[0, q, index[0, q, 19:]] = best[0, q, 19:].flip(0)
+                    result[0, q, index[0, q, 20]] += NEAR_TIE
+        self.reads += 1
+        return result
+
+
+def stream(network, golden, encoded):
+    """Side logits, maps and bank sizes of all golden frames; each is encoded once ever."""
+    sides, maps, sizes, start = [], [], [], 0
+    decode, encode = network.decoder.forward, network.encode
+
+    def encode_once(image):
+        key = image.sum().item()
+        if key not in encoded:
+            encoded[key] = encode(image)
+        return encoded[key]
+
+    def decode_and_keep(pyramid):
+        sides.append(decode(pyramid))
+        return sides[-1]
+
+    segmenter = StreamSegmenter(
+        network,
+        image_size=256,
+        max_frames=int(golden["mem_len"]),
+        every=int(golden["mem_freq"]),
+        eviction="released",
+        neighbor="next",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network.decoder, "forward", decode_and_keep)
+        patch.setattr(network, "encode", encode_once)
+        for length in golden["clip_lengths"]:
+            segmenter.reset()
+            for i, frame in enumerate(golden["frames"][start : start + length]):
+                result = segmenter.step(frame)
+                assert (result is None) == (i == 0)  # looks one frame ahead
+                if result is not None:
+                    maps.append(result)
+                    sizes.append(segmenter.bank.sizes)
+            maps.append(segmenter.flush())
+            sizes.append(segmenter.bank.sizes)
+            assert segmenter.flush() is None
+            start += length
+    return sides, maps, sizes
+
+
+def test_streaming_gives_released_logits_and_bank_sizes(network, golden_network, monkeypatch):
+    golden, encoded = golden_network, {}
+    ties = TieBreaker(read.similarity)
+    monkeypatch.setattr(read, "similarity", ties)
+
+    def differences():
+        ties.restart()
+        sides, maps, sizes = stream(network, golden, encoded)
+        last_heads = [s.upsampled((256, 256))[3][0, 0, ::4, ::4].numpy() for s in sides]
+        worst = [
+            np.abs(h - g).max() for h, g in zip(last_heads, golden["final_logits"], strict=True)
+        ]
+        return worst, sides, maps, sizes
+
+    worst, sides, maps, sizes = differences()
+    for _ in range(8):
+        bad = next((t for t, w in enumerate(worst) if w > 1e-3), None)
+        if bad is None:
+            break
+        for tie in [tie for tie in ties.ties if tie[0] // 3 == bad]:
+            ties.swapped ^= {tie}
+            again = differences()
+            if again[0][bad] < worst[bad]:
+                worst, sides, maps, sizes = again
+                break
+            ties.swapped ^= {tie}
+    assert max(worst) <= 1e-3, f"swapped {sorted(ties.swapped)}"
+
+    np.testing.assert_array_equal(sizes, golden["bank_sizes"])
+    for t, probability in enumerate(maps):
+        expected = 1 / (1 + np.exp(-golden["final_logits"][t]))
+        np.testing.assert_allclose(probability[::4, ::4], expected, atol=1e-3)
+    for t in (0, 1, 13):
+        for h, head in enumerate(sides[t].upsampled((256, 256))):
+            np.testing.assert_allclose(
+                head[0, 0, ::4, ::4].numpy(), golden[f"heads_{t}_{h}"], atol=1e-3
+            )
+
+
+def test_training_pass_gives_released_heads_losses_and_gradients(network, golden_network):
+    golden = golden_network
+    memory, current, neighbor = (
+        torch.stack([to_tensor(image) for image in images]) for images in golden["train_images"]
+    )
+    mask_memory, mask = (
+        torch.from_numpy(golden[name] > 127).float().unsqueeze(1)
+        for name in ("train_gt_memory", "train_gt")
+    )
+    network.train()
+    try:
+        logits = network(current, memory, mask_memory, neighbor)
+    finally:
+        network.eval()
+    heads = logits.upsampled((256, 256))
+    for h, head in enumerate(heads):
+        got = head[:, 0, ::4, ::4].detach()
+        np.testing.assert_allclose(got, golden[f"train_head_{h}"], atol=1e-3)
+    weight = boundary_weight(mask)
+    losses = [structure_loss(head, mask, weight, "released") for head in heads]
+    np.testing.assert_allclose([v.item() for v in losses], golden["train_loss_released"], atol=1e-4)
+    weighted = [structure_loss(head, mask, weight, "weighted").item() for head in heads]
+    np.testing.assert_allclose(weighted, golden["train_loss_weighted"], atol=1e-4)
+
+    sum(losses).backward()
+    norms = {n: p.grad.norm().item() for n, p in network.named_parameters() if p.grad is not None}
+    shapes = json.loads((GOLDEN / "released_checkpoint_keys.json").read_text())
+    expected = dict(zip(golden["train_grad_names"], golden["train_grad_norms"], strict=True))
+    assert len(expected) == 1320
+    for name, norm in expected.items():
+        (ours,) = rename_released({str(name): torch.empty(shapes[str(name)])})
+        # A bias in front of a batch norm has no true gradient: what is there is rounding.
+        np.testing.assert_allclose(norms.pop(ours), norm, rtol=1e-2, atol=1e-4, err_msg=ours)
+    assert not [name for name, norm in norms.items() if norm > 0]

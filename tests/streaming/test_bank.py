@@ -1,0 +1,61 @@
+"""Eviction of the memory bank."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sali.models.long_term import KeyValue
+from sali.streaming.bank import MemoryBank
+
+GRIDS = [16, 4, 1]
+
+
+def frame_elements(value: float) -> list[KeyValue]:
+    return [KeyValue(torch.full((1, 4, n), value), torch.full((1, 2, n), value)) for n in GRIDS]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    cap=st.integers(1, 5),
+    reads=st.lists(st.integers(0, 2**31), min_size=1, max_size=14),
+)
+def test_corrected_eviction_keeps_the_newest_frame_and_the_cap(cap, reads):
+    bank = MemoryBank(cap, "least_used")
+    for t, seed in enumerate(reads):
+        if bank.levels:
+            generator = torch.Generator().manual_seed(seed)
+            bank.count_usage([torch.rand(1, n, generator=generator) for n in bank.sizes])
+        bank.add(frame_elements(float(t)), t)
+        assert bank.sizes == [min(t + 1, cap) * n for n in GRIDS]
+        for level, grid in zip(bank.levels, GRIDS, strict=True):
+            assert (level.frame == t).sum() == grid
+            assert level.key[0, 0].tolist() == level.frame.tolist()  # fields stay together
+
+
+def test_corrected_eviction_removes_the_least_used_per_read():
+    bank = MemoryBank(2, "least_used")
+    for t in range(2):
+        bank.add(frame_elements(float(t)), t)
+        bank.count_usage([torch.arange(n, dtype=torch.float32).unsqueeze(0) for n in bank.sizes])
+    usage = torch.cat([level.usage / level.life for level in bank.levels[:1]])
+    leaving = usage.argsort(stable=True)[: GRIDS[0]]
+    staying = sorted(set(range(2 * GRIDS[0])) - set(leaving.tolist()))
+    expected = bank.levels[0].frame[staying].tolist() + [2] * GRIDS[0]
+    bank.add(frame_elements(2.0), 2)
+    assert bank.levels[0].frame.tolist() == expected
+
+
+def test_released_eviction_drops_the_frame_just_added():
+    bank = MemoryBank(3, "released")
+    for t in range(6):
+        bank.add(frame_elements(float(t)), t)
+        bank.count_usage([torch.rand(1, n) + 0.1 for n in bank.sizes])
+    assert set(bank.levels[0].frame.tolist()) == {0, 1, 2}
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="at least one frame"):
+        MemoryBank(0, "least_used")
+    with pytest.raises(ValueError, match="least_used"):
+        MemoryBank(3, "oldest")

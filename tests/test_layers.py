@@ -1,0 +1,59 @@
+"""Imports go downwards only, and what must stay free of frameworks does."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "sali"
+
+# Top to bottom; a file may import from its own layer and from those below.
+LAYERS = [
+    {"train", "predict", "evaluate", "benchmark"},
+    {"build"},
+    {"evaluation"},
+    {"cli", "callbacks", "config", "run_record"},
+    {"task", "schedules"},
+    {"streaming"},
+    {"data", "figures"},
+    {"models"},
+    {"losses", "metrics"},
+    {"ops"},
+    {"errors"},
+]
+PLAIN = {"models", "ops", "losses", "metrics"}
+ENTRY_POINTS = LAYERS[0]
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def part(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_downwards(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        assert not [m for m in imported(path) if m.startswith("sali")]
+        return
+    (height,) = [i for i, layer in enumerate(LAYERS) if own in layer]
+    below = set().union(*LAYERS[height:], {""})
+    for module in imported(path):
+        if module == "sali" or module.startswith("sali."):
+            assert part(module) in below, f"{own} imports {module}"
+        if own in PLAIN:
+            assert module.split(".")[0] not in ("lightning", "hydra", "omegaconf"), module
+        if own not in ENTRY_POINTS | {"build", "cli", "config"}:
+            assert module.split(".")[0] not in ("hydra", "omegaconf"), module

@@ -1,0 +1,171 @@
+"""The real prediction command: the released script's maps, and what users see when input is bad."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDEN, SMALL, small_network
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_predict(*overrides, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "sali.predict", *overrides],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+    )
+
+
+def read_maps(folder):
+    return {
+        p.relative_to(folder).as_posix(): np.asarray(Image.open(p)).astype(int)
+        for p in sorted(folder.rglob("*.png"))
+    }
+
+
+def test_released_checkpoint_writes_the_released_maps(released_checkpoint, tmp_path):
+    done = run_predict(
+        f"ckpt={released_checkpoint}",
+        f"source={GOLDEN / 'predict/frames'}",
+        f"output={tmp_path / 'maps'}",
+        "compat=released",
+        "memory.max_frames=3",
+        "memory.every=2",
+        "data.image_size=256",
+        "overlay=true",
+    )
+    assert done.returncode == 0, done.stderr
+    got, expected = read_maps(tmp_path / "maps"), read_maps(GOLDEN / "predict/expected_maps")
+    assert list(got) == list(expected)
+    difference = np.abs(np.stack(list(got.values())) - np.stack(list(expected.values())))
+    assert difference.mean() <= 0.5
+    assert np.percentile(difference, 99.9) <= 3
+    overlays = sorted((tmp_path / "maps_overlays").rglob("*.jpg"))
+    assert len(overlays) == len(expected)
+    assert Image.open(overlays[0]).size == (300, 260)
+
+
+@pytest.fixture(scope="module")
+def own_checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "best.ckpt"
+    single = {"long_term": False, "align_kernel": None}
+    network = small_network(**single)
+    streaming = dict(image_size=256, max_frames=4, every=1, eviction="released", neighbor="next")
+    torch.save(
+        {
+            "state_dict": {f"network.{n}": t for n, t in network.state_dict().items()},
+            "sali": {
+                "network": {**SMALL, **single},
+                "streaming": streaming,
+                "maps": "probability",
+                "decode": "exact",
+            },
+        },
+        path,
+    )
+    return path
+
+
+@pytest.fixture
+def clips(tmp_path):
+    rng = np.random.default_rng(0)
+    for c, length in ((1, 3), (2, 2)):
+        folder = tmp_path / "source" / f"case{c}_1"
+        folder.mkdir(parents=True)
+        for t in range(length):
+            frame = rng.integers(0, 255, (70, 90, 3)).astype(np.uint8)
+            Image.fromarray(frame).save(folder / f"image{t}.jpg")
+    return tmp_path / "source"
+
+
+def test_settings_come_from_the_command_line_then_the_checkpoint(own_checkpoint, clips, tmp_path):
+    done = run_predict(
+        f"ckpt={own_checkpoint}", f"source={clips}", f"output={tmp_path}/m", "memory.every=2"
+    )
+    assert done.returncode == 0, done.stderr
+    for setting in (
+        "max_frames=4",
+        "every=2",
+        "eviction=released",
+        "neighbor=next",
+        "decode=exact",
+    ):
+        assert setting in done.stdout + done.stderr
+    assert [m.shape for m in read_maps(tmp_path / "m").values()] == [(70, 90)] * 5
+    corrected = run_predict(
+        f"ckpt={own_checkpoint}", f"source={clips}", f"output={tmp_path}/n", "compat=corrected"
+    )
+    assert "neighbor=previous" in corrected.stdout + corrected.stderr
+
+
+def test_unreadable_frame_stops_with_whole_clips_only_or_is_skipped(
+    own_checkpoint, clips, tmp_path
+):
+    bad = clips / "case2_1/image1.jpg"
+    bad.write_bytes(bad.read_bytes()[:500])
+    arguments = [f"ckpt={own_checkpoint}", f"source={clips}", f"output={tmp_path}/m"]
+    done = run_predict(*arguments)
+    assert done.returncode == 1
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("error:")]
+    assert "case2_1/image1.jpg" in line and "on_bad_frame=skip" in line
+    assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["case1_1"]
+
+    skipping = run_predict(*arguments, "on_bad_frame=skip")
+    assert skipping.returncode == 0, skipping.stderr
+    assert "4 maps of 2 clips, 1 frames skipped" in skipping.stdout + skipping.stderr
+    assert len(read_maps(tmp_path / "m")) == 4
+
+
+@pytest.mark.parametrize("which", ["clips", "clip"])
+def test_frames_are_never_overwritten(own_checkpoint, clips, which):
+    source = clips if which == "clips" else clips / "case1_1"
+    done = run_predict(f"ckpt={own_checkpoint}", f"source={source}", f"output={clips}")
+    assert done.returncode == 1
+    assert "would put the maps of case1_1 in place of its frames" in done.stderr
+    assert len(list(clips.rglob("*.jpg"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "absent"}, "no such folder: absent"),
+        ({"source": "empty"}, "no frames in empty"),
+        ({"ckpt": "absent.ckpt"}, "no checkpoint at absent.ckpt"),
+        ({"ckpt": "text.ckpt"}, "cannot be read as a checkpoint"),
+        ({"data.image_size": "200"}, "image size 200 does not fit"),
+        ({"precision": "8"}, "precision '8' is not one of"),
+        ({"maps": "binary"}, "maps 'binary' is not one of"),
+        ({"device": "cuda:7"}, "device 'cuda:7' is not to be had"),
+        ({"on_bad_frame": "ignore"}, "neither 'error' nor 'skip'"),
+        ({"output": "???"}, "no value for output"),
+        ({"+memory.top": "3"}, "unknown key 'memory.top'"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    own_checkpoint, clips, tmp_path, changes, message
+):
+    # In this process: the command's shell is tested above.
+    from hydra import compose, initialize_config_dir
+
+    from sali.config import config_dir
+    from sali.errors import UserError
+    from sali.predict import predict
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "text.ckpt").write_text("hello")
+        given = {"ckpt": own_checkpoint, "source": clips, "output": "maps", **changes}
+        with initialize_config_dir(config_dir(), version_base="1.3"):
+            cfg = compose("predict", overrides=[f"{k}={v}" for k, v in given.items()])
+        with pytest.raises(UserError, match=message) as caught:
+            predict(cfg)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "maps").exists()

@@ -1,0 +1,275 @@
+"""Training for real, on generated clips: what a run leaves, exact resume, several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from sali.config import build, config_dir
+from sali.data.clips import index_subset
+from sali.data.datasets import ClipFrames, FrameReader
+from sali.data.synthetic import SyntheticSpec, generate
+from sali.errors import UserError
+from sali.evaluation import Settings, evaluate
+from sali.metrics.fixed_threshold import FixedThresholdScores
+from sali.metrics.vps import METRIC_NAMES
+from sali.models.weights import load_network, read_file
+from sali.streaming import ClipRunner, StreamSegmenter
+from sali.train import train
+
+ROOT = Path(__file__).parent.parent
+MAP_STEP = 1 / 255 / 2 + 1e-6
+"""Scores are of 8-bit maps; half a grey level lies between them and the probabilities."""
+EXPERIMENTS = sorted(p.stem for p in (ROOT / "configs/experiment").glob("*.yaml"))
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory):
+    spec = SyntheticSpec(
+        train_clips=4,
+        test_clips_per_subset=1,
+        frames_per_clip=5,
+        height=96,
+        width=120,
+        polyp_free_clips=0,
+        seed=0,
+    )
+    return generate(tmp_path_factory.mktemp("data") / "clips", spec)
+
+
+def overrides(data_root, output, *more):
+    """A training that is over in seconds."""
+    return [
+        f"paths.output_dir={output}",
+        f"data.root={data_root}",
+        "backbone=efficientnet_lite0",
+        "trainer=cpu",
+        "data.image_size=256",
+        "data.batch_size=2",
+        "data.num_workers=0",
+        "data.pin_memory=false",
+        "trainer.limit_train_batches=1",
+        "trainer.max_epochs=2",
+        "callbacks.progress=null",
+        "+trainer.enable_progress_bar=false",
+        *more,
+    ]
+
+
+def run(data_root, output, *more):
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        return train(compose("train", overrides=overrides(data_root, output, *more)))
+
+
+def score(checkpoint, data_root, subset, **options):
+    """Scores of a checkpoint, without Lightning."""
+    network, settings = load_network(checkpoint)
+    clips = index_subset(data_root, subset)
+    dataset = ClipFrames(clips, FrameReader(256, settings["decode"]), with_masks=True)
+    scores = FixedThresholdScores([clip.name for clip in clips])
+    runner = ClipRunner(StreamSegmenter(network, **{**settings["streaming"], **options}))
+    for i in range(len(dataset)):
+        for frame, probability in runner.push(dataset[i]):
+            scores.update(probability, frame.mask, frame.clip)
+    return scores.compute()["mean"]
+
+
+def test_a_run_leaves_what_is_promised(data_root, tmp_path):
+    returned = run(data_root, tmp_path, "experiment=unseen_hard", "save_maps=true")
+    assert json.loads((tmp_path / "status.json").read_text()) == {
+        "state": "finished",
+        "error": None,
+    }
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written == returned
+    assert set(written["subsets"]) == set(written["clips"]) == {"unseen_hard"}
+    (clip,) = written["clips"]["unseen_hard"]
+    assert written["clips"]["unseen_hard"][clip] == pytest.approx(written["subsets"]["unseen_hard"])
+    assert set(written["subsets"]["unseen_hard"]) == set(METRIC_NAMES)
+
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["seed"] == 2021 and record["device"] == "cpu"
+    (held,) = record["data"]["validation_clips"]
+    assert held not in [c.name for c in index_subset(data_root, "unseen_hard")]
+    assert record["data"]["train_clips"] == 3
+
+    for name in ("best", "last"):
+        content = read_file(tmp_path / f"checkpoints/{name}.ckpt")  # weights_only
+        assert content["sali"]["streaming"]["neighbor"] == "previous"
+    alone = score(tmp_path / "checkpoints/best.ckpt", data_root, "unseen_hard")
+    means = written["frame_means"]["subsets"]["unseen_hard"]
+    assert alone == pytest.approx(means, abs=MAP_STEP)
+
+    # Scored later from the maps on disk: the same numbers.
+    settings = Settings(protocol="both", subsets=("unseen_hard",), num_workers=1)
+    later = evaluate(data_root, tmp_path / "maps", tmp_path / "scores", settings)
+    assert later["subsets"] == written["subsets"]
+    assert later["clips"] == written["clips"]
+    assert later["clinical"]["subsets"] == written["clinical"]["subsets"]
+    assert len(list((tmp_path / "maps/unseen_hard" / clip).glob("*.png"))) == 5
+    assert (tmp_path / "figures/overlays_unseen_hard.jpg").is_file()
+
+
+def test_moving_average_is_what_is_tested(data_root, tmp_path):
+    written = run(
+        data_root,
+        tmp_path,
+        "callbacks=ema",
+        "callbacks.ema.update_starting_at_step=0",
+        "test_checkpoint=last",
+        "trainer.limit_train_batches=3",
+        "optimizer.lr=0.01",
+    )
+    content = read_file(tmp_path / "checkpoints/last.ckpt")
+    name = "network.decoder.coarse.score.weight"
+    assert not torch.equal(content["state_dict"][name], content["current_model_state"][name])
+    alone = score(tmp_path / "checkpoints/last.ckpt", data_root, "seen_easy")
+    assert alone == pytest.approx(written["frame_means"]["subsets"]["seen_easy"], abs=MAP_STEP)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains(experiment, data_root, tmp_path):
+    more = [f"experiment={experiment}"]
+    if experiment == "demo":
+        more += ["data=sun_seg", "save_maps=false"]
+    results = run(data_root, tmp_path, *more)
+    assert all(0 <= s["dice_max"] <= 1 for s in results["subsets"].values())
+
+
+def test_two_stages(data_root, tmp_path):
+    run(data_root, tmp_path / "first", "memory=none", "align=none")
+    first = tmp_path / "first/checkpoints/best.ckpt"
+    second = ["context_gradient=false", f"init_ckpt={first}", "optimizer.lr=0.0"]
+    run(data_root, tmp_path / "second", *second)
+    # The video branch starts at zero and nothing was learned at rate 0: the same maps, but for the
+    # batch norms of the second stage.
+    one, two = (
+        load_network(tmp_path / s / "checkpoints/best.ckpt")[0] for s in ("first", "second")
+    )
+    assert one.fusion is None and two.fusion is not None
+    weights = dict(two.named_parameters())
+    for name, parameter in one.named_parameters():
+        assert torch.equal(parameter, weights[name]), name
+
+
+def test_a_failed_run_says_so(data_root, tmp_path):
+    with pytest.raises(UserError, match="no checkpoint at nowhere"):
+        run(data_root, tmp_path, "init_ckpt=nowhere.ckpt")
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert status["state"] == "failed" and "nowhere" in status["error"]
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["data.root=absent"], "data.root must be a folder in the SUN-SEG layout"),
+        (["data.image_size=300"], "288 or 320"),
+        (["data.batch_size=200"], "lower data.batch_size"),
+        (["optimizer.lr=-1"], "Invalid learning rate: -1"),
+        (["memory.every=0"], "counts frames, so at least 1"),
+        (["data.validation_fraction=0"], "at least 2 cases"),
+        (["ckpt_path=absent.ckpt"], "no checkpoint at absent.ckpt"),
+        (["backbone.name=pvt_v9"], "timm has no model 'pvt_v9'"),
+        (["data.selection=easy"], "unknown subset 'easy'"),
+    ],
+)
+def test_bad_input(data_root, tmp_path, more, message):
+    with pytest.raises(UserError, match=message):
+        run(data_root, tmp_path, *more)
+
+
+def start(data_root, output, *more):
+    arguments = [a for a in overrides(data_root, output, *more) if "paths.output_dir" not in a]
+    return subprocess.Popen(
+        [sys.executable, "-m", "sali.train", *arguments, f"hydra.run.dir={output}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every_n_train_steps", [None, 2])
+def test_killed_and_resumed_run_ends_with_the_same_weights(
+    data_root, tmp_path, every_n_train_steps
+):
+    more = [
+        "trainer.limit_train_batches=3",
+        "trainer.max_epochs=4",
+        "data.num_workers=1",
+        "backbone.drop_path_rate=0.2",  # draws from the global random state
+        "ckpt_path=auto",
+    ]
+    if every_n_train_steps:  # checkpoints in mid-epoch
+        more.append(f"+callbacks.last.every_n_train_steps={every_n_train_steps}")
+        more.append("callbacks.last.save_on_train_epoch_end=false")
+    assert start(data_root, tmp_path / "whole", *more).wait(600) == 0
+
+    cut = tmp_path / "cut"
+    process = start(data_root, cut, *more)
+    deadline = time.time() + 300
+    while not (cut / "checkpoints/last.ckpt").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (cut / "metrics.json").exists()
+    steps = read_file(cut / "checkpoints/last.ckpt")["global_step"]
+    assert 0 < steps < 12
+    assert start(data_root, cut, *more).wait(600) == 0
+
+    whole, resumed = (read_file(p / "checkpoints/last.ckpt") for p in (tmp_path / "whole", cut))
+    assert whole["global_step"] == resumed["global_step"] == 12
+    for name, tensor in whole["state_dict"].items():
+        assert torch.equal(tensor, resumed["state_dict"][name]), name
+
+
+@pytest.mark.slow
+def test_two_processes_leave_one_folder_and_the_scores_of_one(tmp_path):
+    spec = SyntheticSpec(
+        train_clips=4,
+        test_clips_per_subset=3,  # uneven: two on one process, one on the other
+        frames_per_clip=5,
+        height=96,
+        width=120,
+        polyp_free_clips=0,
+        seed=0,
+    )
+    data_root = generate(tmp_path / "data", spec)
+    runs = tmp_path / "runs"
+    more = ["trainer.devices=2", "trainer.strategy=ddp", "experiment=sun_seg", "save_maps=true"]
+    assert start(data_root, runs / "two", *more).wait(600) == 0
+    assert [p.name for p in runs.iterdir()] == ["two"]
+    metrics = json.loads((runs / "two/metrics.json").read_text())
+    for subset, means in metrics["frame_means"]["subsets"].items():
+        alone = score(runs / "two/checkpoints/best.ckpt", data_root, subset)
+        assert alone == pytest.approx(means, abs=MAP_STEP)
+    later = evaluate(
+        data_root,
+        runs / "two/maps",
+        tmp_path / "scores",
+        Settings(protocol="both", num_workers=1, figures=False),
+    )
+    for subset, scores in later["subsets"].items():
+        assert scores == pytest.approx(metrics["subsets"][subset], abs=1e-6)
+        assert later["clips"][subset] == metrics["clips"][subset]
+    assert later["clinical"]["subsets"] == metrics["clinical"]["subsets"]
+
+
+def test_more_processes_than_test_clips_are_refused(data_root):
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        cfg = compose("train", overrides=overrides(data_root, "out"))
+    data = build(cfg.data)
+    data.index()
+    data.check_processes(1)
+    with pytest.raises(UserError, match="seen_easy has 1 clips for 2 processes"):
+        data.check_processes(2)
