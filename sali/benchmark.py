@@ -23,7 +23,7 @@ from sali.config import check_config, config_dir
 from sali.models.network import SALI
 from sali.run_record import provenance, write_json
 from sali.streaming import StreamSegmenter
-from sali.streaming.segmenter import PRECISIONS
+from sali.streaming.precision import PRECISIONS
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ SMALL = dict(
     key_channels=4,
     value_channels=16,
     top_k=20,
-    align_kernel="torchvision",
+    align_kernel="auto",
     offset_groups=8,
     fusion="residual",
 )

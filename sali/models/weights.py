@@ -200,7 +200,7 @@ def released_options(state: StateDict) -> dict[str, Any]:
         "key_channels": key.shape[0],
         "value_channels": value.shape[0],
         "top_k": 20,
-        "align_kernel": "torchvision",
+        "align_kernel": "auto",
         "offset_groups": state["short_term.deform.0.to_offset.bias"].shape[0] // 27,
         "fusion": "released",
     }

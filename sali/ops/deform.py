@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from sali.ops import native
 from sali.ops.precision import float32_island
 
 
@@ -50,10 +51,35 @@ def _grid_sample(
     return out.view(b, -1, h, w)
 
 
+def _native(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Sampling in C++ with channels innermost, then one matrix product."""
+    columns = torch.ops.sali.deform_sample(x, offset, modulation, weight.shape[-1])
+    filters = weight.permute(0, 2, 3, 1).flatten(1)  # [C_out, k * k * C], as the columns lie
+    out = F.linear(columns, filters, bias)  # [B, HW, C_out]
+    return out.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def _auto(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    kernel = _native if x.device.type == "cpu" and native.available() else _torchvision
+    return kernel(x, offset, modulation, weight, bias)
+
+
+def _required_native(
+    x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    if x.device.type != "cpu" or not native.available():
+        raise RuntimeError("align kernel 'native' cannot be had on this device; use 'auto'")
+    return _native(x, offset, modulation, weight, bias)
+
+
 KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "auto": _auto,
+    "native": _required_native,
     "torchvision": _torchvision,
     "grid_sample": _grid_sample,
 }
+"""``native`` is C++ for CPUs, ``torchvision`` runs everywhere, ``grid_sample`` is plain PyTorch,
+``auto`` takes the fastest of the first two that can be had."""
 
 
 @float32_island
@@ -63,7 +89,7 @@ def deform_conv(
     modulation: Tensor,
     weight: Tensor,
     bias: Tensor,
-    kernel: str = "torchvision",
+    kernel: str = "auto",
 ) -> Tensor:
     """Convolve ``x`` at shifted positions (stride 1, same size, zeros outside).
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from sali.ops import native
 from sali.ops.precision import float32_island
 
 
@@ -23,44 +24,65 @@ def similarity(query_key: Tensor, memory_key: Tensor) -> Tensor:
     return (2 * dot - norm) / query_key.shape[1] ** 0.5
 
 
+KERNELS = ("auto", "native", "torch")
+
+
 @float32_island
 def memory_read(
     query_key: Tensor,
     memory_key: Tensor,
     memory_value: Tensor,
     top_k: int,
+    kernel: str = "auto",
     max_elements: int = 2**24,
 ) -> tuple[Tensor, Tensor]:
     """Read ``memory_value`` at the ``top_k`` keys nearest to each query.
 
     Per query: softmax over the ``top_k`` largest similarities (all of them if N is smaller), zero
-    elsewhere. Queries are read in slices, so that the Q x N similarity never takes more than
-    ``max_elements`` numbers at a time. Computed in float32 also under autocast.
+    elsewhere. Computed in float32 also under autocast. Of elements that are exactly equally similar
+    the native kernel reads those of lowest index; PyTorch's ``topk`` leaves it open. A key that is
+    not a number makes what it could touch NaN.
 
     Args:
         query_key: [B, Ck, Q].
         memory_key: [B, Ck, N].
         memory_value: [B, Cv, N].
         top_k: number of elements read per query.
-        max_elements: bound on the size of the similarity matrix held at once.
+        kernel: "native" is one pass of C++ over the memory, for CPUs. "torch" reads queries in
+            slices with PyTorch's operators. "auto" takes the first where it can be had.
+        max_elements: bound of "torch" on the numbers in the similarity matrix held at once.
 
     Returns:
         readout [B, Cv, Q] and usage [B, N]: the softmax weights that every element received,
         summed over queries (no gradient).
 
     Raises:
-        ValueError: if the memory is empty.
+        ValueError: the memory is empty, or there is no such kernel.
     """
-    batch, _, num_memory = memory_key.shape
-    num_queries = query_key.shape[2]
-    if num_memory == 0:
+    if memory_key.shape[2] == 0:
         raise ValueError("the memory is empty; store a frame, or read the frame's own keys")
+    if kernel not in KERNELS:
+        raise ValueError(f"memory read kernel {kernel!r} is not one of {KERNELS}")
+    if kernel == "native" or (kernel == "auto" and query_key.device.type == "cpu"):
+        if native.available():
+            read = torch.ops.sali.memory_read
+            readout, usage, _, _ = read(query_key, memory_key, memory_value, top_k)
+            return readout, usage
+        if kernel == "native":
+            raise ValueError("memory read kernel 'native' cannot be had here; use 'auto'")
+    return _read_in_slices(query_key, memory_key, memory_value, top_k, max_elements)
+
+
+def _read_in_slices(
+    query_key: Tensor, memory_key: Tensor, memory_value: Tensor, top_k: int, max_elements: int
+) -> tuple[Tensor, Tensor]:
+    batch, _, num_memory = memory_key.shape
     k = min(top_k, num_memory)
     step = max(1, max_elements // (batch * num_memory))
     values = memory_value.transpose(1, 2)  # [B, N, Cv]: one row per element, gathered whole
     usage = memory_value.new_zeros(batch, num_memory)
     readouts = []
-    for start in range(0, num_queries, step):
+    for start in range(0, query_key.shape[2], step):
         best, index = similarity(query_key[:, :, start : start + step], memory_key).topk(k, dim=2)
         weight = best.softmax(2)  # [B, q, k]
         picked = values.gather(1, index.flatten(1).unsqueeze(2).expand(-1, -1, values.shape[2]))

@@ -2,6 +2,7 @@
 
 from sali.streaming.bank import MemoryBank
 from sali.streaming.clip_runner import ClipRunner
+from sali.streaming.prepare import prepare_network
 from sali.streaming.segmenter import StreamSegmenter
 
-__all__ = ["ClipRunner", "MemoryBank", "StreamSegmenter"]
+__all__ = ["ClipRunner", "MemoryBank", "StreamSegmenter", "prepare_network"]

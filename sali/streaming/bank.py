@@ -13,11 +13,11 @@ INITIAL_LIFE = 1e-7
 
 @dataclass
 class Level:
-    """Elements of one pyramid level.
+    """Elements of one pyramid level, all in float32.
 
-    ``key`` [1, Ck, N], ``value`` [1, Cv, N]; ``usage`` [N] is the softmax weight that an element
-    received in all reads, ``life`` [N] the number of reads it was present at, ``frame`` [N] the
-    index of the frame it came from.
+    ``key`` [Ck, N]; ``value`` [N, Cv], one row per element, as reading wants them; ``usage`` [N] is
+    the softmax weight that an element received in all reads, ``life`` [N] the number of reads it
+    was present at, ``frame`` [N] the index of the frame it came from.
     """
 
     key: Tensor
@@ -28,13 +28,14 @@ class Level:
 
     @property
     def size(self) -> int:
-        return self.key.shape[2]
+        return len(self.value)
 
-    def keep(self, index: Tensor) -> "Level":
-        """The elements of an index or a boolean mask [N]."""
+    def keep(self, mask: Tensor) -> "Level":
+        """The elements of a boolean mask [N]."""
+        index = mask.nonzero()[:, 0]
         return Level(
-            self.key[:, :, index],
-            self.value[:, :, index],
+            self.key.index_select(1, index),
+            self.value.index_select(0, index),
             self.usage[index],
             self.life[index],
             self.frame[index],
@@ -43,8 +44,8 @@ class Level:
     def append(self, new: "Level") -> "Level":
         """These elements and then the new ones."""
         return Level(
-            torch.cat([self.key, new.key], 2),
-            torch.cat([self.value, new.value], 2),
+            torch.cat([self.key, new.key], 1),
+            torch.cat([self.value, new.value]),
             torch.cat([self.usage, new.usage]),
             torch.cat([self.life, new.life]),
             torch.cat([self.frame, new.frame]),
@@ -66,8 +67,12 @@ def evict_least_used(levels: list[Level], grids: list[int], max_frames: int) -> 
         if excess > 0:
             score = level.usage / level.life
             score = score.masked_fill(level.life < 1, torch.inf)
-            # Stable: among equals the oldest leaves. Sorted back, to keep the order of time.
-            level = level.keep(score.argsort(stable=True)[excess:].sort().values)
+            highest = score.kthvalue(excess).values
+            leaves = score < highest
+            # Among equals the oldest leave.
+            equals = (score == highest).nonzero()[:, 0]
+            leaves[equals[: excess - int(leaves.sum())]] = True
+            level = level.keep(~leaves)
         kept.append(level)
     return kept
 
@@ -123,7 +128,7 @@ class MemoryBank:
 
     def elements(self) -> list[KeyValue]:
         """What is read: keys and values of every level."""
-        return [KeyValue(level.key, level.value) for level in self.levels]
+        return [KeyValue(level.key[None], level.value.T[None]) for level in self.levels]
 
     def count_usage(self, usages: list[Tensor]) -> None:
         """Record one read: its usage [1, N] per level."""
@@ -138,16 +143,18 @@ class MemoryBank:
             frame: key [1, Ck, HW] and value [1, Cv, HW] per level.
             index: number of the frame in its clip.
         """
-        new = [
-            Level(
-                key,
-                value,
-                usage=key.new_zeros(key.shape[2], dtype=torch.float32),
-                life=key.new_full((key.shape[2],), INITIAL_LIFE, dtype=torch.float32),
-                frame=torch.full((key.shape[2],), index, device=key.device),
+        new = []
+        for key, value in frame:
+            count = key.shape[2]
+            new.append(
+                Level(
+                    key[0].float(),
+                    value[0].T.float().contiguous(),
+                    usage=key.new_zeros(count, dtype=torch.float32),
+                    life=key.new_full((count,), INITIAL_LIFE, dtype=torch.float32),
+                    frame=torch.full((count,), index, device=key.device),
+                )
             )
-            for key, value in frame
-        ]
         grids = [level.size for level in new]
         if self.levels:
             new = [old.append(fresh) for old, fresh in zip(self.levels, new, strict=True)]

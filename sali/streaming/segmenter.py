@@ -12,9 +12,9 @@ from sali.models.blocks import Pyramid, resize
 from sali.models.long_term import KeyValue, weigh_values
 from sali.models.network import SALI, check_side
 from sali.streaming.bank import MemoryBank
+from sali.streaming.precision import PRECISIONS
 
 NEIGHBORS = ("previous", "next")
-PRECISIONS = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
 @dataclass
@@ -111,7 +111,8 @@ class StreamSegmenter:
     def step_tensor(self, image: Tensor, output_size: tuple[int, int]) -> Tensor | None:
         """``step`` for a normalised image [3, S, S] and the size (H, W) of the map wanted."""
         with self._autocast():
-            pyramid = self.network.encode(image.to(self.device).unsqueeze(0))
+            batch = image.to(self.device).unsqueeze(0).contiguous(memory_format=torch.channels_last)
+            pyramid = self.network.encode(batch)
             arrived = _Encoded(pyramid, (image.shape[1], image.shape[2]), output_size)
             if not self.looks_ahead:
                 return self._finish(arrived, self._previous or pyramid)

@@ -9,7 +9,7 @@ from sali.models.fusion import Fusion
 from sali.models.long_term import KeyValue, weigh_values
 from sali.models.short_term import ShortTermAlignment
 from sali.models.weights import rename_released
-from sali.ops import memory_read
+from sali.ops import KERNELS, memory_read
 from sali.streaming.bank import MemoryBank
 
 SEED = 21
@@ -34,7 +34,7 @@ def fill(module: torch.nn.Module, released_prefix: str, our_prefix: str) -> torc
     return module.eval()
 
 
-@pytest.mark.parametrize("kernel", ["torchvision", "grid_sample"])
+@pytest.mark.parametrize("kernel", sorted(KERNELS))
 def test_alignment(golden_modules, kernel):
     align = fill(ShortTermAlignment(32, 8, kernel), "pcd_align.", "short_term.")
     pyramids = [

@@ -30,7 +30,7 @@ def test_corrected_eviction_keeps_the_newest_frame_and_the_cap(cap, reads):
         assert bank.sizes == [min(t + 1, cap) * n for n in GRIDS]
         for level, grid in zip(bank.levels, GRIDS, strict=True):
             assert (level.frame == t).sum() == grid
-            assert level.key[0, 0].tolist() == level.frame.tolist()  # fields stay together
+            assert level.key[0].tolist() == level.frame.tolist()  # fields stay together
 
 
 def test_corrected_eviction_removes_the_least_used_per_read():

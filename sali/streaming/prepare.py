@@ -1,0 +1,112 @@
+"""Make a trained network fast for streaming; the numbers stay the same up to rounding."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from sali.models.network import MIN_SIDE, SALI
+from sali.streaming.precision import PRECISIONS
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = 1e-3
+"""Largest difference of logits that folding may make; rounding makes a hundredth of it."""
+
+
+def prepare_network(network: SALI, precision: str = "32", compile_network: bool = False) -> SALI:
+    """A copy for inference: batch norms folded into convolutions, channels innermost.
+
+    Args:
+        network: stays as it is.
+        precision: that of the segmenter, see ``PRECISIONS``. Weights which autocast would convert
+            for every frame are converted once.
+        compile_network: also compile encoder and decoder with ``torch.compile``; the first frames
+            then take minutes.
+    """
+    prepared = fold_batch_norms(network).to(memory_format=torch.channels_last)
+    dtype = PRECISIONS[precision]
+    if dtype is not None:
+        for module in prepared.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.to(dtype)
+    if compile_network:
+        prepared.encode = torch.compile(prepared.encode)  # type: ignore[method-assign]
+        prepared.segment = torch.compile(prepared.segment)  # type: ignore[method-assign]
+    return prepared
+
+
+@torch.no_grad()
+def fold_batch_norms(network: SALI) -> SALI:
+    """A copy in evaluation mode without the batch norms that directly follow a convolution.
+
+    Which ones do is seen from a run of the network, so it works for any backbone. A fold that
+    changes the result (a convolution whose output is also used elsewhere) is given up with a
+    warning.
+    """
+    network = copy.deepcopy(network).eval()
+    device = next(network.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 3, MIN_SIDE, MIN_SIDE, generator=generator).to(device)
+    folded = copy.deepcopy(network)
+    pairs = _conv_bn_pairs(folded, lambda: _logits(folded, image))
+    for conv_name, norm_name in pairs.items():
+        conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
+        folded.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var]
+        folded.set_submodule(norm_name, _what_follows(norm))
+    difference = (_logits(folded, image) - _logits(network, image)).abs().max().item()
+    if not difference < TOLERANCE:
+        warnings.warn(
+            f"batch norms of {network.backbone.name} are left as they are (folding them would "
+            f"change logits by {difference:.2g}): slower, same results",
+            stacklevel=2,
+        )
+        return network
+    log.debug("folded %d batch norms, logits differ by %.2g", len(pairs), difference)
+    return folded
+
+
+def _logits(network: SALI, image: Tensor) -> Tensor:
+    pyramid = network.encode(image)
+    query = network.long_term.project(pyramid) if network.long_term is not None else None
+    return network.segment(pyramid, pyramid, query, query)[0].level1
+
+
+def _what_follows(norm: nn.Module) -> nn.Module:
+    """Timm's batch norms may carry an activation."""
+    rest = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
+    rest = [module for module in rest if not isinstance(module, nn.Identity)]
+    return nn.Sequential(*rest) if rest else nn.Identity()
+
+
+def _conv_bn_pairs(network: nn.Module, run: Callable[[], Any]) -> dict[str, str]:
+    """Names of convolutions and of the batch norms that are given their output itself."""
+    outputs: list[tuple[Tensor, str]] = []  # kept, so that no tensor takes another one's place
+    pairs: dict[str, str] = {}
+    handles = []
+
+    def watch(name: str, module: nn.Module) -> None:
+        def after(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if isinstance(module, nn.Conv2d):
+                outputs.append((output, name))
+                return
+            for tensor, conv_name in outputs:
+                if tensor is inputs[0]:
+                    pairs[conv_name] = name
+
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            handles.append(module.register_forward_hook(after))
+
+    for name, module in network.named_modules():
+        watch(name, module)
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return pairs
