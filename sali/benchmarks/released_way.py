@@ -206,11 +206,11 @@ class ReleasedStream:
     def step(self, frame: np.ndarray, neighbor: np.ndarray) -> np.ndarray:
         """Map of a frame: RGB uint8 [H, W, 3], and its neighbor, to uint8 [H, W]."""
         device = next(self.network.parameters()).device
-        images = [
+        current, beside = (
             to_tensor(resize_frame(image, self.image_size)).unsqueeze(0).to(device)
             for image in (frame, neighbor)
-        ]
-        probability = self.probability(*images, (frame.shape[0], frame.shape[1]))
+        )
+        probability = self.probability(current, beside, (frame.shape[0], frame.shape[1]))
         low, high = probability.aminmax()
         stretched = (probability - low) / (high - low + 1e-8)
         return (stretched.cpu().numpy() * 255).astype(np.uint8)

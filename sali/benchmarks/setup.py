@@ -22,6 +22,19 @@ WAKE_STD = 0.02
 
 
 @dataclass(frozen=True)
+class Variant:
+    """One way of running our network.
+
+    Attributes:
+        precision: "32", "bf16" or "16".
+        compiled: compile the backbone.
+    """
+
+    precision: str
+    compiled: bool
+
+
+@dataclass(frozen=True)
 class Setup:
     """Plain values from which any process builds the same things.
 
@@ -96,7 +109,7 @@ class Setup:
             _calibrate(network, calibrate)
         return network
 
-    def segmenter(self, network: SALI, precision: str = "32", **changes: Any) -> StreamSegmenter:
+    def segmenter(self, prepared: SALI, variant: Variant, **changes: Any) -> StreamSegmenter:
         """Our segmenter of a prepared network; ``changes`` are other arguments of its."""
         options = {
             "image_size": self.image_size,
@@ -104,9 +117,9 @@ class Setup:
             "every": self.every,
             "eviction": self.eviction,
             "neighbor": self.neighbor,
-            "precision": precision,
+            "precision": variant.precision,
         }
-        return StreamSegmenter(network, **{**options, **changes})
+        return StreamSegmenter(prepared, **{**options, **changes})
 
 
 class Bank(Protocol):
@@ -155,16 +168,10 @@ def frame_elements(network: SALI, images: Tensor) -> list[list[KeyValue]]:
     return [network.long_term.project(network.encode(image[None])) for image in images]
 
 
-def prepare(network: SALI, precision: str, compiled: bool) -> SALI:
-    """A copy of the network as a live stream runs it.
-
-    Args:
-        network: in evaluation mode; left as it is.
-        precision: "32", "bf16" or "16"; the segmenter runs it under autocast.
-        compiled: compile the backbone.
-    """
+def prepare(network: SALI, variant: Variant) -> SALI:
+    """A copy of a network in evaluation mode as a live stream of this variant runs it."""
     prepared = copy.deepcopy(network).to(memory_format=torch.channels_last)
-    if compiled:
+    if variant.compiled:
         prepared.backbone.compile()
     return prepared
 

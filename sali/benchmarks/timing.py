@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 
-Variants = Mapping[str, Callable[[], object]]
-"""What is timed, by name; each is called without arguments."""
+Call = Callable[[], object]
+"""What is timed."""
 
 
 def time_interleaved(
-    variants: Variants, rounds: int, warmup: int, device: torch.device
+    variants: Mapping[str, Call], rounds: int, warmup: int, device: torch.device
 ) -> dict[str, list[float]]:
     """Time all variants once per round, each round starting with another one.
 
     Args:
-        variants: what is timed.
+        variants: what is timed, by name.
         rounds: calls of each variant that count.
         warmup: rounds before those; allocators, caches and compilers settle in them.
         device: waited for after each call, if it works in the background.
