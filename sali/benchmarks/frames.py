@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sali.benchmarks.memory import in_fresh_process, peak_mib
+from sali.benchmarks.memory import in_fresh_process, peak_of
 from sali.benchmarks.parts import RELEASED
 from sali.benchmarks.released_way import ReleasedStream
 from sali.benchmarks.setup import Setup, Variant, autocast, fill, frame_elements, prepare
@@ -40,11 +40,12 @@ def measure_frames(
         variants: of our network, by name.
         rounds: timed frames of each variant.
         warmup: rounds before those.
-        memory_steps: frames that a fresh process streams before its peak of memory is read.
+        memory_steps: frames that a fresh process streams before its peak of memory is read; 0
+            leaves that out.
 
     Returns:
         {"timings": {table: rows of ``summarize``}, "peak_memory": {way: MiB before the first frame
-        and at the peak}, "checks": {"maps": see ``compare_maps``}}.
+        and at the peak}, "checks": see ``compare_maps``}.
     """
     device = setup.start()
     frames = setup.frames()
@@ -68,14 +69,16 @@ def measure_frames(
             name: compare_maps(setup, network, prepared[name], variant, images)
             for name, variant in variants.items()
         }
-    return {
+    found = {
         "timings": timings,
-        "peak_memory": {
+        "checks": {"difference of maps from the released way": differences},
+    }
+    if memory_steps:
+        found["peak_memory"] = {
             name: in_fresh_process(_peak_of_stream, setup, variant, memory_steps)
             for name, variant in {RELEASED: None, **variants}.items()
-        },
-        "checks": {"maps": differences},
-    }
+        }
+    return found
 
 
 Step = Callable[[np.ndarray, np.ndarray], object]
@@ -167,9 +170,5 @@ def _peak_of_stream(setup: Setup, variant: Variant | None, steps: int) -> dict[s
         network = prepare(network, variant)
     frames = setup.frames()
     images = setup.images(frames)
-    before = peak_mib(device)
     step = _full_stream(setup, network, variant, images)
-    call = _on_arrays({"": step}, frames)[""]
-    for _ in range(steps):
-        call()
-    return {"before_mib": before, "peak_mib": peak_mib(device)}
+    return peak_of(_on_arrays({"": step}, frames)[""], steps, device)

@@ -65,7 +65,10 @@ def measure_growth(
             curves["image size"] = _curve("side in pixels", points, *timing)
         if streams:
             points = {n: {"all streams": ours.step(streams=n)} for n in streams}
-            curves["streams"] = _curve("streams", points, *timing)
+            curve = curves["streams"] = _curve("streams", points, *timing)
+            both = np.array(curve["series"]["all streams"]["ms"])
+            each = {"frame of one stream": (both / np.array(streams)).tolist()}
+            curve["series"].update(_as_curve("", list(streams), each)["series"])
     return {"curves": curves}
 
 

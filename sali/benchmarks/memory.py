@@ -13,17 +13,36 @@ import torch
 MEBIBYTE = 2**20
 
 
+STATUS = Path("/proc/self/status")
+
+
+def restart_peak(device: torch.device) -> None:
+    """Let the peak begin at what is in use now, where the system can; else start-up counts too."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_mib(device: torch.device) -> float:
-    """Largest memory so far of this process, or of the GPU, in MiB."""
+    """Largest memory of this process, or of its use of the GPU, since the restart; in MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MEBIBYTE
-    status = Path("/proc/self/status")
-    if status.exists():
+    if STATUS.exists():
         # Not ru_maxrss: Linux hands it from the parent down to a process that it starts.
-        line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
+        line = next(s for s in STATUS.read_text().splitlines() if s.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEBIBYTE
+
+
+def peak_of(call: Callable[[], object], steps: int, device: torch.device) -> dict[str, float]:
+    """Memory in MiB before and at the peak of ``steps`` calls."""
+    restart_peak(device)
+    before = peak_mib(device)
+    for _ in range(steps):
+        call()
+    return {"before_mib": before, "peak_mib": peak_mib(device)}
 
 
 def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sali.benchmarks.memory import in_fresh_process, peak_mib
+from sali.benchmarks.memory import in_fresh_process, peak_of
 from sali.benchmarks.parts import RELEASED
 from sali.benchmarks.released_way import training_heads, training_loss
 from sali.benchmarks.setup import Setup, autocast
@@ -82,12 +82,12 @@ def measure_training(
         variants: of our step, by name.
         rounds: timed steps of each way.
         warmup: steps before those.
-        memory_steps: steps of a fresh process before its peak of memory is read.
+        memory_steps: steps of a fresh process before its peak of memory is read; 0 leaves that out.
 
     Returns:
         {"timings": {"training step": rows of ``summarize``}, "peak_memory": {way: MiB before the
-        first step and at the peak}, "checks": {"losses": {way: of every step}, "largest difference
-        of losses": {variant: relative, over all steps}}}.
+        first step and at the peak}, "checks": {"losses": {way: of every step}, "largest
+        relative difference ...": {variant: over all steps}}}.
     """
     device = setup.start()
     setup = of_training(setup, training)
@@ -104,20 +104,22 @@ def measure_training(
     }
     times = time_interleaved(calls, rounds, warmup, device)
     expected = np.array(losses[RELEASED])
-    return {
+    found: dict[str, Any] = {
         "timings": {"training step": summarize(times, (RELEASED,))},
-        "peak_memory": {
-            name: in_fresh_process(_peak_of_training, setup, training, variant, memory_steps)
-            for name, variant in ways.items()
-        },
         "checks": {
             "losses": losses,
-            "largest difference of losses": {
+            "largest relative difference of losses from the released way": {
                 name: float(np.max(np.abs(np.array(losses[name]) - expected) / expected))
                 for name in variants
             },
         },
     }
+    if memory_steps:
+        found["peak_memory"] = {
+            name: in_fresh_process(_peak_of_training, setup, training, variant, memory_steps)
+            for name, variant in ways.items()
+        }
+    return found
 
 
 def of_training(setup: Setup, training: Training) -> Setup:
@@ -205,7 +207,4 @@ def _peak_of_training(
     """Memory of a fresh process that trains in one way: before its first step, and at most."""
     device = setup.start()
     step = make_step(setup, training, variant, draw_samples(setup, training.batch_size))
-    before = peak_mib(device)
-    for _ in range(steps):
-        step()
-    return {"before_mib": before, "peak_mib": peak_mib(device)}
+    return peak_of(step, steps, device)
