@@ -9,21 +9,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from sali.benchmarks.memory import in_fresh_process, peak_of
 from sali.benchmarks.parts import RELEASED
 from sali.benchmarks.released_way import ReleasedStream
-from sali.benchmarks.setup import Setup, Variant, autocast, fill, frame_elements, prepare
+from sali.benchmarks.setup import (
+    Setup,
+    Variant,
+    autocast,
+    fill,
+    frame_elements,
+    prepare,
+    write_jpegs,
+)
 from sali.benchmarks.timing import Call, summarize, time_interleaved
 from sali.data.frames import read_frame
 from sali.models.network import SALI
 
 BACKBONE = "backbone"
 """The yardstick: one float32 pass of the unprepared backbone over one image."""
-
-JPEG_QUALITY = 90
 
 
 def measure_frames(
@@ -57,7 +62,7 @@ def measure_frames(
         steps[name] = _full_stream(setup, prepared[name], variant, images)
     timings = {}
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
-        files = _write_jpegs(frames, Path(folder))
+        files = write_jpegs(frames, Path(folder))
         for table, ways in {
             "whole frame": _on_arrays(steps, frames),
             "whole frame from a JPEG file": _on_files(steps, files, setup.image_size),
@@ -122,14 +127,6 @@ def _on_files(streams: Mapping[str, Step], files: list[Path], image_size: int) -
         return call
 
     return {name: over_files(name, step) for name, step in streams.items()}
-
-
-def _write_jpegs(frames: list[np.ndarray], folder: Path) -> list[Path]:
-    files = []
-    for t, frame in enumerate(frames):
-        files.append(folder / f"{t:03d}.jpg")
-        Image.fromarray(frame).save(files[-1], quality=JPEG_QUALITY)
-    return files
 
 
 def compare_maps(

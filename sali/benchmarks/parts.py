@@ -1,7 +1,9 @@
 """Every part of a frame on its own: the released way of it beside ours."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,10 @@ from sali.benchmarks.setup import (
     fill,
     frame_elements,
     prepare,
+    write_jpegs,
 )
 from sali.benchmarks.timing import Call, summarize, time_interleaved
-from sali.data.frames import resize_frame, to_tensor
+from sali.data.frames import read_frame, resize_frame, to_tensor
 from sali.data.synthetic import draw_clip
 from sali.metrics.vps import frame_scores
 from sali.models.blocks import Pyramid
@@ -57,9 +60,9 @@ def measure_parts(
     parts = _network_parts(setup, network, images, variants)
     parts["memory read"], parts["bank bookkeeping"] = _memory_parts(setup, network, images)
     parts["deformable convolution"] = _deformable_kernels(setup, network, images)
-    parts["frame to tensor"] = {"ours": _frame_to_tensor(setup)}
     parts["VPS scores"] = {"ours": _vps_scores(setup)}
-    with torch.inference_mode():
+    with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        parts["JPEG to tensor"] = _decoding(setup, Path(folder))
         return {
             "timings": {
                 name: summarize(
@@ -197,9 +200,14 @@ def _deformable_kernels(setup: Setup, network: SALI, images: Tensor) -> dict[str
     }
 
 
-def _frame_to_tensor(setup: Setup) -> Call:
-    frame = setup.frames()[0]
-    return lambda: to_tensor(resize_frame(frame, setup.image_size))
+def _decoding(setup: Setup, folder: Path) -> dict[str, Call]:
+    """Decoding in full, or near the size that the network sees; and the resize."""
+    file = write_jpegs(setup.frames()[:1], folder)[0]
+
+    def decode(near: int | None) -> Call:
+        return lambda: to_tensor(resize_frame(read_frame(file, near)[0], setup.image_size))
+
+    return {RELEASED: decode(None), "ours": decode(setup.image_size)}
 
 
 def _vps_scores(setup: Setup) -> Call:

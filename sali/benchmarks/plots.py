@@ -93,6 +93,8 @@ def plot_curve(curve: Mapping[str, Any], stem: Path, title: str = "") -> Figure:
         axes.set_ylim(middle / 10**0.5, middle * 10**0.5)
     style_axes(axes, title, curve["unit"], "milliseconds")
     axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(ScalarFormatter())
     axes.set_xticks(curve["x"], minor=False)
     axes.set_xticks([], minor=True)
     legend_below(figure, handles, labels)

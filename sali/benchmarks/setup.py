@@ -3,10 +3,12 @@
 import copy
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from sali.data.frames import resize_frame, to_tensor
@@ -16,6 +18,8 @@ from sali.models.network import SALI
 from sali.models.weights import load_backbone
 from sali.streaming import StreamSegmenter
 from sali.streaming.segmenter import PRECISIONS
+
+JPEG_QUALITY = 90
 
 WAKE_STD = 0.02
 """Deviation of the weights given to layers that start at zero."""
@@ -180,6 +184,14 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """What a segmenter of this precision runs in."""
     dtype = PRECISIONS[precision]
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def write_jpegs(frames: list[np.ndarray], folder: Path) -> list[Path]:
+    """Frames as files."""
+    files = [folder / f"{t:03d}.jpg" for t in range(len(frames))]
+    for frame, file in zip(frames, files, strict=True):
+        Image.fromarray(frame).save(file, quality=JPEG_QUALITY)
+    return files
 
 
 @torch.no_grad()

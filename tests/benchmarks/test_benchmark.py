@@ -37,7 +37,7 @@ PARTS = {
     "decoder",
     "bank bookkeeping",
     "deformable convolution",
-    "frame to tensor",
+    "JPEG to tensor",
     "VPS scores",
 }
 
@@ -87,8 +87,9 @@ def test_ratios_are_what_they_say(results):
 
 def test_ways_give_the_same_maps_and_losses(results):
     (maps,) = results["groups"]["frames"]["checks"].values()
-    assert maps["f32"]["max"] < 1e-4
-    assert 1e-4 < maps["bf16"]["max"] < 0.2
+    # Where the 20th and 21st element of a query tie within rounding, either may be read.
+    assert maps["f32"]["max"] < 5e-3 and maps["f32"]["mean"] < 5e-5
+    assert maps["f32"]["mean"] < maps["bf16"]["mean"] < 0.02
     losses, differences = results["groups"]["training"]["checks"].values()
     assert set(losses) == {"released", *differences}
     assert all(len(own) == 2 and own[1] < own[0] for own in losses.values())
