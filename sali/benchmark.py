@@ -107,7 +107,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     """Measure the groups that the configuration names.
 
     Returns:
-        {"run", "machine", "setup", "groups": {group: {"timings", "peak_memory", "curves",
+        {"run", "machine", "setup", "groups": {group: {"timings", "tables", "curves",
         "checks"}}}; each group has those of them that it measures.
     """
     check_config(cfg)

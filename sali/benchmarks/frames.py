@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sali.benchmarks.memory import in_fresh_process, peak_of
+from sali.benchmarks.memory import PEAK_TABLE, in_fresh_process, peak_of
 from sali.benchmarks.parts import RELEASED
 from sali.benchmarks.released_way import ReleasedStream
 from sali.benchmarks.setup import (
@@ -49,8 +49,8 @@ def measure_frames(
             leaves that out.
 
     Returns:
-        {"timings": {table: rows of ``summarize``}, "peak_memory": {way: MiB before the first frame
-        and at the peak}, "checks": see ``compare_maps``}.
+        {"timings": {table: rows of ``summarize``}, "tables": {``PEAK_TABLE``: {way: see
+        ``peak_of``}}, "checks": see ``compare_maps``}.
     """
     device = setup.start()
     frames = setup.frames()
@@ -79,10 +79,11 @@ def measure_frames(
         "checks": {"difference of maps from the released way": differences},
     }
     if memory_steps:
-        found["peak_memory"] = {
+        peaks = {
             name: in_fresh_process(_peak_of_stream, setup, variant, memory_steps)
             for name, variant in {RELEASED: None, **variants}.items()
         }
+        found["tables"] = {PEAK_TABLE: peaks}
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 MEBIBYTE = 2**20
+PEAK_TABLE = "memory of a fresh process"
 
 
 STATUS = Path("/proc/self/status")

@@ -8,7 +8,10 @@ from sali.benchmarks.plots import plot_curve, plot_timings
 from sali.run_record import write_json
 
 Results = Mapping[str, Any]
-"""{"run": ..., "machine": ..., "setup": ..., "groups": {group: what its function returned}}."""
+"""{"run": ..., "machine": ..., "setup": ..., "groups": {group: what its function returned}}.
+
+Of a group are shown: "timings" {table: rows of ``summarize``}, "tables" {table: {row: {column:
+number}}}, "curves" {name: ``Curve``} and "checks" {name: {variant: number, list or mapping}}."""
 
 
 def write_report(results: Results, output: Path) -> None:
@@ -35,8 +38,8 @@ def markdown(results: Results) -> str:
         lines += [f"## {group}", ""]
         for name, rows in found.get("timings", {}).items():
             lines += [*_timing_table(name, rows), ""]
-        if "peak_memory" in found:
-            lines += [*_memory_table(found["peak_memory"]), ""]
+        for name, rows in found.get("tables", {}).items():
+            lines += [*_number_table(name, rows), ""]
         for name, curve in found.get("curves", {}).items():
             lines += [*_curve_table(name, curve), ""]
         for name, check in found.get("checks", {}).items():
@@ -84,10 +87,11 @@ def _timing_table(name: str, rows: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _memory_table(peaks: Mapping[str, Any]) -> Iterator[str]:
+def _number_table(name: str, rows: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    head = [name, *[column.replace("_", " ") for column in columns]]
     yield from _table(
-        ["memory of a fresh process", "MiB before", "MiB at the peak"],
-        [[way, f"{p['before_mib']:.0f}", f"{p['peak_mib']:.0f}"] for way, p in peaks.items()],
+        head, [[way, *[f"{row[column]:.1f}" for column in columns]] for way, row in rows.items()]
     )
 
 

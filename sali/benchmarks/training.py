@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sali.benchmarks.memory import in_fresh_process, peak_of
+from sali.benchmarks.memory import PEAK_TABLE, in_fresh_process, peak_of
 from sali.benchmarks.parts import RELEASED
 from sali.benchmarks.released_way import training_heads, training_loss
 from sali.benchmarks.setup import Setup, autocast
@@ -85,8 +85,8 @@ def measure_training(
         memory_steps: steps of a fresh process before its peak of memory is read; 0 leaves that out.
 
     Returns:
-        {"timings": {"training step": rows of ``summarize``}, "peak_memory": {way: MiB before the
-        first step and at the peak}, "checks": {"losses": {way: of every step}, "largest
+        {"timings": {"training step": rows of ``summarize``}, "tables": {``PEAK_TABLE``: {way:
+        see ``peak_of``}}, "checks": {"losses": {way: of every step}, "largest
         relative difference ...": {variant: over all steps}}}.
     """
     device = setup.start()
@@ -115,10 +115,11 @@ def measure_training(
         },
     }
     if memory_steps:
-        found["peak_memory"] = {
+        peaks = {
             name: in_fresh_process(_peak_of_training, setup, training, variant, memory_steps)
             for name, variant in ways.items()
         }
+        found["tables"] = {PEAK_TABLE: peaks}
     return found
 
 

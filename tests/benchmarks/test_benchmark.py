@@ -108,6 +108,29 @@ def test_report_is_json_tables_and_figures(results, tmp_path):
     assert "growth_memory_read.png" in names and len(names) == 8
 
 
+@pytest.mark.slow
+def test_peaks_of_memory_are_those_of_fresh_processes():
+    results = benchmark(
+        composed(
+            "groups=[frames,training]",
+            "image_size=352",
+            "memory.max_frames=20",
+            "frames.memory_steps=1",
+            "training_steps.memory_steps=1",
+        )
+    )
+    frames, training = (
+        group["tables"]["memory of a fresh process"] for group in results["groups"].values()
+    )
+    assert set(frames) == {"released", "f32", "bf16"}
+    # The similarity of 1936 queries and 20 frames of 1936 elements takes 286 MiB, its softmax too.
+    grown = {name: row["peak_mib"] - row["before_mib"] for name, row in frames.items()}
+    assert grown["released"] > 2 * 286 > grown["f32"]
+    assert all(row["peak_mib"] > row["before_mib"] + 50 for row in training.values())
+    text = markdown(results)
+    assert "| memory of a fresh process | before mib | peak mib |" in text
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
