@@ -50,7 +50,7 @@ predict: $(READY) ## Maps: make predict ARGS='ckpt=... source=... output=...'
 evaluate: $(READY) ## Scores of maps on disk: make evaluate ARGS='gt=... pred=... output=...'
 	$(BIN)/python -m sali.evaluate $(ARGS)
 
-benchmark: $(READY) ## Speed of the parts and of whole frames
+benchmark: $(READY) ## Speed and memory against the released way; outputs/benchmark
 	$(BIN)/python -m sali.benchmark $(ARGS)
 
 clean: ## Remove what was made here, runs included

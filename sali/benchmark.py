@@ -1,155 +1,137 @@
-"""Speed and memory of the parts of the network and of whole frames, side by side.
+"""Speed and memory of parts, whole frames and training steps, against the released way.
 
-python -m sali.benchmark backbone=pvt_v2_b0
+python -m sali.benchmark backbone=pvt_v2_b5 groups=[parts,frames]
 """
 
 import logging
-import resource
-import statistics
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import hydra
-import numpy as np
-import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from sali.benchmarks.frames import measure_frames
+from sali.benchmarks.growth import measure_growth
+from sali.benchmarks.machine import describe_machine
+from sali.benchmarks.parts import measure_parts
+from sali.benchmarks.report import markdown, write_report
+from sali.benchmarks.setup import Setup, Variant
+from sali.benchmarks.training import Training, TrainingVariant, measure_training
 from sali.build import network_options, pick_device
 from sali.cli import command
 from sali.config import check_config, config_dir
-from sali.models.network import SALI
-from sali.run_record import provenance, write_json
-from sali.streaming import StreamSegmenter
-from sali.streaming.precision import PRECISIONS
+from sali.errors import ConfigError
+from sali.models.network import check_side
+from sali.run_record import provenance
 
 log = logging.getLogger(__name__)
 
-MEGABYTE = 2**20
+Values = dict[str, Any]
 
 
-def measure(function: Callable[[], Any], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median, fastest and slowest run in milliseconds, after one run that is not counted."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        function()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(1000 * (time.perf_counter() - start))
-    counted = times[1:]
-    return {"median_ms": statistics.median(counted), "min_ms": min(counted), "max_ms": max(counted)}
+def _parts(setup: Setup, values: Values) -> Values:
+    return measure_parts(setup, _variants(values), **values["parts"])
 
 
-def peak_memory(device: torch.device) -> float:
-    """Largest memory of the process so far, or of the GPU, in MiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / MEGABYTE
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE
+def _frames(setup: Setup, values: Values) -> Values:
+    return measure_frames(setup, _variants(values), **values["frames"])
 
 
-def fill_memory(segmenter: StreamSegmenter, frames: np.ndarray) -> None:
-    """Stream frames until the memory bank holds all that it may."""
-    for t in range(segmenter.max_frames * segmenter.every):
-        segmenter.step(frames[t % len(frames)])
+def _growth(setup: Setup, values: Values) -> Values:
+    return measure_growth(setup, _variants(values)[values["growth_variant"]], **values["growth"])
 
 
-def parts_of(
-    segmenter: StreamSegmenter, image: torch.Tensor, frame: np.ndarray
-) -> dict[str, Callable[[], Any]]:
-    """What is timed, by name; the memory bank must be full."""
-    network = segmenter.network
-    features = network.backbone(image)
-    pyramid = network.reduction(features)
-    parts: dict[str, Callable[[], Any]] = {
-        "backbone": lambda: network.backbone(image),
-        "reduction": lambda: network.reduction(features),
+def _training(setup: Setup, values: Values) -> Values:
+    variants = {
+        name: TrainingVariant(**options) for name, options in values["training_variants"].items()
     }
-    query = remembered = None
-    if network.long_term is not None:
-        long_term, memory = network.long_term, segmenter.bank.elements()
-        query = long_term.project(pyramid)
-        remembered, _ = long_term(pyramid, query, memory)
-        parts["keys and values"] = lambda: long_term.project(pyramid)
-        parts["memory read"] = lambda: long_term(pyramid, query, memory)
-    if network.fusion is not None:
-        neighbor = pyramid if network.short_term is not None else None
-        fused = network.fuse(pyramid, remembered, neighbor)
-        parts["alignment and fusion"] = lambda: network.fuse(pyramid, remembered, neighbor)
-    else:
-        fused = pyramid
-    parts["decoder"] = lambda: network.decoder(fused)
-    parts["whole frame"] = lambda: segmenter.step(frame)
-    return parts
+    return measure_training(
+        setup, Training(**values["training"]), variants, **values["training_steps"]
+    )
+
+
+def _variants(values: Values) -> dict[str, Variant]:
+    return {name: Variant(**options) for name, options in values["variants"].items()}
+
+
+GROUPS: dict[str, Callable[[Setup, Values], Values]] = {
+    "parts": _parts,
+    "frames": _frames,
+    "growth": _growth,
+    "training": _training,
+}
+"""What can be measured, by the name that `groups` takes."""
+
+
+def build_setup(cfg: DictConfig) -> Setup:
+    """What is measured.
+
+    Raises:
+        ConfigError: a network that the released way cannot be computed with, or a size that does
+            not fit.
+    """
+    if not (cfg.memory.enabled and cfg.align.kernel and cfg.compat.fusion == "released"):
+        raise ConfigError(
+            "the benchmark compares with the released way, which needs memory.enabled=true, an "
+            "align.kernel and compat.fusion=released"
+        )
+    if cfg.num_frames < 2:
+        raise ConfigError(f"num_frames is {cfg.num_frames}; a frame and a neighbor make 2")
+    try:
+        for side in (cfg.image_size, *cfg.growth.image_sizes):
+            check_side(side)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return Setup(
+        network=network_options(cfg),
+        weights=cfg.backbone.weights if cfg.pretrained else None,
+        image_size=cfg.image_size,
+        max_frames=cfg.memory.max_frames,
+        every=cfg.memory.every,
+        eviction=cfg.memory.eviction,
+        neighbor=cfg.compat.neighbor,
+        frame_height=cfg.frame_height,
+        frame_width=cfg.frame_width,
+        num_frames=cfg.num_frames,
+        memory_noise=cfg.memory_noise,
+        seed=cfg.seed,
+        device=str(pick_device(cfg.device)),
+        threads=cfg.threads,
+    )
 
 
 def benchmark(cfg: DictConfig) -> dict[str, Any]:
-    """Time the parts and a whole frame with a full memory.
+    """Measure the groups that the configuration names.
 
     Returns:
-        {"parts": {name: {"median_ms", "min_ms", "max_ms"}}, "peak_memory_mib": ..., "run": ...}.
+        {"run", "machine", "setup", "groups": {group: {"timings", "tables", "curves",
+        "checks"}}}; each group has those of them that it measures.
     """
     check_config(cfg)
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    torch.manual_seed(cfg.seed)
-    device = pick_device(cfg.device)
-    network = SALI(**network_options(cfg)).eval().to(device)
-    segmenter = StreamSegmenter(
-        network,
-        image_size=cfg.image_size,
-        max_frames=cfg.memory.max_frames,
-        every=1,  # fills the memory in as few frames as can be
-        eviction=cfg.memory.eviction,
-        neighbor=cfg.compat.neighbor,
-        precision=str(cfg.precision),
-    )
-    rng = np.random.default_rng(cfg.seed)
-    shape = (4, cfg.image_size, cfg.image_size, 3)
-    frames = rng.integers(0, 256, shape, dtype=np.uint8)
-    fill_memory(segmenter, frames)
-    image = torch.randn(1, 3, cfg.image_size, cfg.image_size, device=device)
-    dtype = PRECISIONS[str(cfg.precision)]
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
-    ):
-        parts = {
-            name: measure(part, cfg.repeats, device)
-            for name, part in parts_of(segmenter, image, frames[0]).items()
-        }
+    unknown = sorted(set(cfg.groups) - set(GROUPS))
+    if unknown:
+        raise ConfigError(f"groups: unknown {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+    setup = build_setup(cfg)
+    values: Values = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if cfg.growth_variant not in values["variants"]:
+        raise ConfigError(
+            f"growth_variant is {cfg.growth_variant!r}; variants are {', '.join(cfg.variants)}"
+        )
+    machine = describe_machine(setup.start())
+    groups = {}
+    for name in cfg.groups:
+        start = time.perf_counter()
+        groups[name] = GROUPS[name](setup, values)
+        log.info("%s measured in %.0f s", name, time.perf_counter() - start)
     return {
-        "parts": parts,
-        "peak_memory_mib": peak_memory(device),
-        "run": provenance(
-            seed=cfg.seed,
-            device=str(device),
-            backbone=cfg.backbone.name,
-            image_size=cfg.image_size,
-            memory_frames=cfg.memory.max_frames if cfg.memory.enabled else 0,
-            precision=str(cfg.precision),
-        ),
+        "run": provenance(seed=cfg.seed, device=setup.device),
+        "machine": machine,
+        "setup": asdict(setup),
+        "groups": groups,
     }
-
-
-def table(results: dict[str, Any]) -> str:
-    """The results as a Markdown table."""
-    run = results["run"]
-    lines = [
-        f"{run['backbone']}, {run['image_size']} px, {run['memory_frames']} memory frames, "
-        f"{run['precision']}, {run['device']}, {run['torch_threads']} threads, {run['machine']}; "
-        f"peak memory {results['peak_memory_mib']:.0f} MiB",
-        "",
-        "| part | median ms | min | max |",
-        "| --- | --- | --- | --- |",
-    ]
-    for name, part in results["parts"].items():
-        values = " | ".join(f"{part[k]:.1f}" for k in ("median_ms", "min_ms", "max_ms"))
-        lines.append(f"| {name} | {values} |")
-    return "\n".join(lines) + "\n"
 
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="benchmark")
@@ -158,9 +140,8 @@ def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``benchmark``."""
     results = benchmark(cfg)
     output = Path(cfg.output)
-    write_json(output / "benchmark.json", results)
-    (output / "benchmark.md").write_text(table(results))
-    log.info("%s\nresults: %s", table(results), output)
+    write_report(results, output)
+    log.info("%s\nresults: %s", markdown(results), output)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "sali"
 # Top to bottom; a file may import from its own layer and from those below.
 LAYERS = [
     {"train", "predict", "evaluate", "benchmark"},
+    {"benchmarks"},
     {"build"},
     {"evaluation"},
     {"cli", "callbacks", "config", "run_record"},

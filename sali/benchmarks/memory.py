@@ -1,0 +1,58 @@
+"""Peak memory of one variant, in a process of its own: a peak never falls."""
+
+import multiprocessing
+import resource
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+MEBIBYTE = 2**20
+PEAK_TABLE = "memory of a fresh process"
+
+
+STATUS = Path("/proc/self/status")
+
+
+def restart_peak(device: torch.device) -> None:
+    """Let the peak begin at what is in use now, where the system can; else start-up counts too."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mib(device: torch.device) -> float:
+    """Largest memory of this process, or of its use of the GPU, since the restart; in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MEBIBYTE
+    if STATUS.exists():
+        # Not ru_maxrss: Linux hands it from the parent down to a process that it starts.
+        line = next(s for s in STATUS.read_text().splitlines() if s.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEBIBYTE
+
+
+def peak_of(call: Callable[[], object], steps: int, device: torch.device) -> dict[str, float]:
+    """Memory in MiB before and at the peak of ``steps`` calls."""
+    restart_peak(device)
+    before = peak_mib(device)
+    for _ in range(steps):
+        call()
+    return {"before_mib": before, "peak_mib": peak_mib(device)}
+
+
+def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)`` in a new process that inherits nothing of this one.
+
+    Args:
+        function: of a module's top level.
+        args: plain values.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        return pool.submit(function, *args).result()

@@ -1,0 +1,270 @@
+"""The released way of computing a frame, as plain PyTorch: what our way is measured against.
+
+It gives the same numbers from the same weights, with the work that the released program does: every
+frame is encoded twice, the memory is read through whole matrices, memory and neighbor are aligned
+one after the other, and attention builds its matrix.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import deform_conv2d
+
+from sali.data.frames import resize_frame, to_tensor
+from sali.models.blocks import Pyramid, resize
+from sali.models.decoder import SideLogits
+from sali.models.fusion import Fusion, PooledNonLocal
+from sali.models.long_term import KeyValue
+from sali.models.network import SALI
+from sali.models.short_term import NEGATIVE_SLOPE, DeformConv, ShortTermAlignment
+
+
+def dense_read(
+    query_key: Tensor, memory_key: Tensor, memory_value: Tensor, top_k: int
+) -> tuple[Tensor, Tensor]:
+    """Memory read through matrices of all elements by all queries.
+
+    Args:
+        query_key: [B, Ck, Q].
+        memory_key: [B, Ck, N].
+        memory_value: [B, Cv, N].
+        top_k: elements read per query.
+
+    Returns:
+        readout [B, Cv, Q] and usage [B, N].
+    """
+    norm = memory_key.pow(2).sum(1).unsqueeze(2)
+    product = memory_key.transpose(1, 2) @ query_key
+    similarity = (2 * product - norm) / query_key.shape[1] ** 0.5  # [B, N, Q]
+    best, index = torch.topk(similarity, min(top_k, similarity.shape[1]), dim=1)
+    affinity = torch.zeros_like(similarity).scatter(1, index, best.softmax(1))
+    return memory_value @ affinity, affinity.detach().sum(2)
+
+
+def _project(network: SALI, pyramid: Pyramid) -> list[KeyValue]:
+    assert network.long_term is not None
+    return network.long_term.project(pyramid)
+
+
+def _weigh(elements: list[KeyValue], masks: list[Tensor]) -> list[KeyValue]:
+    weights = [mask.flatten(2).softmax(2) + 1 for mask in masks]
+    return [
+        KeyValue(level.key, level.value * weight)
+        for level, weight in zip(elements, weights, strict=True)
+    ]
+
+
+def _deform(module: DeformConv, x: Tensor, guide: Tensor) -> Tensor:
+    first, second, modulation = module.to_offset(guide).chunk(3, dim=1)
+    offset = torch.cat([first, second], 1)
+    modulation = modulation.sigmoid()
+    return deform_conv2d(x, offset, module.weight, module.bias, padding=1, mask=modulation)
+
+
+def _leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, NEGATIVE_SLOPE)
+
+
+def align(module: ShortTermAlignment, neighbor: Pyramid, reference: Pyramid) -> Pyramid:
+    """One pyramid moved onto the grid of another."""
+    aligned: list[Tensor] = []
+    offset_above = features_above = None
+    for level in (2, 1, 0):
+        offset = _leaky(module.compare[level](torch.cat([neighbor[level], reference[level]], 1)))
+        if offset_above is None:
+            offset = _leaky(module.refine[level](offset))
+        else:
+            above = 2 * resize(offset_above, scale=2)
+            offset = _leaky(module.refine[level](torch.cat([offset, above], 1)))
+            offset = _leaky(module.smooth[level](offset))
+        deform = module.deform[level]
+        assert isinstance(deform, DeformConv)
+        features = _deform(deform, neighbor[level], offset)
+        if features_above is not None:
+            above = resize(features_above, scale=2)
+            features = module.merge[level](torch.cat([features, above], 1))
+        if level:
+            features = _leaky(features)
+        aligned.insert(0, features)
+        offset_above, features_above = offset, features
+    return aligned
+
+
+def attend(module: PooledNonLocal, x: Tensor) -> Tensor:
+    """Non-local block whose attention matrix is built."""
+    query = x.flatten(2).transpose(1, 2)
+    key = F.max_pool2d(x, module.pool).flatten(2)
+    value = F.max_pool2d(module.value(x), module.pool).flatten(2).transpose(1, 2)
+    attended = (query @ key).softmax(2) @ value
+    attended = attended.transpose(1, 2).contiguous().view(x.shape[0], -1, *x.shape[2:])
+    return module.merge(torch.cat([x, module.expand(attended) + x], 1))
+
+
+def fuse(module: Fusion, first: Pyramid, second: Pyramid) -> Pyramid:
+    """Two aligned pyramids into the one that is decoded."""
+    fused = []
+    for level, squeeze in enumerate(module.squeeze):
+        block = module.attend[level]
+        assert isinstance(block, PooledNonLocal)
+        fused.append(squeeze(attend(block, torch.cat([first[level], second[level]], 1))))
+    return fused
+
+
+def segment(
+    network: SALI,
+    current: Pyramid,
+    neighbor: Pyramid,
+    query: list[KeyValue],
+    memory: list[KeyValue],
+) -> tuple[SideLogits, list[Tensor]]:
+    """Side logits of the current frame, and the usage [B, N] of the memory per level."""
+    assert network.long_term and network.short_term and network.fusion
+    remembered, usages = [], []
+    for x, q, m in zip(current, query, memory, strict=True):
+        readout, usage = dense_read(q.key, m.key, m.value, network.long_term.top_k)
+        remembered.append(torch.cat([readout, q.value], 1).unflatten(2, x.shape[2:]))
+        usages.append(usage)
+    first = align(network.short_term, remembered, current)
+    second = align(network.short_term, neighbor, current)
+    return network.decoder(fuse(network.fusion, first, second)), usages
+
+
+class ReleasedBank:
+    """Elements of past frames; every addition joins all of them anew, then some leave."""
+
+    def __init__(self, max_frames: int) -> None:
+        self.max_frames = max_frames
+        self.elements: list[KeyValue] = []
+        self.usage: list[Tensor] = []
+        self.life: list[Tensor] = []
+
+    @property
+    def sizes(self) -> list[int]:
+        return [level.key.shape[2] for level in self.elements]
+
+    def count_usage(self, usages: list[Tensor]) -> None:
+        """Record one read: its usage [1, N] per level."""
+        self.usage = [u + new[0] for u, new in zip(self.usage, usages, strict=True)]
+        self.life = [life + 1 for life in self.life]
+
+    def add(self, frame: list[KeyValue], index: int) -> None:
+        """Store a frame's elements; the lowest usage per read leaves once the memory was full."""
+        grid = frame[0].key.shape[2]
+        usage = [level.key.new_zeros(level.key.shape[2]) for level in frame]
+        life = [zeros + 1e-7 for zeros in usage]
+        if not self.elements:
+            self.elements, self.usage, self.life = list(frame), usage, life
+            return
+        was_full = self.sizes[0] // grid >= self.max_frames
+        self.elements = [
+            KeyValue(torch.cat([old.key, new.key], 2), torch.cat([old.value, new.value], 2))
+            for old, new in zip(self.elements, frame, strict=True)
+        ]
+        self.usage = [torch.cat(pair) for pair in zip(self.usage, usage, strict=True)]
+        self.life = [torch.cat(pair) for pair in zip(self.life, life, strict=True)]
+        if was_full:
+            for level in range(len(frame)):
+                self._evict(level, int(self.max_frames * grid * 0.25**level))
+
+    def _evict(self, level: int, cap: int) -> None:
+        score = self.usage[level] / self.life[level]
+        excess = len(score) - cap
+        if excess <= 0:  # where the released program stops with an error
+            return
+        cut = torch.topk(score, excess, largest=False, sorted=True).values[-1]
+        keep = score > cut
+        key, value = self.elements[level]
+        self.elements[level] = KeyValue(key[:, :, keep], value[:, :, keep])
+        self.usage[level], self.life[level] = self.usage[level][keep], self.life[level][keep]
+
+
+class ReleasedStream:
+    """Frames of one video, each given together with the next one.
+
+    Args:
+        network: in evaluation mode, float32, with memory, alignment and the released fusion.
+        image_size: side in pixels that the network sees.
+        max_frames: memory cap in frames.
+        every: every n-th frame is stored.
+
+    Raises:
+        ValueError: a network that lacks a part.
+    """
+
+    def __init__(self, network: SALI, image_size: int, max_frames: int, every: int) -> None:
+        if not (network.long_term and network.short_term and network.fusion):
+            raise ValueError("the released way has a memory and an alignment; switch both on")
+        if network.fusion.residual:
+            raise ValueError("fusion is 'residual'; the released way needs 'released'")
+        self.network = network
+        self.image_size = image_size
+        self.every = every
+        self.bank = ReleasedBank(max_frames)
+        self.num_frames = 0
+
+    def step(self, frame: np.ndarray, neighbor: np.ndarray) -> np.ndarray:
+        """Map of a frame: RGB uint8 [H, W, 3], and its neighbor, to uint8 [H, W]."""
+        device = next(self.network.parameters()).device
+        current, beside = (
+            to_tensor(resize_frame(image, self.image_size)).unsqueeze(0).to(device)
+            for image in (frame, neighbor)
+        )
+        probability = self.probability(current, beside, (frame.shape[0], frame.shape[1]))
+        low, high = probability.aminmax()
+        stretched = (probability - low) / (high - low + 1e-8)
+        return (stretched.cpu().numpy() * 255).astype(np.uint8)
+
+    @torch.inference_mode()
+    def probability(self, current: Tensor, neighbor: Tensor, size: tuple[int, int]) -> Tensor:
+        """Probability [H, W] of a normalised image [1, 3, S, S] whose neighbor is another."""
+        network = self.network
+        pyramid = network.reduction(network.backbone(current))
+        beside = network.reduction(network.backbone(neighbor))
+        query = _project(network, pyramid)
+        logits, usage = segment(network, pyramid, beside, query, self.bank.elements or query)
+        if self.bank.elements:
+            self.bank.count_usage(usage)
+        if self.num_frames % self.every == 0:
+            self.bank.add(_weigh(query, logits.on_levels()), self.num_frames)
+        self.num_frames += 1
+        heads = logits.upsampled((current.shape[2], current.shape[3]))
+        return resize(heads[-1], size=size).sigmoid()[0, 0]
+
+
+def training_heads(
+    network: SALI, current: Tensor, memory: Tensor, memory_mask: Tensor, neighbor: Tensor
+) -> list[Tensor]:
+    """Logits of the four heads at the images' size; one backbone pass for each kind of frame.
+
+    Args:
+        network: in training mode.
+        current: images [B, 3, H, W].
+        memory: an earlier frame each.
+        memory_mask: its mask of 0/1 [B, 1, H, W].
+        neighbor: the frame next to the current one.
+    """
+    pyramids = [network.reduction(network.backbone(x)) for x in (current, memory, neighbor)]
+    query, remembered = _project(network, pyramids[0]), _project(network, pyramids[1])
+    masks = [resize(memory_mask, size=(x.shape[2], x.shape[3])) for x in pyramids[1]]
+    elements = _weigh(remembered, masks)
+    logits, _ = segment(network, pyramids[0], pyramids[2], query, elements)
+    return logits.upsampled((current.shape[2], current.shape[3]))
+
+
+def training_loss(heads: list[Tensor], mask: Tensor) -> Tensor:
+    """Sum of the released structure loss over the heads, each with its own weights of pixels.
+
+    Args:
+        heads: logits [B, 1, H, W].
+        mask: 0/1 [B, 1, H, W].
+    """
+    total = mask.new_zeros(())
+    for logits in heads:
+        weight = 1 + 5 * (F.avg_pool2d(mask, 31, stride=1, padding=15) - mask).abs()
+        bce = F.binary_cross_entropy_with_logits(logits, mask)
+        probability = logits.sigmoid()
+        overlap = (probability * mask * weight).sum((2, 3))
+        union = ((probability + mask) * weight).sum((2, 3)) - overlap
+        total = total + (bce + 1 - (overlap + 1) / (union + 1)).mean()
+    return total

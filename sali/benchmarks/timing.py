@@ -1,0 +1,91 @@
+"""Timing variants against each other, interleaved, so that a machine's moods hit all alike."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+Call = Callable[[], object]
+"""What is timed."""
+
+
+def time_interleaved(
+    variants: Mapping[str, Call], rounds: int, warmup: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Time all variants once per round, each round starting with another one.
+
+    Args:
+        variants: what is timed, by name.
+        rounds: calls of each variant that count.
+        warmup: rounds before those; allocators, caches and compilers settle in them.
+        device: waited for after each call, if it works in the background.
+
+    Returns:
+        Milliseconds [rounds] of each variant; equal positions belong to the same round.
+
+    Raises:
+        ValueError: no round.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds is {rounds}; wanted at least 1")
+    names = list(variants)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for r in range(warmup + rounds):
+        first = r % len(names)
+        for name in names[first:] + names[:first]:
+            synchronize(device)
+            start = time.perf_counter()
+            variants[name]()
+            synchronize(device)
+            if r >= warmup:
+                times[name].append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def summarize(
+    times: Mapping[str, Sequence[float]], baselines: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Median, quartiles, and ratios to baselines.
+
+    A ratio is the median over rounds of (time of the variant / time of the baseline in the same
+    round): below 1 is faster than the baseline. It need not equal the ratio of the medians.
+
+    Args:
+        times: milliseconds [rounds] of each variant, as ``time_interleaved`` returns them.
+        baselines: names of variants; those that were not timed are left out.
+
+    Returns:
+        {variant: {"median_ms", "q1_ms", "q3_ms", "rounds", "ratio": {baseline: ratio}}}.
+    """
+    rows = {}
+    for name, own in times.items():
+        q1, median, q3 = np.percentile(own, [25, 50, 75])
+        rows[name] = {
+            "median_ms": float(median),
+            "q1_ms": float(q1),
+            "q3_ms": float(q3),
+            "rounds": len(own),
+            "ratio": {
+                base: float(np.median(np.divide(own, times[base])))
+                for base in baselines
+                if base in times
+            },
+        }
+    return rows
+
+
+def fit_exponent(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """The b of y = a x^b by least squares of the logarithms; None with fewer than two points."""
+    if len(set(x)) < 2:
+        return None
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])

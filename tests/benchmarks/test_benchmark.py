@@ -1,0 +1,146 @@
+"""A miniature run of every group: what is reported, and that its numbers hang together."""
+
+import json
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from sali.benchmark import GROUPS, benchmark
+from sali.benchmarks.report import markdown, write_report
+from sali.config import config_dir
+from sali.errors import ConfigError
+
+MINIATURE = [
+    "backbone=pvt_v2_b0",
+    "image_size=256",
+    "frame_height=90",
+    "frame_width=110",
+    "num_frames=3",
+    "memory.max_frames=2",
+    "memory.every=2",
+    "parts={rounds: 1, warmup: 0}",
+    "frames={rounds: 2, warmup: 0, memory_steps: 0}",
+    "growth={rounds: 1, warmup: 0, frames_seen: 2, blocks: 2, memory_frames: [1, 2], "
+    "image_sizes: [256, 288], streams: [1, 2]}",
+    "training.backbone=pvt_v2_b0",
+    "training.batch_size=1",
+    "training_steps={rounds: 2, warmup: 0, memory_steps: 0}",
+    "~training_variants.bf16",
+]
+PARTS = {
+    "backbone",
+    "reduction",
+    "keys and values",
+    "memory read",
+    "alignment",
+    "fusion",
+    "decoder",
+    "bank bookkeeping",
+    "deformable convolution",
+    "JPEG to tensor",
+    "VPS scores",
+}
+
+
+def composed(*overrides):
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        return compose("benchmark", overrides=[*MINIATURE, *overrides])
+
+
+@pytest.fixture(scope="module")
+def results():
+    return benchmark(composed())
+
+
+def tables(results):
+    return [
+        rows for group in results["groups"].values() for rows in group.get("timings", {}).values()
+    ]
+
+
+def test_every_group_reports_its_parts(results):
+    assert set(results["groups"]) == set(GROUPS)
+    groups = results["groups"]
+    assert set(groups["parts"]["timings"]) == PARTS
+    for table in groups["frames"]["timings"].values():
+        assert list(table) == ["released", "f32", "bf16", "backbone"]
+        assert all(set(row["ratio"]) == {"released", "backbone"} for row in table.values())
+    curves = groups["growth"]["curves"]
+    assert set(curves) == {"frames seen", "memory", "memory read", "image size", "streams"}
+    for curve in curves.values():
+        assert len(curve["x"]) == 2
+        assert all(len(series["ms"]) == 2 for series in curve["series"].values())
+    assert {"cpu", "cores", "threads", "cpu_capability", "torch"} <= set(results["machine"])
+
+
+def test_ratios_are_what_they_say(results):
+    assert len(tables(results)) == len(PARTS) + 2 + 1
+    for rows in tables(results):
+        for name, row in rows.items():
+            assert row["q1_ms"] <= row["median_ms"] <= row["q3_ms"]
+            for base, ratio in row["ratio"].items():
+                if name == base:
+                    assert ratio == 1
+                elif row["rounds"] == 1:
+                    assert ratio == pytest.approx(row["median_ms"] / rows[base]["median_ms"])
+
+
+def test_ways_give_the_same_maps_and_losses(results):
+    (maps,) = results["groups"]["frames"]["checks"].values()
+    # Where the 20th and 21st element of a query tie within rounding, either may be read.
+    assert maps["f32"]["max"] < 5e-3 and maps["f32"]["mean"] < 5e-5
+    assert maps["f32"]["mean"] < maps["bf16"]["mean"] < 0.02
+    losses, differences = results["groups"]["training"]["checks"].values()
+    assert set(losses) == {"released", *differences}
+    assert all(len(own) == 2 and own[1] < own[0] for own in losses.values())
+    assert differences["f32"] < 1e-3
+
+
+def test_report_is_json_tables_and_figures(results, tmp_path):
+    write_report(results, tmp_path)
+    assert json.loads((tmp_path / "benchmark.json").read_text()) == json.loads(json.dumps(results))
+    text = markdown(results)
+    assert (tmp_path / "benchmark.md").read_text() == text
+    for shown in (results["machine"]["cpu"], "| whole frame |", "x released", "memory read"):
+        assert shown in text
+    names = {path.name for path in tmp_path.glob("*.png")}
+    assert {"times_parts.png", "times_frames.png", "times_training.png"} < names
+    assert "growth_memory_read.png" in names and len(names) == 8
+
+
+@pytest.mark.slow
+def test_peaks_of_memory_are_those_of_fresh_processes():
+    results = benchmark(
+        composed(
+            "groups=[frames,training]",
+            "image_size=352",
+            "memory.max_frames=20",
+            "frames.memory_steps=1",
+            "training_steps.memory_steps=1",
+        )
+    )
+    frames, training = (
+        group["tables"]["memory of a fresh process"] for group in results["groups"].values()
+    )
+    assert set(frames) == {"released", "f32", "bf16"}
+    # The similarity of 1936 queries and 20 frames of 1936 elements takes 286 MiB, its softmax too.
+    grown = {name: row["peak_mib"] - row["before_mib"] for name, row in frames.items()}
+    assert grown["released"] > 2 * 286 > grown["f32"]
+    assert all(row["peak_mib"] > row["before_mib"] + 50 for row in training.values())
+    text = markdown(results)
+    assert "| memory of a fresh process | before mib | peak mib |" in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["groups=[parts,speed]"], "unknown speed; there are parts"),
+        (["memory=none"], "needs memory.enabled=true"),
+        (["growth_variant=int8"], "variants are f32, bf16"),
+        (["image_size=250"], "multiple of 32"),
+        (["num_frames=1"], "make 2"),
+    ],
+)
+def test_settings_that_cannot_be_measured_are_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        benchmark(composed(*overrides))
