@@ -21,10 +21,11 @@ from sali.config import check_config, config_dir
 from sali.data.clips import Clip, index_source
 from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.frames import read_frame
+from sali.data.sampling import ClipBatches
 from sali.errors import ConfigError, FrameError
 from sali.figures.overlay import draw_overlay
 from sali.models.weights import load_network
-from sali.streaming import ClipRunner, StreamSegmenter
+from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
 from sali.streaming.maps import RULES, to_map
 
 log = logging.getLogger(__name__)
@@ -71,11 +72,18 @@ def predict(cfg: DictConfig) -> dict[str, int]:
         raise ConfigError(f"maps {settings['maps']!r} is not one of {RULES}")
     log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in settings.items()))
     maps, decode = settings.pop("maps"), settings.pop("decode")
-    network = network.to(pick_device(cfg.device))
+    precision = str(cfg.precision)
+
+    def make_segmenter() -> StreamSegmenter:
+        return StreamSegmenter(network, **settings, precision=precision)
+
     try:
-        segmenter = StreamSegmenter(network, **settings, precision=str(cfg.precision))
+        make_segmenter()
+        batches = ClipBatches([len(clip.frames) for clip in clips], cfg.streams)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    network = prepare_network(network.to(pick_device(cfg.device)), precision, cfg.compile)
+    runner = ClipRunner(make_segmenter)
     loader = DataLoader(
         ClipFrames(
             clips,
@@ -83,11 +91,12 @@ def predict(cfg: DictConfig) -> dict[str, int]:
             with_masks=False,
             keep_bad=True,
         ),
-        batch_size=None,
+        batch_sampler=batches,
+        collate_fn=list,
         num_workers=cfg.num_workers,
         prefetch_factor=cfg.prefetch_factor if cfg.num_workers else None,
     )
-    return _run(loader, clips, segmenter, maps, output, overlays, cfg.on_bad_frame == "skip")
+    return _run(loader, clips, runner, maps, output, overlays, cfg.on_bad_frame == "skip")
 
 
 def _protect_sources(clips: list[Clip], roots: list[Path]) -> None:
@@ -105,32 +114,32 @@ def _protect_sources(clips: list[Clip], roots: list[Path]) -> None:
 def _run(
     loader: "DataLoader[Any]",
     clips: list[Clip],
-    segmenter: StreamSegmenter,
+    runner: ClipRunner,
     maps: str,
     output: Path,
     overlays: Path | None,
     skip_bad: bool,
 ) -> dict[str, int]:
-    runner = ClipRunner(segmenter)
     count = {"clips": len(clips), "frames": 0, "skipped": 0}
     writer = _ClipWriter(output, overlays)
     try:
         with Progress() as progress:
-            bar = progress.add_task("frames", total=len(loader))
-            for frame in loader:
-                clip = clips[frame.clip]
-                if frame.error:
-                    if not skip_bad:
-                        raise FrameError(f"{frame.error} (on_bad_frame=skip leaves it out)")
-                    log.warning("skipped: %s", frame.error)
-                    count["skipped"] += 1
-                for done, probability in runner.push(frame):
-                    path = clip.frames[done.number]
-                    writer.write(clip, path, probability, maps)
+            bar = progress.add_task("frames", total=sum(len(clip.frames) for clip in clips))
+            for frames in loader:
+                for frame in frames:
+                    if frame.error:
+                        if not skip_bad:
+                            raise FrameError(f"{frame.error} (on_bad_frame=skip leaves it out)")
+                        log.warning("skipped: %s", frame.error)
+                        count["skipped"] += 1
+                for done, probability in runner.push(frames):
+                    clip = clips[done.clip]
+                    writer.write(clip, clip.frames[done.number], probability, maps)
                     count["frames"] += 1
-                if frame.is_last:
-                    writer.finish(clip)
-                progress.advance(bar)
+                for frame in frames:
+                    if frame.is_last:
+                        writer.finish(clips[frame.clip])
+                progress.advance(bar, len(frames))
     finally:
         writer.discard()
     log.info("%(frames)d maps of %(clips)d clips, %(skipped)d frames skipped", count)
@@ -139,7 +148,7 @@ def _run(
 
 
 class _ClipWriter:
-    """Maps of one clip at a time, in a hidden folder that is renamed when the clip is whole."""
+    """Maps of a clip, in a hidden folder that is renamed when the clip is whole."""
 
     def __init__(self, output: Path, overlays: Path | None) -> None:
         self.roots = [root for root in (output, overlays) if root]
@@ -166,8 +175,8 @@ class _ClipWriter:
 
     def discard(self) -> None:
         for root in self.roots:
-            for partial in root.glob(".*.partial"):
-                shutil.rmtree(partial)
+            for folder in root.glob(".*.partial"):
+                shutil.rmtree(folder)
 
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="predict")

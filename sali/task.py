@@ -18,7 +18,7 @@ from sali.metrics.clinical import ClinicalRules
 from sali.metrics.fixed_threshold import FixedThresholdScores
 from sali.metrics.subset_scores import SubsetScores
 from sali.models.network import SALI
-from sali.streaming import ClipRunner, StreamSegmenter
+from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
 from sali.streaming.maps import normalize_map, to_map
 
 MONITOR = "val/dice_at_0.5"
@@ -131,11 +131,12 @@ class SegmentationTask(L.LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def _start_streaming(self) -> None:
-        self._runner = ClipRunner(StreamSegmenter(self.network, **self.streaming))
+        network = prepare_network(self.network)
+        self._runner = ClipRunner(lambda: StreamSegmenter(network, **self.streaming))
 
     def _stream(self, frame: ClipFrame) -> list[tuple[ClipFrame, Tensor]]:
         assert self._runner is not None
-        return list(self._runner.push(frame))
+        return list(self._runner.push([frame]))
 
     def on_train_start(self) -> None:
         # Every forward of DDP would wait for all processes to share buffers, also in validation,

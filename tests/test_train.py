@@ -74,9 +74,9 @@ def score(checkpoint, data_root, subset, **options):
     clips = index_subset(data_root, subset)
     dataset = ClipFrames(clips, FrameReader(256, settings["decode"]), with_masks=True)
     scores = FixedThresholdScores([clip.name for clip in clips])
-    runner = ClipRunner(StreamSegmenter(network, **{**settings["streaming"], **options}))
+    runner = ClipRunner(lambda: StreamSegmenter(network, **{**settings["streaming"], **options}))
     for i in range(len(dataset)):
-        for frame, probability in runner.push(dataset[i]):
+        for frame, probability in runner.push([dataset[i]]):
             scores.update(probability, frame.mask, frame.clip)
     return scores.compute()["mean"]
 

@@ -20,7 +20,6 @@ from sali.benchmarks.setup import (
     autocast,
     fill,
     frame_elements,
-    prepare,
     write_jpegs,
 )
 from sali.benchmarks.timing import Call, summarize, time_interleaved
@@ -56,7 +55,7 @@ def measure_frames(
     frames = setup.frames()
     images = setup.images(frames)
     network = setup.build_network(calibrate=images)
-    prepared = {name: prepare(network, variant) for name, variant in variants.items()}
+    prepared = {name: variant.prepare(network) for name, variant in variants.items()}
     steps = {RELEASED: _full_stream(setup, network, None, images)}
     for name, variant in variants.items():
         steps[name] = _full_stream(setup, prepared[name], variant, images)
@@ -165,7 +164,7 @@ def _peak_of_stream(setup: Setup, variant: Variant | None, steps: int) -> dict[s
     device = setup.start()
     network = setup.build_network()
     if variant is not None:
-        network = prepare(network, variant)
+        network = variant.prepare(network)
     frames = setup.frames()
     images = setup.images(frames)
     step = _full_stream(setup, network, variant, images)

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from sali.benchmarks.parts import MEMORY_READS, read_level
-from sali.benchmarks.setup import Setup, Variant, autocast, fill, frame_elements, prepare
+from sali.benchmarks.setup import Setup, Variant, autocast, fill, frame_elements
 from sali.benchmarks.timing import Call, fit_exponent, time_interleaved
 from sali.models.network import SALI
-from sali.streaming import StreamSegmenter
-from sali.streaming.bank import MemoryBank
+from sali.streaming import MemoryBank, step_streams
 
 Curve = dict[str, Any]
 """{"unit", "x": [...], "series": {name: {"ms": [...], "exponent": b of ms = a x^b}}}."""
@@ -49,7 +48,7 @@ def measure_growth(
     device = setup.start()
     images = setup.images(setup.frames())
     original = setup.build_network(calibrate=images)
-    ours = _Ours(setup, prepare(original, variant), variant)
+    ours = _Ours(setup, variant.prepare(original), variant)
     curves = {}
     with torch.inference_mode():
         if frames_seen:
@@ -95,12 +94,6 @@ class _Ours:
             fill(segmenter.bank, elements, setup, setup.max_frames)
         frames = [self.frames[i % len(self.frames)] for i in range(streams)]
         return lambda: step_streams(segmenters, frames)
-
-
-def step_streams(segmenters: list[StreamSegmenter], frames: list[np.ndarray]) -> None:
-    """One frame of each of several videos."""
-    for segmenter, frame in zip(segmenters, frames, strict=True):
-        segmenter.step(frame)
 
 
 def _reads(setup: Setup, network: SALI, images: Tensor, num_frames: int) -> dict[str, Call]:

@@ -18,7 +18,6 @@ from sali.benchmarks.setup import (
     autocast,
     fill,
     frame_elements,
-    prepare,
     write_jpegs,
 )
 from sali.benchmarks.timing import Call, summarize, time_interleaved
@@ -36,7 +35,11 @@ RELEASED = "released"
 TORCHVISION = "torchvision"
 
 MemoryRead = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
-MEMORY_READS: dict[str, MemoryRead] = {RELEASED: released.dense_read, "ours": memory_read}
+MEMORY_READS: dict[str, MemoryRead] = {
+    RELEASED: released.dense_read,
+    "ours": memory_read,
+    "plain PyTorch": partial(memory_read, kernel="torch"),
+}
 """The ways of reading a memory, by name."""
 
 
@@ -82,7 +85,7 @@ def _network_parts(
     parts = {part: {RELEASED: call} for part, call in _released_calls(network, image).items()}
     for name, variant in variants.items():
         context = autocast(image.device, variant.precision)
-        for part, call in _our_calls(prepare(network, variant), image, context).items():
+        for part, call in _our_calls(variant.prepare(network), image, context).items():
             parts[part][name] = call
     return parts
 

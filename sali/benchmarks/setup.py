@@ -1,6 +1,5 @@
 """What is measured: the network, generated frames and a full memory."""
 
-import copy
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from sali.data.synthetic import draw_clip
 from sali.models.long_term import KeyValue
 from sali.models.network import SALI
 from sali.models.weights import load_backbone
-from sali.streaming import StreamSegmenter
-from sali.streaming.segmenter import PRECISIONS
+from sali.streaming import StreamSegmenter, prepare_network
+from sali.streaming.precision import PRECISIONS
 
 JPEG_QUALITY = 90
 
@@ -31,11 +30,15 @@ class Variant:
 
     Attributes:
         precision: "32", "bf16" or "16".
-        compiled: compile the backbone.
+        compiled: with torch.compile.
     """
 
     precision: str
     compiled: bool
+
+    def prepare(self, network: SALI) -> SALI:
+        """A copy of a network in evaluation mode as a live stream of this variant runs it."""
+        return prepare_network(network, self.precision, self.compiled)
 
 
 @dataclass(frozen=True)
@@ -170,14 +173,6 @@ def frame_elements(network: SALI, images: Tensor) -> list[list[KeyValue]]:
     """Keys and values of each image [T, 3, S, S], frame by frame and level by level."""
     assert network.long_term is not None
     return [network.long_term.project(network.encode(image[None])) for image in images]
-
-
-def prepare(network: SALI, variant: Variant) -> SALI:
-    """A copy of a network in evaluation mode as a live stream of this variant runs it."""
-    prepared = copy.deepcopy(network).to(memory_format=torch.channels_last)
-    if variant.compiled:
-        prepared.backbone.compile()
-    return prepared
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -1,5 +1,7 @@
 """Which frames form a training sample, and in which order samples and clips are visited."""
 
+import itertools
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -130,6 +132,39 @@ class ClipSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices)
+
+
+class ClipBatches(Sampler[list[int]]):
+    """Frame indices of clips that are streamed side by side, one frame of each at a time.
+
+    When a clip ends, the next one takes its place.
+
+    Args:
+        lengths: frames of each clip, in the order of the data set.
+        streams: clips side by side.
+
+    Raises:
+        ValueError: fewer than one stream.
+    """
+
+    def __init__(self, lengths: Sequence[int], streams: int) -> None:
+        if streams < 1:
+            raise ValueError(f"streams is {streams}; at least one clip is streamed at a time")
+        starts = np.cumsum([0, *lengths]).tolist()
+        waiting = deque(list(range(*span)) for span in itertools.pairwise(starts))
+        active: list[deque[int]] = []
+        self.batches: list[list[int]] = []
+        while active or waiting:
+            while waiting and len(active) < streams:
+                active.append(deque(waiting.popleft()))
+            self.batches.append([clip.popleft() for clip in active])
+            active = [clip for clip in active if clip]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
 
 
 def hold_out_cases(clips: list[Clip], fraction: float, seed: int) -> tuple[list[Clip], list[Clip]]:

@@ -37,8 +37,8 @@ class PooledNonLocal(nn.Module):
         value = F.max_pool2d(self.value(x), self.pool).flatten(2).transpose(1, 2)
         # Unscaled, as released. With a dimension for heads PyTorch takes its fused kernel, which
         # never builds the HW x M matrix.
-        heads = (t.unsqueeze(1) for t in (query, key, value))
-        attended = _attend(*heads, scale=1.0).squeeze(1)
+        query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
+        attended = _attend(query, key, value, scale=1.0).squeeze(1)
         attended = attended.transpose(1, 2).unflatten(2, x.shape[2:]).to(x.dtype)
         return self.merge(torch.cat([x, self.expand(attended) + x], 1))
 

@@ -3,6 +3,6 @@
 from sali.streaming.bank import MemoryBank
 from sali.streaming.clip_runner import ClipRunner
 from sali.streaming.prepare import prepare_network
-from sali.streaming.segmenter import StreamSegmenter
+from sali.streaming.segmenter import StreamSegmenter, step_streams
 
-__all__ = ["ClipRunner", "MemoryBank", "StreamSegmenter", "prepare_network"]
+__all__ = ["ClipRunner", "MemoryBank", "StreamSegmenter", "prepare_network", "step_streams"]

@@ -1,52 +1,75 @@
-"""Whole clips through a segmenter, every result paired with its frame."""
+"""Whole clips through segmenters, every result paired with its frame."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
 from sali.data.datasets import ClipFrame
-from sali.streaming.segmenter import StreamSegmenter
+from sali.streaming.segmenter import StreamSegmenter, step_tensors
+
+
+class _Clip:
+    """A clip under way: its segmenter and the frames whose results are still to come."""
+
+    def __init__(self, segmenter: StreamSegmenter) -> None:
+        self.segmenter = segmenter
+        self.expected = 0
+        self.waiting: deque[ClipFrame] = deque()
+
+    def take(self, probability: Tensor | None) -> Iterator[tuple[ClipFrame, Tensor]]:
+        if probability is not None:
+            yield self.waiting.popleft(), probability
 
 
 class ClipRunner:
     """Push frames of clips in order; take (frame, probability) pairs as they become known.
 
-    A segmenter that looks ahead gives a frame's result one push later; the last frame of a clip
-    flushes it, and the first of the next starts from an empty memory.
+    Several clips may be under way at once; each has a segmenter, and so a memory, of its own. One
+    that looks ahead gives a frame's result one push later; the last frame of a clip flushes it.
 
     Args:
-        segmenter: used by this runner alone.
+        make_segmenter: called once per clip; all share one network.
     """
 
-    def __init__(self, segmenter: StreamSegmenter) -> None:
-        self.segmenter = segmenter
-        self._waiting: deque[ClipFrame] = deque()
-        self._expected = (-1, 0)  # clip and index of the frame to come; any clip may start
+    def __init__(self, make_segmenter: Callable[[], StreamSegmenter]) -> None:
+        self._make_segmenter = make_segmenter
+        self._clips: dict[int, _Clip] = {}
 
-    def push(self, frame: ClipFrame) -> Iterator[tuple[ClipFrame, Tensor]]:
-        """Results that this frame completes; one without an image is passed over.
+    def push(self, frames: Sequence[ClipFrame]) -> Iterator[tuple[ClipFrame, Tensor]]:
+        """Results that these frames, of different clips, complete; they are encoded as one batch.
 
-        The probability is [H, W] at the frame's own size.
+        A frame without an image is passed over. The probability is [H, W] at the frame's own size.
 
         Raises:
             ValueError: frames out of order.
         """
-        if frame.number == 0:
-            self.segmenter.reset()
-            self._waiting.clear()
-        elif (frame.clip, frame.number) != self._expected:
-            raise ValueError(
-                f"frame {frame.number} of clip {frame.clip} came where frame {self._expected[1]} "
-                f"of clip {self._expected[0]} was due; the memory needs frames in order"
+        clips = [self._clip_of(frame) for frame in frames]
+        arrived = [(f, c) for f, c in zip(frames, clips, strict=True) if f.image is not None]
+        if arrived:
+            for frame, clip in arrived:
+                clip.waiting.append(frame)
+            results = step_tensors(
+                [clip.segmenter for _, clip in arrived],
+                [frame.image for frame, _ in arrived if frame.image is not None],
+                [frame.size for frame, _ in arrived],
             )
-        self._expected = (frame.clip, frame.number + 1)
-        if frame.image is not None:
-            self._waiting.append(frame)
-            yield from self._take(self.segmenter.step_tensor(frame.image, frame.size))
-        if frame.is_last:
-            yield from self._take(self.segmenter.flush_tensor())
+            for (_, clip), result in zip(arrived, results, strict=True):
+                yield from clip.take(result)
+        for frame, clip in zip(frames, clips, strict=True):
+            if frame.is_last:
+                yield from clip.take(clip.segmenter.flush_tensor())
+                del self._clips[frame.clip]
 
-    def _take(self, probability: Tensor | None) -> Iterator[tuple[ClipFrame, Tensor]]:
-        if probability is not None:
-            yield self._waiting.popleft(), probability
+    def _clip_of(self, frame: ClipFrame) -> _Clip:
+        if frame.number == 0:
+            self._clips[frame.clip] = _Clip(self._make_segmenter())
+        clip = self._clips.get(frame.clip)
+        if clip is None or clip.expected != frame.number:
+            due = "its first frame" if clip is None else f"frame {clip.expected}"
+            raise ValueError(
+                f"frame {frame.number} of clip {frame.clip} came where {due} was due; the memory "
+                "needs frames in order"
+            )
+        clip.expected += 1
+        return clip

@@ -57,7 +57,7 @@ def fold_batch_norms(network: SALI) -> SALI:
     pairs = _conv_bn_pairs(folded, lambda: _logits(folded, image))
     for conv_name, norm_name in pairs.items():
         conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
-        folded.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var]
+        folded.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var, arg-type]
         folded.set_submodule(norm_name, _what_follows(norm))
     difference = (_logits(folded, image) - _logits(network, image)).abs().max().item()
     if not difference < TOLERANCE:

@@ -1,5 +1,6 @@
 """Segment a video frame by frame, as it arrives."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -98,26 +99,15 @@ class StreamSegmenter:
         Raises:
             ValueError: not such an array.
         """
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(f"a frame is {frame.dtype} {frame.shape}; wanted RGB uint8 [H, W, 3]")
-        image = to_tensor(resize_frame(frame, self.image_size))
-        return _as_array(self.step_tensor(image, (frame.shape[0], frame.shape[1])))
+        return step_streams([self], [frame])[0]
 
     def flush(self) -> np.ndarray | None:
         """The last frame's map, if it is still waiting for a neighbor; ends the video."""
         return _as_array(self.flush_tensor())
 
-    @torch.inference_mode()
     def step_tensor(self, image: Tensor, output_size: tuple[int, int]) -> Tensor | None:
         """``step`` for a normalised image [3, S, S] and the size (H, W) of the map wanted."""
-        with self._autocast():
-            batch = image.to(self.device).unsqueeze(0).contiguous(memory_format=torch.channels_last)
-            pyramid = self.network.encode(batch)
-            arrived = _Encoded(pyramid, (image.shape[1], image.shape[2]), output_size)
-            if not self.looks_ahead:
-                return self._finish(arrived, self._previous or pyramid)
-            waiting, self._waiting = self._waiting, arrived
-            return self._finish(waiting, pyramid) if waiting else None
+        return step_tensors([self], [image], [output_size])[0]
 
     @torch.inference_mode()
     def flush_tensor(self) -> Tensor | None:
@@ -132,6 +122,12 @@ class StreamSegmenter:
         if self._dtype is None:  # leaves an autocast of the caller's in force
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self._dtype)
+
+    def _take(self, arrived: _Encoded) -> Tensor | None:
+        if not self.looks_ahead:
+            return self._finish(arrived, self._previous or arrived.pyramid)
+        waiting, self._waiting = self._waiting, arrived
+        return self._finish(waiting, arrived.pyramid) if waiting else None
 
     def _finish(self, frame: _Encoded, neighbor: Pyramid) -> Tensor:
         network, index = self.network, self.num_frames
@@ -150,6 +146,58 @@ class StreamSegmenter:
         self._previous = frame.pyramid
         prediction = resize(logits.level1.float(), size=frame.input_size)
         return resize(prediction, size=frame.output_size).sigmoid()[0, 0]
+
+
+def step_streams(
+    segmenters: Sequence[StreamSegmenter], frames: Sequence[np.ndarray]
+) -> list[np.ndarray | None]:
+    """One step of several streams at once; their frames go through the backbone as one batch.
+
+    Args:
+        segmenters: of one network and one image size, one per stream.
+        frames: one for each, see ``StreamSegmenter.step``.
+
+    Returns:
+        What ``step`` returns, for each.
+
+    Raises:
+        ValueError: see ``StreamSegmenter.step`` and ``step_tensors``.
+    """
+    for frame in frames:
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(f"a frame is {frame.dtype} {frame.shape}; wanted RGB uint8 [H, W, 3]")
+    images = [
+        to_tensor(resize_frame(frame, segmenter.image_size))
+        for segmenter, frame in zip(segmenters, frames, strict=True)
+    ]
+    sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
+    return [_as_array(result) for result in step_tensors(segmenters, images, sizes)]
+
+
+@torch.inference_mode()
+def step_tensors(
+    segmenters: Sequence[StreamSegmenter],
+    images: Sequence[Tensor],
+    output_sizes: Sequence[tuple[int, int]],
+) -> list[Tensor | None]:
+    """``step_streams`` for normalised images [3, S, S] and the sizes (H, W) of the maps wanted.
+
+    Raises:
+        ValueError: streams of different networks or precisions, or one stream twice.
+    """
+    first = segmenters[0]
+    if any(s.network is not first.network or s._dtype != first._dtype for s in segmenters):
+        raise ValueError("streams that step together share one network and one precision")
+    if len(set(map(id, segmenters))) < len(segmenters):
+        raise ValueError("a stream takes one frame at a time, so it cannot be named twice")
+    batch = torch.stack(list(images)).to(first.device)
+    results = []
+    with first._autocast():
+        pyramid = first.network.encode(batch.contiguous(memory_format=torch.channels_last))
+        for i, (segmenter, size) in enumerate(zip(segmenters, output_sizes, strict=True)):
+            own = [level[i : i + 1] for level in pyramid]
+            results.append(segmenter._take(_Encoded(own, (batch.shape[2], batch.shape[3]), size)))
+    return results
 
 
 def _as_array(probability: Tensor | None) -> np.ndarray | None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sali.data.clips import Clip
 from sali.data.sampling import (
+    ClipBatches,
     ClipSampler,
     TrainSampler,
     hold_out_cases,
@@ -108,3 +109,12 @@ def test_whole_cases_are_held_out():
     assert any(hold_out_cases(clips, 0.2, seed=s)[1] != held for s in range(5))
     with pytest.raises(ValueError, match="at least 2 cases"):
         hold_out_cases(clips[:2], 0.2, seed=3)
+
+
+def test_clips_side_by_side_come_in_order_and_once():
+    batches = list(ClipBatches([2, 3, 1, 2], streams=2))
+    # Frames 0-1 are the first clip, 2-4 the second, 5 the third, 6-7 the last.
+    assert batches == [[0, 2], [1, 3], [4, 5], [6], [7]]
+    assert list(ClipBatches([2, 1], streams=1)) == [[0], [1], [2]]
+    with pytest.raises(ValueError, match="streams is 0"):
+        ClipBatches([2, 1], streams=0)

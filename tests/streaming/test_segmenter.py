@@ -9,7 +9,8 @@ from PIL import Image
 from sali.data.clips import index_source
 from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.frames import read_frame
-from sali.streaming import ClipRunner, StreamSegmenter
+from sali.data.sampling import ClipBatches
+from sali.streaming import ClipRunner, StreamSegmenter, step_streams
 
 CORRECTED = dict(image_size=256, max_frames=3, every=2, eviction="least_used", neighbor="previous")
 RELEASED = dict(CORRECTED, eviction="released", neighbor="next")
@@ -102,11 +103,11 @@ def test_folder_and_frame_by_frame_are_identical(network, tmp_path, options):
             coarse.resize((384, 288)).save(tmp_path / f"case{c}_1" / f"image{t:04d}.jpg")
     clips = index_source(tmp_path)
     dataset = ClipFrames(clips, FrameReader(256, "fast"), with_masks=False)
-    runner = ClipRunner(StreamSegmenter(network, **options))
+    runner = ClipRunner(lambda: StreamSegmenter(network, **options))
     from_folder = [
         (frame.clip, frame.number, probability.numpy())
         for i in range(len(dataset))
-        for frame, probability in runner.push(dataset[i])
+        for frame, probability in runner.push([dataset[i]])
     ]
     by_frame = []
     for c, clip in enumerate(clips):
@@ -122,10 +123,10 @@ def test_frames_out_of_order_are_refused(network, tmp_path):
     for t in range(3):
         Image.new("RGB", (64, 64)).save(tmp_path / f"{t}.png")
     dataset = ClipFrames(index_source(tmp_path), FrameReader(256, "fast"), with_masks=False)
-    runner = ClipRunner(StreamSegmenter(network, **CORRECTED))
-    list(runner.push(dataset[0]))
+    runner = ClipRunner(lambda: StreamSegmenter(network, **CORRECTED))
+    list(runner.push([dataset[0]]))
     with pytest.raises(ValueError, match="frame 2 of clip 0 came where frame 1"):
-        list(runner.push(dataset[2]))
+        list(runner.push([dataset[2]]))
 
 
 def test_single_frame_network_streams(clip):
@@ -162,3 +163,39 @@ def test_arrays_that_are_no_frames_are_refused(network):
     segmenter = StreamSegmenter(network, **CORRECTED)
     with pytest.raises(ValueError, match=r"float64 \(4, 4\); wanted RGB uint8"):
         segmenter.step(np.zeros((4, 4)))
+
+
+def test_streams_side_by_side_are_streams_one_by_one(network, tmp_path):
+    rng = np.random.default_rng(2)
+    lengths = (3, 1, 4)
+    for c, length in enumerate(lengths):
+        (tmp_path / f"case{c}_1").mkdir()
+        for t in range(length):
+            coarse = Image.fromarray(rng.integers(0, 255, (9, 11, 3)).astype(np.uint8))
+            coarse.resize((384, 288)).save(tmp_path / f"case{c}_1" / f"image{t:04d}.png")
+    dataset = ClipFrames(index_source(tmp_path), FrameReader(256, "fast"), with_masks=False)
+
+    def maps_with(streams):
+        runner = ClipRunner(lambda: StreamSegmenter(network, **CORRECTED))
+        found = {}
+        for batch in ClipBatches(lengths, streams):
+            for frame, probability in runner.push([dataset[i] for i in batch]):
+                found[frame.clip, frame.number] = probability.numpy()
+        return found
+
+    alone, together = maps_with(1), maps_with(2)
+    assert (
+        sorted(alone)
+        == sorted(together)
+        == [(c, t) for c, n in enumerate(lengths) for t in range(n)]
+    )
+    for key, one in alone.items():
+        np.testing.assert_allclose(together[key], one, atol=1e-4)
+
+
+def test_streams_that_do_not_fit_together_are_refused(network, clip):
+    one, other = (StreamSegmenter(small_network().eval(), **CORRECTED) for _ in range(2))
+    with pytest.raises(ValueError, match="share one network"):
+        step_streams([one, other], clip[:2])
+    with pytest.raises(ValueError, match="cannot be named twice"):
+        step_streams([one, one], clip[:2])
