@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "sali"
 LAYERS = [
     {"train", "predict", "evaluate", "benchmark", "check", "import_cvc_clinicdb"},
     {"build"},
+    {"benchmarks"},
     {"evaluation"},
     {"cli", "callbacks", "config", "run_record"},
     {"task", "schedules"},

@@ -136,19 +136,30 @@ class TripletDataset(Dataset[ClipBatch]):
 
     def __getitem__(self, key: tuple[int, int]) -> ClipBatch:
         """Sample of (epoch, index); equal keys give equal samples."""
+        return self.to_tensors(*self.transform(*self.read(key)))
+
+    def read(self, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+        """Frames [T, h, w, 3] and masks [T, h, w] of a sample, and what its other draws come from.
+
+        Args:
+            key: (epoch, index).
+        """
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         c, current = self.positions[index]
-        clip = self.clips[c]
         skip = skip_at(epoch, self.max_skip)
-        picked = sample_triplet(len(clip.frames), current, skip, self.neighbor, rng)
-        numbers = [picked[role] for role in self.roles]
-        frames, masks = zip(*(self._read(c, i) for i in numbers), strict=True)
-        moved, moved_masks = self.transform(np.stack(frames), np.stack(masks), rng)
+        length = len(self.clips[c].frames)
+        picked = sample_triplet(length, current, skip, self.neighbor, rng)
+        pairs = (self._read(c, picked[role]) for role in self.roles)
+        frames, masks = zip(*pairs, strict=True)
+        return np.stack(frames), np.stack(masks), rng
+
+    def to_tensors(self, frames: np.ndarray, masks: np.ndarray) -> ClipBatch:
+        """Augmented frames and masks at the network's size."""
         size = self.reader.image_size
         return ClipBatch(
-            torch.stack([to_tensor(resize_frame(f, size)) for f in moved]),
-            torch.stack([torch.from_numpy(resize_mask(m, size)) for m in moved_masks])
+            torch.stack([to_tensor(resize_frame(frame, size)) for frame in frames]),
+            torch.stack([torch.from_numpy(resize_mask(mask, size)) for mask in masks])
             .unsqueeze(1)
             .float(),
         )
