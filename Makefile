@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format type train predict evaluate benchmark clean
+.PHONY: help setup demo test test-all lint format type train predict evaluate data-check benchmark clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ predict: $(READY) ## Maps: make predict ARGS='ckpt=... source=... output=...'
 
 evaluate: $(READY) ## Scores of maps on disk: make evaluate ARGS='gt=... pred=... output=...'
 	$(BIN)/python -m sali.evaluate $(ARGS)
+
+data-check: $(READY) ## Is a copy of SUN-SEG complete and sound: make data-check ARGS='root=...'
+	$(BIN)/python -m sali.data.check $(ARGS)
 
 benchmark: $(READY) ## Speed and memory against the released way; outputs/benchmark
 	$(BIN)/python -m sali.benchmark $(ARGS)

@@ -115,6 +115,16 @@ def index_subset(root: Path, subset: str) -> list[Clip]:
     return index_clip_folders(base / "Frame", subset, base / "GT")
 
 
+def index_present(root: Path) -> list[Clip]:
+    """Clips of all subsets that are there.
+
+    Raises:
+        DataError: none is there, or as ``index_subset``.
+    """
+    present = [name for name, folder in SUBSETS.items() if (root / folder / "Frame").is_dir()]
+    return [clip for name in present or ["train"] for clip in index_subset(root, name)]
+
+
 def index_source(source: Path) -> list[Clip]:
     """Clips of what a user points at: a subset folder, a folder of clip folders, or one of frames.
 

@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
+from sali.data.cache import FrameCache
 from sali.data.clips import Clip, fingerprint, index_subset
 from sali.data.datasets import ClipBatch, ClipFrame, ClipFrames, FrameReader, TripletDataset
 from sali.data.sampling import ClipSampler, TrainSampler, hold_out_cases
@@ -62,6 +63,7 @@ class ClipData(L.LightningDataModule):
         max_skip: (first epoch, largest distance of the memory frame), see ``skip_at``.
         neighbor: "previous" or "next".
         decode: "fast" or "exact", see ``FrameReader``.
+        cache: "ram", or a folder, keeps the training frames as they are decoded; None does not.
         selection: "held_out" validates on whole cases held out of the training set; the name of a
             test subset validates on that, as the released script does.
         validation_fraction: share of the training cases to hold out.
@@ -81,6 +83,7 @@ class ClipData(L.LightningDataModule):
         max_skip: Sequence[tuple[int, int]],
         neighbor: str,
         decode: str,
+        cache: str | None,
         selection: str,
         validation_fraction: float,
         test_subsets: Sequence[str],
@@ -92,6 +95,12 @@ class ClipData(L.LightningDataModule):
         super().__init__()
         self.root = Path(root)
         self.reader = FrameReader(image_size, decode)
+        if cache is not None and decode != "fast":
+            raise ConfigError(
+                f"data.cache is {cache!r} with data.decode={decode}; frames that are augmented at "
+                "their own size are not kept: use data.cache=null, or data.decode=fast"
+            )
+        self.cache = cache
         self.batch_size = batch_size
         self.transform = transform
         self.max_skip = dict(max_skip)
@@ -163,6 +172,9 @@ class ClipData(L.LightningDataModule):
             self.neighbor,
             self.max_skip,
             self.seed,
+            FrameCache(self.cache, self.train_clips, self.reader.image_size)
+            if self.cache is not None
+            else None,
         )
         sampler = TrainSampler(len(dataset), self.seed, self.batch_size, *self._rank())
         self._train_loader = ResumableLoader(

@@ -10,8 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sali.data.cache import FrameCache
 from sali.data.clips import Clip
-from sali.data.frames import read_frame, read_mask, resize_frame, resize_mask, to_tensor
+from sali.data.frames import (
+    check_size,
+    read_frame,
+    read_mask,
+    resize_frame,
+    resize_mask,
+    to_tensor,
+)
 from sali.data.sampling import sample_triplet, skip_at
 from sali.data.transforms import ClipTransform
 from sali.errors import ConfigError, DataError, FrameError
@@ -94,6 +102,7 @@ class TripletDataset(Dataset[ClipBatch]):
         neighbor: "previous" or "next", see ``sample_triplet``.
         max_skip: first epoch -> largest distance of the memory frame.
         seed: of all draws.
+        cache: of these clips, with "fast" only; samples are the same with and without.
 
     Raises:
         DataError: a frame without a mask.
@@ -108,8 +117,10 @@ class TripletDataset(Dataset[ClipBatch]):
         neighbor: str,
         max_skip: Mapping[int, int],
         seed: int,
+        cache: FrameCache | None = None,
     ) -> None:
         _require_masks(clips)
+        assert cache is None or reader.decode == "fast"
         self.clips = list(clips)
         self.roles = tuple(roles)
         self.reader = reader
@@ -117,6 +128,7 @@ class TripletDataset(Dataset[ClipBatch]):
         self.neighbor = neighbor
         self.max_skip = dict(max_skip)
         self.seed = seed
+        self.cache = cache
         self.positions = [(c, i) for c, clip in enumerate(clips) for i in range(len(clip.frames))]
 
     def __len__(self) -> int:
@@ -124,33 +136,52 @@ class TripletDataset(Dataset[ClipBatch]):
 
     def __getitem__(self, key: tuple[int, int]) -> ClipBatch:
         """Sample of (epoch, index); equal keys give equal samples."""
+        return self.to_tensors(*self.transform(*self.read(key)))
+
+    def read(self, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+        """Frames [T, h, w, 3] and masks [T, h, w] of a sample, and what its other draws come from.
+
+        Args:
+            key: (epoch, index).
+        """
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         c, current = self.positions[index]
-        clip = self.clips[c]
         skip = skip_at(epoch, self.max_skip)
-        picked = sample_triplet(len(clip.frames), current, skip, self.neighbor, rng)
-        numbers = [picked[role] for role in self.roles]
-        frames, masks = zip(*(self._read(clip, i) for i in numbers), strict=True)
-        moved, moved_masks = self.transform(np.stack(frames), np.stack(masks), rng)
+        length = len(self.clips[c].frames)
+        picked = sample_triplet(length, current, skip, self.neighbor, rng)
+        pairs = (self._read(c, picked[role]) for role in self.roles)
+        frames, masks = zip(*pairs, strict=True)
+        return np.stack(frames), np.stack(masks), rng
+
+    def to_tensors(self, frames: np.ndarray, masks: np.ndarray) -> ClipBatch:
+        """Augmented frames and masks at the network's size."""
         size = self.reader.image_size
         return ClipBatch(
-            torch.stack([to_tensor(resize_frame(f, size)) for f in moved]),
-            torch.stack([torch.from_numpy(resize_mask(m, size)) for m in moved_masks])
+            torch.stack([to_tensor(resize_frame(frame, size)) for frame in frames]),
+            torch.stack([torch.from_numpy(resize_mask(mask, size)) for mask in masks])
             .unsqueeze(1)
             .float(),
         )
 
-    def _read(self, clip: Clip, i: int) -> tuple[np.ndarray, np.ndarray]:
-        path = clip.masks[i]
-        assert path is not None  # checked at construction
-        mask = read_mask(path)
-        if self.reader.decode == "exact":
-            frame, size = self.reader.native(clip.frames[i])
-        else:
-            frame, size = self.reader.fitted(clip.frames[i])
-        _check_size(clip.frames[i], size, path, mask)
-        return frame, mask if self.reader.decode == "exact" else resize_mask(mask, len(frame))
+    def _read(self, c: int, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Frame and mask as they are augmented."""
+        if self.cache is None:
+            return self._decode(c, i)
+        pair = self.cache.load(c, i)
+        if pair is None:
+            pair = self._decode(c, i)
+            self.cache.store(c, i, *pair)
+        return pair
+
+    def _decode(self, c: int, i: int) -> tuple[np.ndarray, np.ndarray]:
+        path, mask_path = self.clips[c].frames[i], self.clips[c].masks[i]
+        assert mask_path is not None  # checked at construction
+        mask = read_mask(mask_path)
+        exact = self.reader.decode == "exact"
+        frame, size = self.reader.native(path) if exact else self.reader.fitted(path)
+        check_size(path, size, mask_path, mask)
+        return frame, mask if exact else resize_mask(mask, len(frame))
 
 
 class ClipFrames(Dataset[ClipFrame]):
@@ -193,7 +224,7 @@ class ClipFrames(Dataset[ClipFrame]):
         mask, path = None, clip.masks[i]
         if self.with_masks and path is not None:
             array = read_mask(path)
-            _check_size(clip.frames[i], size, path, array)
+            check_size(clip.frames[i], size, path, array)
             mask = torch.from_numpy(array)
         return ClipFrame(to_tensor(frame), mask, size, c, i, is_last)
 
@@ -203,11 +234,3 @@ def _require_masks(clips: Sequence[Clip]) -> None:
         for frame, mask in zip(clip.frames, clip.masks, strict=True):
             if mask is None:
                 raise DataError(f"frame {frame} has no mask in the GT folder of clip {clip.name}")
-
-
-def _check_size(frame: Path, size: tuple[int, int], mask_path: Path, mask: np.ndarray) -> None:
-    if mask.shape != size:
-        raise FrameError(
-            f"mask {mask_path} is {mask.shape[0]}x{mask.shape[1]} but its frame {frame.name} is "
-            f"{size[0]}x{size[1]} (height x width)"
-        )

@@ -59,6 +59,19 @@ def read_mask(path: Path) -> np.ndarray:
     return (grey >= MID_GREY).astype(np.uint8)
 
 
+def check_size(frame: Path, size: tuple[int, int], mask_path: Path, mask: np.ndarray) -> None:
+    """Refuse a mask that is not of its frame's size (H, W).
+
+    Raises:
+        FrameError: the sizes differ.
+    """
+    if mask.shape != size:
+        raise FrameError(
+            f"mask {mask_path} is {mask.shape[0]}x{mask.shape[1]} but its frame {frame.name} is "
+            f"{size[0]}x{size[1]} (height x width)"
+        )
+
+
 def resize_frame(frame: np.ndarray, side: int) -> np.ndarray:
     """uint8 [H, W, 3] -> [side, side, 3], PIL's antialiased bilinear, as torchvision's Resize."""
     if frame.shape[:2] == (side, side):
@@ -76,7 +89,9 @@ def resize_mask(mask: np.ndarray, side: int) -> np.ndarray:
 
 def to_tensor(frame: np.ndarray) -> Tensor:
     """uint8 [H, W, 3] -> float32 [3, H, W], 0..1, normalised by ImageNet's mean and deviation."""
-    image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).float().div_(255)
+    # Bytes are put in order, not floats: a quarter of the memory to move.
+    planes = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).contiguous()
+    image = planes.float().div_(255)
     mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
     std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
-    return image.sub_(mean).div_(std).contiguous()
+    return image.sub_(mean).div_(std)

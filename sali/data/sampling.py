@@ -187,3 +187,22 @@ def hold_out_cases(clips: list[Clip], fraction: float, seed: int) -> tuple[list[
     count = max(1, round(fraction * len(cases)))
     held = set(np.random.default_rng(seed).permutation(cases)[:count].tolist())
     return [c for c in clips if c.case not in held], [c for c in clips if c.case in held]
+
+
+def deal_cases(clips: list[Clip], folds: int, seed: int) -> list[list[Clip]]:
+    """Deal whole cases into parts of (nearly) equal numbers of cases, for cross-validation.
+
+    Args:
+        clips: all clips; those of one case stay together and in their order.
+        folds: number of parts.
+        seed: chooses which case goes where.
+
+    Raises:
+        ConfigError: fewer than two parts, or more parts than cases.
+    """
+    cases = sorted({clip.case for clip in clips})
+    if not 2 <= folds <= len(cases):
+        raise ConfigError(f"cannot deal {len(cases)} cases into {folds} folds; wanted 2 or more")
+    shuffled = np.random.default_rng(seed).permutation(cases).tolist()
+    fold_of = {case: i % folds for i, case in enumerate(shuffled)}
+    return [[clip for clip in clips if fold_of[clip.case] == fold] for fold in range(folds)]

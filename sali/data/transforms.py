@@ -44,16 +44,29 @@ class ClipTransform:
             rng: every draw comes from it.
         """
         self.shared.set_random_seed(int(rng.integers(2**31)))
-        moved = self.shared(images=frames, masks=masks)
-        frames, masks = moved["images"], moved["masks"]
+        frames, masks = _with_one_draw(self.shared, frames, masks)
         if self.shared_colour:
             self.colour.set_random_seed(int(rng.integers(2**31)))
-            return self.colour(images=frames)["images"], masks
+            return _with_one_draw(self.colour, frames, masks)
         coloured = []
         for frame in frames:
             self.colour.set_random_seed(int(rng.integers(2**31)))
             coloured.append(self.colour(image=frame)["image"])
         return np.stack(coloured), masks
+
+
+def _with_one_draw(
+    compose: A.Compose, frames: np.ndarray, masks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Apply a transform to all frames and masks with the same random numbers.
+
+    Frames are given as targets of their own: as the target ``images`` they would be transposed into
+    one image of many channels and back, which gives the same and takes four times as long.
+    """
+    names = ["image", *(f"image{i}" for i in range(1, len(frames)))]
+    compose.add_targets({name: "image" for name in names[1:]})
+    done = compose(**dict(zip(names, frames, strict=True)), masks=masks)
+    return np.stack([done[name] for name in names]), done["masks"]
 
 
 class Sharpness(A.ImageOnlyTransform):

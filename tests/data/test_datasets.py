@@ -87,6 +87,26 @@ def test_geometry_is_shared_and_colour_is_not():
     assert (same[0] == same[1]).all() and (same[0] != frames[0]).any()
 
 
+def test_one_draw_for_all_is_that_of_the_images_target():
+    """Albumentations' own way of treating several images alike, which is slower."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (5, 40, 48, 3), dtype=np.uint8)
+    masks = rng.integers(0, 2, (5, 40, 48), dtype=np.uint8)
+    geometry = [A.HorizontalFlip(), A.VerticalFlip(), A.Affine(rotate=(-45, 45)), MaskNoise(0.02)]
+    jitter = [A.ColorJitter(), A.GaussianBlur(), Sharpness((0, 3))]
+    transform = ClipTransform(geometry, jitter, shared_colour=True)
+    for count, seed in enumerate(range(12), 1):
+        got = transform(frames[:count], masks[:count], np.random.default_rng(seed))
+        draws = np.random.default_rng(seed)
+        expected = {"images": frames[:count], "masks": masks[:count]}
+        for part in (geometry, jitter):
+            plain = A.Compose(part)
+            plain.set_random_seed(int(draws.integers(2**31)))
+            expected = plain(**expected)
+        np.testing.assert_array_equal(got[0], expected["images"])
+        np.testing.assert_array_equal(got[1], expected["masks"])
+
+
 def test_exact_decode_is_torchvisions_resize_of_the_pil_image(clip):
     sample = triplets(clip, decode="exact", roles=("current",))[0, 2]
     released = v2.Compose(

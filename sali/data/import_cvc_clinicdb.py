@@ -1,0 +1,97 @@
+"""CVC-ClinicDB as distributed, written as clips in the SUN-SEG layout.
+
+python -m sali.data.import_cvc_clinicdb source=CVC-ClinicDB output=datasets/CVC-ClinicDB
+"""
+
+import logging
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+from PIL import Image
+from rich.progress import track
+
+from sali.cli import command
+from sali.config import check_config, config_dir
+from sali.data.clips import SUBSETS, list_frames
+from sali.data.frames import check_size, read_frame, read_mask
+from sali.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+
+def numbered(folder: Path, count: int) -> list[Path]:
+    """The images 1, 2 ... ``count`` of a folder, whatever their format.
+
+    Raises:
+        DataError: other images, or not all of them.
+    """
+    files = {path.stem: path for path in list_frames(folder)}
+    wanted = [str(number) for number in range(1, count + 1)]
+    odd = sorted(set(wanted) ^ set(files), key=lambda stem: (len(stem), stem))
+    if odd:
+        what = "is not there" if odd[0] in wanted else "belongs to no sequence"
+        raise DataError(
+            f"{folder} holds {len(files)} images, wanted 1 to {count} as in last_frames; "
+            f"{odd[0]} {what}"
+        )
+    return [files[stem] for stem in wanted]
+
+
+def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) -> None:
+    """Write sequence n as clip ``case<n>_1`` of the training set; frames keep their numbers.
+
+    Frames are written as PNG, so that they are the distributed pixels: JPEG would compress a second
+    time, and at this size it would be decoded in full anyway. ``data.cache`` saves the decoding.
+
+    Args:
+        source: folder that holds ``Original/`` and ``Ground Truth/``.
+        output: folder to make; it appears when everything is written.
+        last_frames: number of the last frame of each sequence, ascending.
+
+    Raises:
+        ConfigError: numbers that do not ascend.
+        DataError: frames or masks that are missing, or an output that is already there.
+        FrameError: a file that cannot be read, or a mask that does not fit its frame.
+    """
+    starts = [0, *last_frames]
+    if len(starts) < 2 or any(stop <= start for start, stop in pairwise(starts)):
+        raise ConfigError(f"last_frames is {list(last_frames)}; wanted ascending frame numbers")
+    if output.exists():
+        raise DataError(f"{output} is already there; delete it or choose another output")
+    frames = numbered(source / "Original", starts[-1])
+    masks = numbered(source / "Ground Truth", starts[-1])
+    sequences = [
+        n for n, (start, stop) in enumerate(pairwise(starts), 1) for _ in range(start, stop)
+    ]
+    files = list(zip(sequences, frames, masks, strict=True))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        draft = Path(folder) / output.name
+        for n, frame_path, mask_path in track(files, "frames"):
+            frame, size = read_frame(frame_path)
+            mask = read_mask(mask_path)
+            check_size(frame_path, size, mask_path, mask)
+            for kind, pixels in (("Frame", frame), ("GT", mask * np.uint8(255))):
+                name = f"image{int(frame_path.stem):04d}.png"
+                target = draft / SUBSETS["train"] / kind / f"case{n}_1" / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(target)
+        draft.rename(output)
+    log.info("%d frames in %d clips: %s", len(frames), len(last_frames), output)
+
+
+@hydra.main(version_base="1.3", config_path=config_dir(), config_name="import_cvc_clinicdb")
+@command
+def main(cfg: DictConfig) -> None:
+    """Hydra's shell round ``import_cvc_clinicdb``."""
+    check_config(cfg)
+    import_cvc_clinicdb(Path(cfg.source), Path(cfg.output), list(cfg.last_frames))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The measurement times the loader that training uses, and its parts add up."""
+
+import time
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from sali.benchmarks.loader import measure_loader, measure_loaders
+from sali.config import build, config_dir
+from sali.data.synthetic import SyntheticSpec, generate
+from sali.errors import ConfigError
+
+SPEC = SyntheticSpec(
+    train_clips=3,
+    test_clips_per_subset=0,
+    frames_per_clip=6,
+    height=64,
+    width=80,
+    polyp_free_clips=0,
+    seed=1,
+)
+READ, TRANSFORM = 0.02, 0.01
+
+
+@pytest.fixture
+def make(tmp_path):
+    root = generate(tmp_path / "data", SPEC)
+
+    def made(num_workers, cache):
+        overrides = [f"data.root={root}", "paths.output_dir=out", "data.image_size=64"]
+        overrides += ["data.batch_size=2", "data.test_subsets=[]", "data/transform=none"]
+        overrides += [f"data.num_workers={num_workers}", f"data.cache={cache or 'null'}"]
+        with initialize_config_dir(config_dir(), version_base="1.3"):
+            return build(compose("train", overrides=overrides).data)
+
+    return made
+
+
+def busy(seconds, result):
+    """Spends processor time."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    return result
+
+
+def test_parts_are_told_apart(make, monkeypatch):
+    data = make(0, None)
+    decode = type(data.reader).fitted
+    monkeypatch.setattr(type(data.reader), "fitted", lambda *args: busy(READ / 3, decode(*args)))
+    data.transform = lambda frames, masks, rng: busy(TRANSFORM, (frames, masks))
+    found = measure_loader(data, num_batches=2)
+    assert 1e3 * READ <= found["read_ms"] < 1e3 * READ + 8
+    assert 1e3 * TRANSFORM <= found["transform_ms"] < 1e3 * TRANSFORM + 4
+    assert found["tensor_ms"] < 4
+    total = found["read_ms"] + found["transform_ms"] + found["tensor_ms"]
+    assert found["samples_per_second_per_core"] == pytest.approx(1e3 / total)
+    assert 0 < found["samples_per_second"] <= 1 / (READ + TRANSFORM)
+
+
+def test_workers_and_caches(make):
+    found = measure_loaders(make, num_workers=[0, 1], caches=[None, "ram"], num_batches=2)
+    assert list(found) == [
+        "0 workers, cache off",
+        "1 workers, cache off",
+        "0 workers, cache ram",
+        "1 workers, cache ram",
+    ]
+    assert all(value > 0 for row in found.values() for value in row.values())
+    with pytest.raises(ConfigError, match="num_batches is 99; an epoch has 6"):
+        measure_loader(make(0, None), 99)
