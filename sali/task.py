@@ -178,7 +178,7 @@ class SegmentationTask(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         assert self._val_scores is not None
         for name, value in self._val_scores.compute()["mean"].items():
-            self.log(f"val/{name}", value, prog_bar=f"val/{name}" == MONITOR)
+            self.log(f"val/{name}", value, prog_bar=f"val/{name}" == MONITOR, sync_dist=True)
         self._val_scores = self._runner = None
 
     def on_test_epoch_start(self) -> None:
@@ -217,9 +217,12 @@ class SegmentationTask(L.LightningModule):
             "clinical": {"rules": asdict(self.clinical), **part("clinical")},
             "frame_means": part("frame_means"),
         }
-        for subset, scores in self.results["subsets"].items():
-            for name, value in scores.items():
-                self.log(f"test/{subset}/{name}", value)
+        parts = {"": self.results, "clinical/": self.results["clinical"]}
+        for prefix, found in parts.items():
+            for subset, scores in found["subsets"].items():
+                for name, value in scores.items():
+                    if value is not None:  # there was no case of it
+                        self.log(f"test/{subset}/{prefix}{name}", value, sync_dist=True)
         self._test_scores, self._runner = {}, None
 
     # --- checkpoints ---

@@ -86,5 +86,5 @@ class MemoryStatistics(L.Callback):
     def _log(self, task: Any) -> None:
         for prefix, means in self._means.items():
             for name, mean in means.items():
-                task.log(f"{prefix}/{name}", mean.compute())
+                task.log(f"{prefix}/{name}", mean.compute(), sync_dist=True)
         self._means = {}
