@@ -14,6 +14,11 @@ def is_first() -> bool:
     return next((os.environ[name] for name in ranks if name in os.environ), "0") == "0"
 
 
+def shard() -> tuple[int, int]:
+    """(rank, number of processes) of a command that torchrun started several times; else (0, 1)."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @cache
 def started() -> str:
     """Last part of the path of a run's folder, the same in all processes that a launcher started.

@@ -51,22 +51,16 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     """
     check_config(cfg)
     output = Path(cfg.paths.output_dir)
-    with tracked(output):
-        return _train(cfg, output)
+    loggers: list[Any] = []
+    with finished(loggers), tracked(output):
+        return _train(cfg, output, loggers)
 
 
-def _train(cfg: DictConfig, output: Path) -> dict[str, Any]:
+def _train(cfg: DictConfig, output: Path, loggers: list[Any]) -> dict[str, Any]:
     resumed = checkpoint_to_resume(cfg, output)
     if resumed is None:
         forget_wandb_run(output)
-    loggers = [build(logger) for logger in cfg.logger.values() if logger]
-    with finished(loggers):
-        return _fit_and_test(cfg, output, resumed, loggers)
-
-
-def _fit_and_test(
-    cfg: DictConfig, output: Path, resumed: str | None, loggers: list[Any]
-) -> dict[str, Any]:
+    loggers += [build(logger) for logger in cfg.logger.values() if logger]
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data: ClipData = build(cfg.data)
     data.index()
@@ -84,7 +78,13 @@ def _fit_and_test(
     data.check_processes(trainer.world_size)
     if trainer.is_global_zero:
         device = str(trainer.strategy.root_device)
-        record = provenance(seed=cfg.seed, device=device, data=data.provenance())
+        record = provenance(
+            seed=cfg.seed,
+            device=device,
+            num_processes=trainer.world_size,
+            resumed_from=resumed,
+            data=data.provenance(),
+        )
         write_json(output / "run.json", record)
     config = OmegaConf.to_container(cfg, resolve=True)
     for logger in loggers:

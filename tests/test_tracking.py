@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from conftest import small_network
 from miniature import ROOT, assert_same_end, start, status, wait_for
 from wandb_file import read_run
 
+from sali.callbacks import PreemptedError, Preemption
 from sali.callbacks.memory import bank_statistics
 from sali.callbacks.tables import precision_recall
 from sali.checkpoint_io import AtomicCheckpointIO, last_checkpoint
@@ -80,6 +82,31 @@ def test_a_checkpoint_is_never_half_written(tmp_path, monkeypatch):
     previous.unlink()
     with pytest.raises(WeightsError, match="ckpt_path=null"):
         io.load_checkpoint(last, weights_only=True)
+
+
+def test_slurm_job_goes_back_in_the_queue(tmp_path, monkeypatch):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    trainer = Mock(world_size=1, accumulate_grad_batches=2, is_global_zero=True)
+    trainer.strategy.reduce_boolean_decision = lambda decision, all: decision
+    preemption = Preemption(str(tmp_path / "checkpoints/last.ckpt"), check_every_n_steps=10)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    try:
+        preemption.on_train_start(trainer, None)
+        preemption.on_train_batch_end(trainer, None, None, None, 1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        preemption.on_train_batch_end(trainer, None, None, None, 2)  # half of a step
+        trainer.save_checkpoint.assert_not_called()
+        with pytest.raises(PreemptedError, match=f"ckpt_path=auto hydra.run.dir={tmp_path}$"):
+            preemption.on_train_batch_end(trainer, None, None, None, 3)
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGUSR1), before, strict=True):
+            signal.signal(number, handler)
+    trainer.save_checkpoint.assert_called_once_with(tmp_path / "checkpoints/last.ckpt")
+    assert (tmp_path / "said").read_text() == "requeue 17\n"
 
 
 def wandb_files(folder: Path) -> list[dict]:
@@ -186,7 +213,7 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
     process.send_signal(signal.SIGTERM)
     assert process.wait(300) == 1
     assert status(cut)["state"] == "failed"
-    assert "SIGTERM: stopped; go on with ckpt_path=auto" in status(cut)["error"]
+    assert "stopped; go on with ckpt_path=auto" in status(cut)["error"]
     assert f"hydra.run.dir={cut}" in status(cut)["error"]
     saved = read_file(cut / "checkpoints/last.ckpt")["global_step"]
     assert 4 < saved < STEPS

@@ -1,6 +1,8 @@
 """A run that is asked to stop, by a cluster or by `kill`, saves where it is."""
 
+import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,10 @@ class Preemption(L.Callback):
     Any process may get the signal; all stop after the same step. In a validation the signal waits
     for the next training step; in a test, which has nothing to save, the run stops at once.
 
-    Lightning's own handler is replaced in training: it talks to the other processes from within the
-    signal, where they may be in the middle of something else. SIGUSR1 under SLURM is left to it.
+    Under SLURM, SIGUSR1 does the same and puts the job back in the queue.
+
+    Lightning's own handlers are replaced in training: they talk to the other processes from within
+    the signal, where these may be in the middle of something else.
 
     Args:
         path: of the checkpoint.
@@ -34,11 +38,13 @@ class Preemption(L.Callback):
             raise ValueError(f"check_every_n_steps is {check_every_n_steps}; wanted at least 1")
         self.path = Path(path)
         self.check_every_n_steps = check_every_n_steps
-        self._is_asked = False
+        self._is_asked = self._goes_in_queue = False
 
     def on_train_start(self, trainer: L.Trainer, task: Any) -> None:
-        self._is_asked = False
-        _on_sigterm(self._ask)
+        self._is_asked = self._goes_in_queue = False
+        _handle(signal.SIGTERM, self._ask)
+        if "SLURM_JOB_ID" in os.environ:
+            _handle(signal.SIGUSR1, self._ask_and_queue)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
@@ -52,24 +58,30 @@ class Preemption(L.Callback):
         self._stop_if_asked(trainer, save=False)  # the last epoch's checkpoint is there
 
     def on_test_start(self, trainer: L.Trainer, task: Any) -> None:
-        _on_sigterm(self._stop)
+        _handle(signal.SIGTERM, self._stop)
 
     def _ask(self, *_: Any) -> None:
         self._is_asked = True
 
+    def _ask_and_queue(self, *_: Any) -> None:
+        self._is_asked = self._goes_in_queue = True
+
     def _stop(self, *_: Any) -> None:
+        run = self.path.parent.parent
         raise PreemptedError(
-            f"SIGTERM: stopped; go on with ckpt_path=auto hydra.run.dir={self.path.parent.parent}"
+            f"SIGTERM or SIGUSR1: stopped; go on with ckpt_path=auto hydra.run.dir={run}"
         )
 
     def _stop_if_asked(self, trainer: L.Trainer, save: bool) -> None:
         if trainer.strategy.reduce_boolean_decision(self._is_asked, all=False):
             if save:
                 trainer.save_checkpoint(self.path)
+            if self._goes_in_queue and trainer.is_global_zero:
+                subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
             self._stop()
 
 
-def _on_sigterm(handler: Any) -> None:
+def _handle(number: signal.Signals, handler: Any) -> None:
     # Lightning puts back what was there when the training or the test ends.
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+        signal.signal(number, handler)
