@@ -100,12 +100,13 @@ def test_slurm_job_goes_back_in_the_queue(tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGUSR1)
         preemption.on_train_batch_end(trainer, None, None, None, 2)  # half of a step
         trainer.save_checkpoint.assert_not_called()
+        preemption.on_train_batch_end(trainer, None, None, None, 3)
+        trainer.save_checkpoint.assert_called_once_with(tmp_path / "checkpoints/last.ckpt")
         with pytest.raises(PreemptedError, match=f"ckpt_path=auto hydra.run.dir={tmp_path}$"):
-            preemption.on_train_batch_end(trainer, None, None, None, 3)
+            preemption.on_train_batch_start(trainer, None, None, 4)
     finally:
         for number, handler in zip((signal.SIGTERM, signal.SIGUSR1), before, strict=True):
             signal.signal(number, handler)
-    trainer.save_checkpoint.assert_called_once_with(tmp_path / "checkpoints/last.ckpt")
     assert (tmp_path / "said").read_text() == "requeue 17\n"
 
 

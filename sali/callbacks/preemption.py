@@ -38,10 +38,10 @@ class Preemption(L.Callback):
             raise ValueError(f"check_every_n_steps is {check_every_n_steps}; wanted at least 1")
         self.path = Path(path)
         self.check_every_n_steps = check_every_n_steps
-        self._is_asked = self._goes_in_queue = False
+        self._is_asked = self._is_saved = self._goes_in_queue = False
 
     def on_train_start(self, trainer: L.Trainer, task: Any) -> None:
-        self._is_asked = self._goes_in_queue = False
+        self._is_asked = self._is_saved = self._goes_in_queue = False
         _handle(signal.SIGTERM, self._ask)
         if "SLURM_JOB_ID" in os.environ:
             _handle(signal.SIGUSR1, self._ask_and_queue)
@@ -51,11 +51,24 @@ class Preemption(L.Callback):
     ) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # half of a step is not in a checkpoint
-        if trainer.world_size == 1 or trainer.global_step % self.check_every_n_steps == 0:
-            self._stop_if_asked(trainer, save=True)
+        is_time = trainer.world_size == 1 or trainer.global_step % self.check_every_n_steps == 0
+        if is_time and self._are_asked(trainer):
+            trainer.save_checkpoint(self.path)
+            self._is_saved = True
+
+    # What the step said is logged after `on_train_batch_end`, so the run stops after that.
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, task: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._stop_if_saved(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, task: Any) -> None:
+        self._stop_if_saved(trainer)
 
     def on_train_end(self, trainer: L.Trainer, task: Any) -> None:
-        self._stop_if_asked(trainer, save=False)  # the last epoch's checkpoint is there
+        self._is_saved = self._is_saved or self._are_asked(trainer)  # the last epoch's is there
+        self._stop_if_saved(trainer)
 
     def on_test_start(self, trainer: L.Trainer, task: Any) -> None:
         _handle(signal.SIGTERM, self._stop)
@@ -72,10 +85,12 @@ class Preemption(L.Callback):
             f"SIGTERM or SIGUSR1: stopped; go on with ckpt_path=auto hydra.run.dir={run}"
         )
 
-    def _stop_if_asked(self, trainer: L.Trainer, save: bool) -> None:
-        if trainer.strategy.reduce_boolean_decision(self._is_asked, all=False):
-            if save:
-                trainer.save_checkpoint(self.path)
+    def _are_asked(self, trainer: L.Trainer) -> bool:
+        """Whether any process was."""
+        return trainer.strategy.reduce_boolean_decision(self._is_asked, all=False)
+
+    def _stop_if_saved(self, trainer: L.Trainer) -> None:
+        if self._is_saved:
             if self._goes_in_queue and trainer.is_global_zero:
                 subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
             self._stop()
