@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import small_network
 from miniature import ROOT, assert_same_end, start, status, wait_for
+from test_scripts import keys_of, script
 from wandb_file import read_run
 
 from sali.callbacks import PreemptedError, Preemption
@@ -270,6 +271,14 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
     kinds = {artifact.type: artifact for artifact in second["artifacts"]}
     assert kinds["model"].name == f"model-{run.run_id}"
     assert len(kinds["maps"].manifest.contents) == 5
+
+    # Every panel of the dashboard has something to show.
+    sections = script("wandb_dashboard").workspace("team", "sali", ["seen_easy"])._to_model().spec
+    shown = keys_of(sections.model_dump(by_alias=True))
+    logged = {key for row in rows for key in row}
+    logged |= {key.rpartition("/")[0] for key in logged}  # pictures have keys below their own
+    logged |= {f"{subset}/clinical/{name}" for name in metrics["clinical"]["subsets"]["seen_easy"]}
+    assert len(shown) > 25 and shown <= logged
 
     assert list((cut / "tensorboard").glob("events.*"))
     assert {p.name for p in (cut / "csv").iterdir()} == {"version_0", "version_1"}
