@@ -92,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not rows:
         console.print("no difference")
         return
-    table = Table("", str(given.a), str(given.b), "change")
+    table = Table()
+    for heading in ("", str(given.a), str(given.b), "change"):
+        table.add_column(heading, overflow="fold")
     for name, one, other in rows:
         table.add_row(name, str(one), str(other), _change(one, other))
     console.print(table)

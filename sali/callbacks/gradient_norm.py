@@ -13,6 +13,7 @@ class GradientNorm(L.Callback):
     """
 
     def on_before_optimizer_step(self, trainer: Any, task: Any, optimizer: Any) -> None:
-        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+        every = trainer.log_every_n_steps
+        if every and (trainer.global_step + 1) % every == 0:
             gradients = [p.grad for p in task.parameters() if p.grad is not None]
             task.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))

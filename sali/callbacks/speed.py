@@ -32,7 +32,8 @@ class TrainingSpeed(L.Callback):
         self._mark = now
         self._batches += 1
         self._samples += len(batch.frames) * trainer.world_size
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        every = trainer.log_every_n_steps
+        if every and trainer.global_step % every == 0:
             steps = self._batches / trainer.accumulate_grad_batches
             task.log("train/step_time", self._seconds / steps)
             task.log("train/samples_per_second", self._samples / self._seconds)
