@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import small_network
 from miniature import ROOT, assert_same_end, start, status, wait_for
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_scripts import keys_of, script
 from wandb_file import read_run
 
@@ -280,7 +281,10 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
     logged |= {f"{subset}/clinical/{name}" for name in metrics["clinical"]["subsets"]["seen_easy"]}
     assert len(shown) > 25 and shown <= logged
 
-    assert list((cut / "tensorboard").glob("events.*"))
+    board = EventAccumulator(str(cut / "tensorboard")).Reload().Tags()
+    assert set(board["scalars"]) >= EVERY_STEP | {"val/dice_at_0.5", f"{subset}/dice_max"}
+    assert set(board["images"]) >= {f"{subset}/overlays", f"{subset}/precision_recall"}
+    assert f"{subset}/clips/text_summary" in board["tensors"]
     assert {p.name for p in (cut / "csv").iterdir()} == {"version_0", "version_1"}
 
 
