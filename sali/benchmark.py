@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sali.benchmarks.frames import measure_frames
 from sali.benchmarks.growth import measure_growth
+from sali.benchmarks.loader import measure_loaders
 from sali.benchmarks.machine import describe_machine
 from sali.benchmarks.parts import measure_parts
 from sali.benchmarks.report import markdown, write_report
@@ -22,7 +23,8 @@ from sali.benchmarks.setup import Setup, Variant
 from sali.benchmarks.training import Training, TrainingVariant, measure_training
 from sali.build import network_options, pick_device
 from sali.cli import command
-from sali.config import check_config, config_dir
+from sali.config import build, check_config, config_dir
+from sali.data.datamodule import ClipData
 from sali.errors import ConfigError
 from sali.models.network import check_side
 from sali.run_record import provenance
@@ -53,6 +55,13 @@ def _training(setup: Setup, values: Values) -> Values:
     )
 
 
+def _loader(setup: Setup, values: Values) -> Values:
+    def make(num_workers: int, cache: str | None) -> ClipData:
+        return build(values["data"], num_workers=num_workers, cache=cache)
+
+    return {"tables": {"training samples": measure_loaders(make, **values["loader"])}}
+
+
 def _variants(values: Values) -> dict[str, Variant]:
     return {name: Variant(**options) for name, options in values["variants"].items()}
 
@@ -62,6 +71,7 @@ GROUPS: dict[str, Callable[[Setup, Values], Values]] = {
     "frames": _frames,
     "growth": _growth,
     "training": _training,
+    "loader": _loader,
 }
 """What can be measured, by the name that `groups` takes."""
 

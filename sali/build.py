@@ -11,6 +11,7 @@ from sali.errors import ConfigError
 from sali.metrics.clinical import ClinicalRules
 from sali.models.network import SALI, check_side
 from sali.models.weights import load_backbone, start_from
+from sali.processes import shard
 from sali.streaming import StreamSegmenter
 from sali.task import SegmentationTask
 
@@ -95,12 +96,14 @@ def build_task(cfg: DictConfig, network: SALI) -> SegmentationTask:
 def pick_device(name: str) -> torch.device:
     """The device of a name; "auto" is CUDA, then MPS, then the CPU.
 
+    Processes that torchrun started on one machine take its GPUs in turn.
+
     Raises:
         ConfigError: a device that this machine does not have.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", shard()[0] % torch.cuda.device_count())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         torch.empty(0, device=name)

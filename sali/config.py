@@ -11,11 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sali.errors import ConfigError
+from sali.processes import is_first, started
 
 GLOBAL_GROUPS = ("experiment", "ablation", "debug")
 """Groups whose files change other groups' keys; they may not bring keys of their own."""
 
 PACKAGE_DIR = Path(__file__).parent
+
+OmegaConf.register_new_resolver("started", started, replace=True)
+OmegaConf.register_new_resolver(
+    "in_first_process", lambda name: name if is_first() else None, replace=True
+)
 
 
 def config_dir() -> str:

@@ -25,6 +25,7 @@ from sali.data.sampling import ClipBatches
 from sali.errors import ConfigError, FrameError
 from sali.figures.overlay import draw_overlay
 from sali.models.weights import load_network
+from sali.processes import shard
 from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
 from sali.streaming.maps import RULES, to_map
 
@@ -51,10 +52,11 @@ def settings_for(cfg: DictConfig, trained: dict[str, Any]) -> dict[str, Any]:
 def predict(cfg: DictConfig) -> dict[str, int]:
     """Write the maps of a source.
 
-    A clip's folder appears when all of its maps are written, never half.
+    A clip's folder appears when all of its maps are written, never half. Under torchrun every
+    process takes its share of whole clips.
 
     Returns:
-        {"clips": ..., "frames": ..., "skipped": ...}: how many of each.
+        {"clips": ..., "frames": ..., "skipped": ...}: how many of each, of this process.
 
     Raises:
         UserError: anything that does not fit, before or during the work.
@@ -66,6 +68,8 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     output = Path(cfg.output)
     overlays = output.with_name(f"{output.name}_overlays") if cfg.overlay else None
     _protect_sources(clips, [root for root in (output, overlays) if root])
+    rank, num_processes = shard()
+    clips = clips[rank::num_processes]
     network, trained = load_network(cfg.ckpt)
     settings = settings_for(cfg, trained)
     if settings["maps"] not in RULES:
@@ -141,7 +145,7 @@ def _run(
                         writer.finish(clips[frame.clip])
                 progress.advance(bar, len(frames))
     finally:
-        writer.discard()
+        writer.discard(clips)
     log.info("%(frames)d maps of %(clips)d clips, %(skipped)d frames skipped", count)
     log.info("maps: %s", output)
     return count
@@ -173,10 +177,10 @@ class _ClipWriter:
                 shutil.rmtree(final, ignore_errors=True)
                 partial.rename(final)
 
-    def discard(self) -> None:
+    def discard(self, clips: list[Clip]) -> None:
         for root in self.roots:
-            for folder in root.glob(".*.partial"):
-                shutil.rmtree(folder)
+            for clip in clips:
+                shutil.rmtree(self._partial(root, clip), ignore_errors=True)
 
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="predict")

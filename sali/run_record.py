@@ -1,4 +1,4 @@
-"""What a run writes about itself: run.json, status.json, metrics.json."""
+"""What a run writes about itself: run.json, and status.json from start to end."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,8 +16,19 @@ from typing import Any
 import torch
 
 from sali import __version__
+from sali.processes import is_first
+from sali.run_state import set_failed, set_state, watched
 
-PACKAGES = ("torch", "torchvision", "lightning", "timm", "albumentations", "torchmetrics", "numpy")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "hydra-core",
+    "timm",
+    "albumentations",
+    "torchmetrics",
+    "numpy",
+)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -70,20 +81,18 @@ def provenance(**more: Any) -> dict[str, Any]:
 def tracked(folder: Path) -> Iterator[None]:
     """Keep ``status.json`` true: running, then finished, or failed with the error.
 
-    Of several processes the first one writes; any of them reports a failure.
+    Of several processes the first one writes, and is watched in case it is killed; any of them
+    reports a failure.
     """
-    # Imported here: an evaluation writes records too, and has no use for Lightning.
-    from lightning.pytorch.utilities import rank_zero_only
-
-    is_first = getattr(rank_zero_only, "rank", 0) == 0  # an attribute that its type hides
-    status = folder / "status.json"
-    if is_first:
+    first = is_first()
+    if first:
         (folder / "metrics.json").unlink(missing_ok=True)  # of an earlier run in the same folder
-        write_json(status, {"state": "running", "error": None})
+        set_state(folder, "running")
     try:
-        yield
+        with watched(folder) if first else nullcontext():
+            yield
     except BaseException as error:
-        write_json(status, {"state": "failed", "error": f"{type(error).__name__}: {error}"})
+        set_failed(folder, f"{type(error).__name__}: {error}")
         raise
-    if is_first:
-        write_json(status, {"state": "finished", "error": None})
+    if first:
+        set_state(folder, "finished")

@@ -1,5 +1,6 @@
 """The Lightning task: steps, logging, optimizer, what a checkpoint says about itself."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -16,10 +17,14 @@ from sali.data.datasets import ClipBatch, ClipFrame
 from sali.errors import ConfigError
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.fixed_threshold import FixedThresholdScores
+from sali.metrics.histogram import IntArray
 from sali.metrics.subset_scores import SubsetScores
 from sali.models.network import SALI
-from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
+from sali.processes import gathered
+from sali.streaming import ClipRunner, MemoryBank, StreamSegmenter, prepare_network
 from sali.streaming.maps import normalize_map, to_map
+
+log = logging.getLogger(__name__)
 
 MONITOR = "val/dice_at_0.5"
 
@@ -75,8 +80,10 @@ class SegmentationTask(L.LightningModule):
         self.results: dict[str, dict[str, Any]] = {}
         """After a test: VPS figures, {"subsets": {name: scores}, "clips": {name: {clip: scores}}};
         "clinical" and "frame_means" hold the others in the same shape."""
+        self.pixels: dict[str, IntArray] = {}
+        """After a test: background and polyp pixels by grey level, [2, 256] per subset."""
         self._runner: ClipRunner | None = None
-        self._random_state: Tensor | None = None
+        self._random_state: dict[str, Tensor] | None = None
 
     # --- training ---
 
@@ -138,15 +145,22 @@ class SegmentationTask(L.LightningModule):
         assert self._runner is not None
         return list(self._runner.push([frame]))
 
+    @property
+    def memory_bank(self) -> MemoryBank | None:
+        """Memory of the clip that is being streamed, until the next one begins."""
+        segmenter = self._runner.segmenter if self._runner else None
+        return segmenter.bank if segmenter else None
+
     def on_train_start(self) -> None:
         # Every forward of DDP would wait for all processes to share buffers, also in validation,
         # where they have different numbers of frames. They are shared once before it instead.
         if isinstance(self.trainer.strategy.model, DistributedDataParallel):
             self.trainer.strategy.model.broadcast_buffers = False
-        # Stochastic depth draws from the global generator: an exact resume puts it back.
         if self._random_state is not None:
-            torch.set_rng_state(self._random_state.cpu())
+            self._set_random_state(self._random_state)
             self._random_state = None
+        elif self.trainer.world_size > 1:  # each process draws its own
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
 
     def on_validation_epoch_start(self) -> None:
         if self.trainer.world_size > 1:
@@ -166,7 +180,7 @@ class SegmentationTask(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         assert self._val_scores is not None
         for name, value in self._val_scores.compute()["mean"].items():
-            self.log(f"val/{name}", value, prog_bar=f"val/{name}" == MONITOR)
+            self.log(f"val/{name}", value, prog_bar=f"val/{name}" == MONITOR, sync_dist=True)
         self._val_scores = self._runner = None
 
     def on_test_epoch_start(self) -> None:
@@ -192,6 +206,7 @@ class SegmentationTask(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         computed = {subset: scores.compute() for subset, scores in self._test_scores.items()}
+        self.pixels = {subset: scores.pixels() for subset, scores in self._test_scores.items()}
 
         def part(kind: str) -> dict[str, Any]:
             return {
@@ -204,9 +219,12 @@ class SegmentationTask(L.LightningModule):
             "clinical": {"rules": asdict(self.clinical), **part("clinical")},
             "frame_means": part("frame_means"),
         }
-        for subset, scores in self.results["subsets"].items():
-            for name, value in scores.items():
-                self.log(f"test/{subset}/{name}", value)
+        parts = {"": self.results, "clinical/": self.results["clinical"]}
+        for prefix, found in parts.items():
+            for subset, scores in found["subsets"].items():
+                for name, value in scores.items():
+                    if value is not None:  # there was no case of it
+                        self.log(f"test/{subset}/{prefix}{name}", value, sync_dist=True)
         self._test_scores, self._runner = {}, None
 
     # --- checkpoints ---
@@ -223,7 +241,29 @@ class SegmentationTask(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["sali"] = self.describe()
-        checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["random_states"] = gathered(self._get_random_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._random_state = checkpoint["random_state"]
+        states, world_size = checkpoint["random_states"], self.trainer.world_size
+        if len(states) == world_size:
+            self._random_state = states[self.trainer.global_rank]
+        elif self.trainer.is_global_zero:
+            log.warning(
+                "the checkpoint is of %d processes and there are %d: the run goes on, but not as "
+                "it would have without the interruption",
+                len(states),
+                world_size,
+            )
+
+    # Stochastic depth draws from the global generators: an exact resume puts them back.
+
+    def _get_random_state(self) -> dict[str, Tensor]:
+        state = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def _set_random_state(self, state: dict[str, Tensor]) -> None:
+        torch.set_rng_state(state["cpu"].cpu())
+        if "cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)

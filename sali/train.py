@@ -14,10 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from sali.build import build_network, build_task
 from sali.callbacks import SaveMaps, SaveOverlays
+from sali.checkpoint_io import last_checkpoint
 from sali.cli import command
 from sali.config import build, check_config, config_dir
 from sali.data.datamodule import ClipData
 from sali.errors import ConfigError
+from sali.loggers import finished, forget_wandb_run
 from sali.models.weights import read_file
 from sali.run_record import provenance, tracked, write_json
 from sali.task import MONITOR
@@ -29,13 +31,13 @@ PROTOCOL = "both"
 
 
 def checkpoint_to_resume(cfg: DictConfig, output: Path) -> str | None:
-    """Path of ``ckpt_path``; "auto" is last.ckpt of the run's folder, if it is there."""
+    """Path of ``ckpt_path``; "auto" is the last one of the run's folder, if there is one."""
     if cfg.ckpt_path != "auto":
         if cfg.ckpt_path and not Path(cfg.ckpt_path).is_file():
             raise ConfigError(f"ckpt_path: no checkpoint at {cfg.ckpt_path}")
         return cfg.ckpt_path
-    last = output / "checkpoints" / "last.ckpt"
-    return str(last) if last.is_file() else None
+    last = last_checkpoint(output)
+    return str(last) if last else None
 
 
 def train(cfg: DictConfig) -> dict[str, Any]:
@@ -49,11 +51,16 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     """
     check_config(cfg)
     output = Path(cfg.paths.output_dir)
-    with tracked(output):
-        return _train(cfg, output)
+    loggers: list[Any] = []
+    with finished(loggers), tracked(output):
+        return _train(cfg, output, loggers)
 
 
-def _train(cfg: DictConfig, output: Path) -> dict[str, Any]:
+def _train(cfg: DictConfig, output: Path, loggers: list[Any]) -> dict[str, Any]:
+    resumed = checkpoint_to_resume(cfg, output)
+    if resumed is None:
+        forget_wandb_run(output)
+    loggers += [build(logger) for logger in cfg.logger.values() if logger]
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data: ClipData = build(cfg.data)
     data.index()
@@ -66,19 +73,24 @@ def _train(cfg: DictConfig, output: Path) -> dict[str, Any]:
         callbacks.append(SaveMaps(output / "maps", cfg.compat.maps))
     if cfg.overlays_per_subset:
         callbacks.append(SaveOverlays(output / "figures", cfg.overlays_per_subset))
-    loggers = [build(c) for c in cfg.logger.values() if c]
     trainer: L.Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
 
     data.check_processes(trainer.world_size)
     if trainer.is_global_zero:
         device = str(trainer.strategy.root_device)
-        record = provenance(seed=cfg.seed, device=device, data=data.provenance())
+        record = provenance(
+            seed=cfg.seed,
+            device=device,
+            num_processes=trainer.world_size,
+            resumed_from=resumed,
+            data=data.provenance(),
+        )
         write_json(output / "run.json", record)
     config = OmegaConf.to_container(cfg, resolve=True)
     for logger in loggers:
         logger.log_hyperparams(config)
 
-    trainer.fit(task, data, ckpt_path=checkpoint_to_resume(cfg, output), weights_only=True)
+    trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     best = trainer.checkpoint_callback
     assert isinstance(best, ModelCheckpoint)
     if best.best_model_score is None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sali.data.synthetic import SyntheticSpec, generate
 from sali.models import SALI
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -40,6 +41,31 @@ def golden_modules() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def golden_network() -> dict[str, np.ndarray]:
     return dict(np.load(GOLDEN / "network_pvt_v2_b5_256.npz"))
+
+
+def small_clips(folder: Path, test_clips_per_subset: int) -> Path:
+    """A few generated clips in the SUN-SEG layout."""
+    spec = SyntheticSpec(
+        train_clips=4,
+        test_clips_per_subset=test_clips_per_subset,
+        frames_per_clip=5,
+        height=96,
+        width=120,
+        polyp_free_clips=0,
+        seed=0,
+    )
+    return generate(folder / "clips", spec)
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_clips(tmp_path_factory.mktemp("data"), test_clips_per_subset=1)
+
+
+@pytest.fixture(scope="session")
+def data_for_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dealt out unevenly: two test clips to one process, one to the other."""
+    return small_clips(tmp_path_factory.mktemp("data_for_two"), test_clips_per_subset=3)
 
 
 @pytest.fixture(scope="session")

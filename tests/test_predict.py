@@ -123,6 +123,30 @@ def test_unreadable_frame_stops_with_whole_clips_only_or_is_skipped(
     assert len(read_maps(tmp_path / "m")) == 4
 
 
+def test_processes_of_torchrun_take_whole_clips_each(own_checkpoint, clips, tmp_path, monkeypatch):
+    from hydra import compose, initialize_config_dir
+
+    from sali.config import config_dir
+    from sali.predict import predict
+
+    def count(output):
+        given = {"ckpt": own_checkpoint, "source": clips, "output": tmp_path / output}
+        with initialize_config_dir(config_dir(), version_base="1.3"):
+            return predict(compose("predict", overrides=[f"{k}={v}" for k, v in given.items()]))
+
+    assert count("alone") == {"clips": 2, "frames": 5, "skipped": 0}
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    shares = []
+    for rank in range(3):  # of which the last has nothing to do
+        monkeypatch.setenv("RANK", str(rank))
+        shares.append(count("shared")["frames"])
+    assert shares == [3, 2, 0]
+    alone, shared = read_maps(tmp_path / "alone"), read_maps(tmp_path / "shared")
+    assert list(alone) == list(shared)
+    for name, picture in alone.items():
+        assert (picture == shared[name]).all()
+
+
 @pytest.mark.parametrize("which", ["clips", "clip"])
 def test_frames_are_never_overwritten(own_checkpoint, clips, which):
     source = clips if which == "clips" else clips / "case1_1"

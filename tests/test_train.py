@@ -3,69 +3,34 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from miniature import ROOT, assert_same_end, overrides, run, start, status, wait_for
 
 from sali.config import build, config_dir
 from sali.data.clips import index_subset
 from sali.data.datasets import ClipFrames, FrameReader
-from sali.data.synthetic import SyntheticSpec, generate
 from sali.errors import UserError
 from sali.evaluation import Settings, evaluate
 from sali.metrics.fixed_threshold import FixedThresholdScores
 from sali.metrics.vps import METRIC_NAMES
 from sali.models.weights import load_network, read_file
 from sali.streaming import ClipRunner, StreamSegmenter
-from sali.train import train
 
-ROOT = Path(__file__).parent.parent
 MAP_STEP = 1 / 255 / 2 + 1e-6
 """Scores are of 8-bit maps; half a grey level lies between them and the probabilities."""
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "configs/experiment").glob("*.yaml"))
 
 
-@pytest.fixture(scope="session")
-def data_root(tmp_path_factory):
-    spec = SyntheticSpec(
-        train_clips=4,
-        test_clips_per_subset=1,
-        frames_per_clip=5,
-        height=96,
-        width=120,
-        polyp_free_clips=0,
-        seed=0,
-    )
-    return generate(tmp_path_factory.mktemp("data") / "clips", spec)
-
-
-def overrides(data_root, output, *more):
-    """A training that is over in seconds."""
-    return [
-        f"paths.output_dir={output}",
-        f"data.root={data_root}",
-        "backbone=efficientnet_lite0",
-        "trainer=cpu",
-        "data.image_size=256",
-        "data.batch_size=2",
-        "data.num_workers=0",
-        "data.pin_memory=false",
-        "trainer.limit_train_batches=1",
-        "trainer.max_epochs=2",
-        "callbacks.progress=null",
-        "+trainer.enable_progress_bar=false",
-        *more,
-    ]
-
-
-def run(data_root, output, *more):
-    with initialize_config_dir(config_dir(), version_base="1.3"):
-        return train(compose("train", overrides=overrides(data_root, output, *more)))
+MID_EPOCH = [
+    "+callbacks.last.every_n_train_steps=2",
+    "callbacks.last.save_on_train_epoch_end=false",
+    "callbacks=ema",
+    "callbacks.ema.update_starting_at_step=1",
+]
 
 
 def score(checkpoint, data_root, subset, **options):
@@ -186,83 +151,31 @@ def test_bad_input(data_root, tmp_path, more, message):
         run(data_root, tmp_path, *more)
 
 
-def start(data_root, output, *more):
-    arguments = [a for a in overrides(data_root, output, *more) if "paths.output_dir" not in a]
-    return subprocess.Popen(
-        [sys.executable, "-m", "sali.train", *arguments, f"hydra.run.dir={output}"],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("every_n_train_steps", [None, 2])
-def test_killed_and_resumed_run_ends_with_the_same_weights(
-    data_root, tmp_path, every_n_train_steps
-):
+@pytest.mark.parametrize("more", [[], MID_EPOCH], ids=["epoch", "mid_epoch_ema"])
+def test_killed_and_resumed_run_ends_with_the_same_weights(data_root, tmp_path, more):
     more = [
         "trainer.limit_train_batches=3",
         "trainer.max_epochs=4",
         "data.num_workers=1",
         "backbone.drop_path_rate=0.2",  # draws from the global random state
         "ckpt_path=auto",
+        *more,
     ]
-    if every_n_train_steps:  # checkpoints in mid-epoch
-        more.append(f"+callbacks.last.every_n_train_steps={every_n_train_steps}")
-        more.append("callbacks.last.save_on_train_epoch_end=false")
     assert start(data_root, tmp_path / "whole", *more).wait(600) == 0
 
     cut = tmp_path / "cut"
     process = start(data_root, cut, *more)
-    deadline = time.time() + 300
-    while not (cut / "checkpoints/last.ckpt").exists() and time.time() < deadline:
-        time.sleep(0.05)
+    wait_for((cut / "checkpoints/last.ckpt").exists)
     time.sleep(1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert wait_for(lambda: status(cut)["state"] == "failed", 10)
     assert not (cut / "metrics.json").exists()
-    steps = read_file(cut / "checkpoints/last.ckpt")["global_step"]
-    assert 0 < steps < 12
+    assert 0 < read_file(cut / "checkpoints/last.ckpt")["global_step"] < 12
     assert start(data_root, cut, *more).wait(600) == 0
-
-    whole, resumed = (read_file(p / "checkpoints/last.ckpt") for p in (tmp_path / "whole", cut))
-    assert whole["global_step"] == resumed["global_step"] == 12
-    for name, tensor in whole["state_dict"].items():
-        assert torch.equal(tensor, resumed["state_dict"][name]), name
-
-
-@pytest.mark.slow
-def test_two_processes_leave_one_folder_and_the_scores_of_one(tmp_path):
-    spec = SyntheticSpec(
-        train_clips=4,
-        test_clips_per_subset=3,  # uneven: two on one process, one on the other
-        frames_per_clip=5,
-        height=96,
-        width=120,
-        polyp_free_clips=0,
-        seed=0,
-    )
-    data_root = generate(tmp_path / "data", spec)
-    runs = tmp_path / "runs"
-    more = ["trainer.devices=2", "trainer.strategy=ddp", "experiment=sun_seg", "save_maps=true"]
-    assert start(data_root, runs / "two", *more).wait(600) == 0
-    assert [p.name for p in runs.iterdir()] == ["two"]
-    metrics = json.loads((runs / "two/metrics.json").read_text())
-    for subset, means in metrics["frame_means"]["subsets"].items():
-        alone = score(runs / "two/checkpoints/best.ckpt", data_root, subset)
-        assert alone == pytest.approx(means, abs=MAP_STEP)
-    later = evaluate(
-        data_root,
-        runs / "two/maps",
-        tmp_path / "scores",
-        Settings(protocol="both", num_workers=1, figures=False),
-    )
-    for subset, scores in later["subsets"].items():
-        assert scores == pytest.approx(metrics["subsets"][subset], abs=1e-6)
-        assert later["clips"][subset] == metrics["clips"][subset]
-    assert later["clinical"]["subsets"] == metrics["clinical"]["subsets"]
+    assert status(cut)["state"] == "finished"
+    assert_same_end(tmp_path / "whole", cut, 12)
 
 
 def test_more_processes_than_test_clips_are_refused(data_root):

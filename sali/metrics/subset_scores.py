@@ -3,14 +3,16 @@
 import logging
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sali.metrics.clinical import ClinicalRules
+from sali.metrics.clinical import ClinicalRules, ClipTally
 from sali.metrics.clinical_metric import ClinicalMetric
 from sali.metrics.clip_order import is_scored
 from sali.metrics.fixed_threshold import FixedThresholdScores
-from sali.metrics.vps_metric import VpsMetric
+from sali.metrics.histogram import IntArray
+from sali.metrics.vps_metric import VpsMetric, as_array
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,12 @@ class SubsetScores:
         self.clinical.update(shown, truth, clip)
         if is_scored(number, self._lengths[clip]):
             self.vps.update(shown, truth, clip)
+
+    def pixels(self) -> IntArray:
+        """Counts [2, 256], background and polyp pixels by grey level, of all processes together."""
+        with self.clinical.sync_context():
+            tallies = as_array(self.clinical.tallies)
+        return np.sum([ClipTally.from_vector(row).counts for row in tallies], axis=0)
 
     def compute(self) -> dict[str, dict[str, Any]]:
         """{"vps" | "clinical" | "frame_means": {"subset": scores, "clips": {clip: scores}}}."""

@@ -35,6 +35,8 @@ class ClipRunner:
     def __init__(self, make_segmenter: Callable[[], StreamSegmenter]) -> None:
         self._make_segmenter = make_segmenter
         self._clips: dict[int, _Clip] = {}
+        self.segmenter: StreamSegmenter | None = None
+        """Of the clip that the last frame belonged to."""
 
     def push(self, frames: Sequence[ClipFrame]) -> Iterator[tuple[ClipFrame, Tensor]]:
         """Results that these frames, of different clips, complete; they are encoded as one batch.
@@ -45,6 +47,7 @@ class ClipRunner:
             ValueError: frames out of order.
         """
         clips = [self._clip_of(frame) for frame in frames]
+        self.segmenter = clips[-1].segmenter
         arrived = [(f, c) for f, c in zip(frames, clips, strict=True) if f.image is not None]
         if arrived:
             for frame, clip in arrived:

@@ -49,24 +49,24 @@ def fold_batch_norms(network: SALI) -> SALI:
     changes the result (a convolution whose output is also used elsewhere) is given up with a
     warning.
     """
-    network = copy.deepcopy(network).eval()
-    device = next(network.parameters()).device
+    folded = copy.deepcopy(network).eval()
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, MIN_SIDE, MIN_SIDE, generator=generator).to(device)
-    folded = copy.deepcopy(network)
+    image = torch.randn(1, 3, MIN_SIDE, MIN_SIDE, generator=generator)
+    image = image.to(next(folded.parameters()).device)
+    expected = _logits(folded, image)
     pairs = _conv_bn_pairs(folded, lambda: _logits(folded, image))
     for conv_name, norm_name in pairs.items():
         conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
         folded.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var, arg-type]
         folded.set_submodule(norm_name, _what_follows(norm))
-    difference = (_logits(folded, image) - _logits(network, image)).abs().max().item()
+    difference = (_logits(folded, image) - expected).abs().max().item()
     if not difference < TOLERANCE:
         warnings.warn(
             f"batch norms of {network.backbone.name} are left as they are (folding them would "
             f"change logits by {difference:.2g}): slower, same results",
             stacklevel=2,
         )
-        return network
+        return copy.deepcopy(network).eval()
     log.debug("folded %d batch norms, logits differ by %.2g", len(pairs), difference)
     return folded
 

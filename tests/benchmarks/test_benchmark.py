@@ -26,6 +26,9 @@ MINIATURE = [
     "training.batch_size=1",
     "training_steps={rounds: 2, warmup: 0, memory_steps: 0}",
     "~training_variants.bf16",
+    "loader={num_workers: [0], caches: [null], num_batches: 1}",
+    "data.batch_size=1",
+    "data.spec.frames_per_clip=4",
 ]
 PARTS = {
     "backbone",
@@ -48,8 +51,8 @@ def composed(*overrides):
 
 
 @pytest.fixture(scope="module")
-def results():
-    return benchmark(composed())
+def results(tmp_path_factory):
+    return benchmark(composed(f"output={tmp_path_factory.mktemp('benchmark')}"))
 
 
 def tables(results):

@@ -1,4 +1,4 @@
-"""What a test leaves behind to be looked at: maps and overlays."""
+"""Test frames with the prediction drawn over them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,35 +7,21 @@ import lightning as L
 import numpy as np
 from PIL import Image
 
+from sali.callbacks.showing import show_images
+from sali.data.clips import Clip
+from sali.data.datasets import ClipFrame
 from sali.data.frames import read_frame
 from sali.figures.overlay import contact_sheet, draw_overlay
-from sali.streaming.maps import to_map
 
 SHEET_COLUMNS = 4
 SHEET_CELL_PIXELS = 320
 
 
-class SaveMaps(L.Callback):
-    """Write every test map to ``folder/<subset>/<clip>/<frame>.png``.
-
-    Args:
-        folder: root of the maps.
-        rule: see ``sali.streaming.maps``.
-    """
-
-    def __init__(self, folder: Path, rule: str) -> None:
-        self.folder = folder
-        self.rule = rule
-
-    def on_test_batch_end(
-        self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int, part: int = 0
-    ) -> None:
-        subset, clips = list(trainer.datamodule.test_clips.items())[part]
-        for frame, probability in outputs["results"]:
-            clip = clips[frame.clip]
-            target = self.folder / subset / clip.name / f"{clip.frames[frame.number].stem}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(to_map(probability, self.rule).cpu().numpy()).save(target)
+def overlay(clip: Clip, frame: ClipFrame, probability: Any) -> np.ndarray:
+    """A frame, read again, with its probability [H, W] and its true mask; RGB uint8 [H, W, 3]."""
+    picture, _ = read_frame(clip.frames[frame.number])
+    assert frame.mask is not None
+    return draw_overlay(picture, probability.float().cpu().numpy(), frame.mask.cpu().numpy())
 
 
 class SaveOverlays(L.Callback):
@@ -65,12 +51,12 @@ class SaveOverlays(L.Callback):
             number = self._seen.get(subset, 0)
             self._seen[subset] = number + 1
             if number % every == every // 2 and len(pictures) < self.per_subset:
-                picture, _ = read_frame(clips[frame.clip].frames[frame.number])
-                mask = frame.mask.cpu().numpy()
-                pictures.append(draw_overlay(picture, probability.float().cpu().numpy(), mask))
+                pictures.append(overlay(clips[frame.clip], frame, probability))
 
     def on_test_epoch_end(self, trainer: Any, task: Any) -> None:
         for subset, pictures in self._pictures.items():
             self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / f"overlays_{subset}.jpg"
             sheet = contact_sheet(pictures, SHEET_COLUMNS, SHEET_CELL_PIXELS)
-            Image.fromarray(sheet).save(self.folder / f"overlays_{subset}.jpg", quality=90)
+            Image.fromarray(sheet).save(path, quality=90)
+            show_images(trainer, f"test/{subset}/overlays", [path])

@@ -1,0 +1,26 @@
+"""What happens beside a training and its test: records, pictures, dashboards."""
+
+from sali.callbacks.artifacts import LogArtifacts
+from sali.callbacks.clip_video import ClipVideo
+from sali.callbacks.gradient_norm import GradientNorm
+from sali.callbacks.maps import SaveMaps
+from sali.callbacks.memory import MemoryStatistics
+from sali.callbacks.overlays import SaveOverlays
+from sali.callbacks.preemption import PreemptedError, Preemption
+from sali.callbacks.speed import TrainingSpeed
+from sali.callbacks.tables import ResultTables
+from sali.callbacks.worst_frames import WorstFrames
+
+__all__ = [
+    "ClipVideo",
+    "GradientNorm",
+    "LogArtifacts",
+    "MemoryStatistics",
+    "PreemptedError",
+    "Preemption",
+    "ResultTables",
+    "SaveMaps",
+    "SaveOverlays",
+    "TrainingSpeed",
+    "WorstFrames",
+]

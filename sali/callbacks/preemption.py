@@ -1,0 +1,102 @@
+"""A run that is asked to stop, by a cluster or by `kill`, saves where it is."""
+
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from sali.errors import UserError
+
+
+class PreemptedError(UserError):
+    """The run was asked to stop and can go on later."""
+
+
+class Preemption(L.Callback):
+    """On SIGTERM, finish the training step, write the checkpoint and stop with ``PreemptedError``.
+
+    Any process may get the signal; all stop after the same step. In a validation the signal waits
+    for the next training step; in a test, which has nothing to save, the run stops at once.
+
+    Under SLURM, SIGUSR1 does the same and puts the job back in the queue.
+
+    Lightning's own handlers are replaced in training: they talk to the other processes from within
+    the signal, where these may be in the middle of something else.
+
+    Args:
+        path: of the checkpoint.
+        check_every_n_steps: how often several processes ask each other; a single one looks after
+            every step.
+    """
+
+    def __init__(self, path: str, check_every_n_steps: int) -> None:
+        if check_every_n_steps < 1:
+            raise ValueError(f"check_every_n_steps is {check_every_n_steps}; wanted at least 1")
+        self.path = Path(path)
+        self.check_every_n_steps = check_every_n_steps
+        self._is_asked = self._is_saved = self._goes_in_queue = False
+
+    def on_train_start(self, trainer: L.Trainer, task: Any) -> None:
+        self._is_asked = self._is_saved = self._goes_in_queue = False
+        _handle(signal.SIGTERM, self._ask)
+        if "SLURM_JOB_ID" in os.environ:
+            _handle(signal.SIGUSR1, self._ask_and_queue)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # half of a step is not in a checkpoint
+        is_time = trainer.world_size == 1 or trainer.global_step % self.check_every_n_steps == 0
+        if is_time and self._are_asked(trainer):
+            trainer.save_checkpoint(self.path)
+            self._is_saved = True
+
+    # What the step said is logged after `on_train_batch_end`, so the run stops after that.
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, task: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._stop_if_saved(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, task: Any) -> None:
+        self._stop_if_saved(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, task: Any) -> None:
+        self._is_saved = self._is_saved or self._are_asked(trainer)  # the last epoch's is there
+        self._stop_if_saved(trainer)
+
+    def on_test_start(self, trainer: L.Trainer, task: Any) -> None:
+        _handle(signal.SIGTERM, self._stop)
+
+    def _ask(self, *_: Any) -> None:
+        self._is_asked = True
+
+    def _ask_and_queue(self, *_: Any) -> None:
+        self._is_asked = self._goes_in_queue = True
+
+    def _stop(self, *_: Any) -> None:
+        run = self.path.parent.parent
+        raise PreemptedError(
+            f"SIGTERM or SIGUSR1: stopped; go on with ckpt_path=auto hydra.run.dir={run}"
+        )
+
+    def _are_asked(self, trainer: L.Trainer) -> bool:
+        """Whether any process was."""
+        return trainer.strategy.reduce_boolean_decision(self._is_asked, all=False)
+
+    def _stop_if_saved(self, trainer: L.Trainer) -> None:
+        if self._is_saved:
+            if self._goes_in_queue and trainer.is_global_zero:
+                subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+            self._stop()
+
+
+def _handle(number: signal.Signals, handler: Any) -> None:
+    # Lightning puts back what was there when the training or the test ends.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)

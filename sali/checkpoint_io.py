@@ -1,0 +1,63 @@
+"""How checkpoints get to disk: never half of one, and the last but one is kept."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from sali.errors import WeightsError
+
+LAST = "last.ckpt"
+PREVIOUS = "last.previous.ckpt"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames; ``last.ckpt`` moves to ``last.previous.ckpt`` first.
+
+    (Lightning writes to the system's temporary folder, from where a file is copied, not renamed, to
+    another disk: a kill in the meantime leaves half of it.)
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.partial")
+        with partial.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.name == LAST and target.exists():
+            target.replace(target.with_name(PREVIOUS))
+        partial.replace(target)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """As Lightning's.
+
+        Raises:
+            WeightsError: a file that cannot be read, naming the one before it.
+        """
+        try:
+            return super().load_checkpoint(path, map_location, weights_only)
+        except Exception as error:  # torch raises many types for a broken file
+            previous = Path(path).with_name(PREVIOUS)
+            rest = (
+                f"the one before it is there: ckpt_path={previous}"
+                if previous.is_file() and previous != Path(path)
+                else "there is none before it: start again with ckpt_path=null"
+            )
+            raise WeightsError(
+                f"checkpoint {path} cannot be read, it may be truncated "
+                f"({type(error).__name__}); {rest}"
+            ) from error
+
+
+def last_checkpoint(output: Path) -> Path | None:
+    """The checkpoint that a run's folder is resumed from, if there is one."""
+    folder = output / "checkpoints"
+    return next((path for name in (LAST, PREVIOUS) if (path := folder / name).is_file()), None)

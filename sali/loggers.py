@@ -1,0 +1,78 @@
+"""The Weights & Biases logger of a run, and the one place where its run ends."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+RECORD = "wandb_run.json"
+
+
+class WandbRunLogger(WandbLogger):
+    """One W&B run per run folder, however often it is resumed, and one row per training step.
+
+    ``wandb_run.json`` in the folder holds the run's id and the last step that was logged. Steps
+    that a resumed run repeats, because they came after its checkpoint, are not logged again.
+
+    Args:
+        save_dir: the run's folder; W&B's files go to ``wandb/`` in it.
+        kwargs: of Lightning's ``WandbLogger`` and of ``wandb.init``.
+    """
+
+    def __init__(self, save_dir: str, **kwargs: Any) -> None:
+        self._record = Path(save_dir) / RECORD
+        found = json.loads(self._record.read_text()) if self._record.is_file() else {}
+        super().__init__(save_dir=save_dir, version=found.get("id"), **kwargs)
+        self._logged_before: int = found.get("last_step", -1)
+        self._step = self._logged_before
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log a row of W&B's history, whose number is the training step."""
+        if step is None:
+            self.experiment.log(dict(metrics))
+            return
+        # The figures of a test stand behind the last step, and a repeated test says the same.
+        of_test = any(name.startswith("test/") for name in metrics)
+        if step <= self._logged_before and not of_test:
+            return
+        self.experiment.log({**metrics, "trainer/global_step": step}, step=step)
+        if step > self._step and not of_test:
+            # W&B writes a row when the next one begins: the row before is on disk now.
+            self._note(self._step)
+            self._step = step
+
+    @rank_zero_only
+    def finish(self, exit_code: int) -> None:
+        """End the run; W&B shows it as failed unless ``exit_code`` is 0."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=exit_code)
+            self._note(self._step)
+
+    def _note(self, step: int) -> None:
+        partial = self._record.with_suffix(".partial")
+        partial.write_text(json.dumps({"id": self.version, "last_step": step}) + "\n")
+        partial.replace(self._record)
+
+
+@rank_zero_only
+def forget_wandb_run(folder: Path) -> None:
+    """A new run in an old run's folder is a run of its own."""
+    (folder / RECORD).unlink(missing_ok=True)
+
+
+@contextmanager
+def finished(loggers: list[Any]) -> Iterator[None]:
+    """End the W&B runs of these loggers with an exit code that tells how the work went."""
+    exit_code = 1
+    try:
+        yield
+        exit_code = 0
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbRunLogger):
+                logger.finish(exit_code)

@@ -1,0 +1,50 @@
+"""What the processes of one run agree on: the name of its folder, and values of all of them."""
+
+import os
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+STORE_KEY = "sali/started"
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes, of however many, before they are connected."""
+    ranks = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    return next((os.environ[name] for name in ranks if name in os.environ), "0") == "0"
+
+
+def shard() -> tuple[int, int]:
+    """(rank, number of processes) of a command that torchrun started several times; else (0, 1)."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@cache
+def started() -> str:
+    """Last part of the path of a run's folder, the same in all processes that a launcher started.
+
+    The date and time, ``2025-01-31_13-05-59``. torchrun's processes take that of whichever asks
+    first from the store that they share. Under ``srun`` with several tasks it is
+    ``job_<id>_<step>``, so that a job that is put back in the queue finds its folder again.
+    """
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    env = os.environ
+    if "TORCHELASTIC_RUN_ID" in env:
+        from torch.distributed import TCPStore
+
+        store = TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), is_master=False)
+        return store.compare_set(STORE_KEY, "", now).decode()
+    if "SLURM_JOB_ID" in env and int(env.get("SLURM_NTASKS", "1")) > 1:
+        return f"job_{env['SLURM_JOB_ID']}_{env.get('SLURM_STEP_ID', '0')}"
+    return now
+
+
+def gathered(value: Any) -> list[Any]:
+    """The value of every process in the order of ranks; all processes must call this."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
