@@ -1,5 +1,6 @@
 """The Lightning task: steps, logging, optimizer, what a checkpoint says about itself."""
 
+import copy
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from torch.optim import Optimizer
 
 from sali import __version__
 from sali.data.datamodule import ClipData
-from sali.data.datasets import ClipBatch, ClipFrame
+from sali.data.samples import ClipBatch, ClipFrame
 from sali.errors import ConfigError
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.fixed_threshold import FixedThresholdScores
@@ -138,7 +139,7 @@ class SegmentationTask(L.LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def _start_streaming(self) -> None:
-        network = prepare_network(self.network)
+        network = prepare_network(copy.deepcopy(self.network))
         self._runner = ClipRunner(lambda: StreamSegmenter(network, **self.streaming))
 
     def _stream(self, frame: ClipFrame) -> list[tuple[ClipFrame, Tensor]]:

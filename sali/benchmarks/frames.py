@@ -25,6 +25,7 @@ from sali.benchmarks.setup import (
 from sali.benchmarks.timing import Call, summarize, time_interleaved
 from sali.data.frames import read_frame
 from sali.models.network import SALI
+from sali.streaming import prepare_network
 
 BACKBONE = "backbone"
 """The yardstick: one float32 pass of the unprepared backbone over one image."""
@@ -164,7 +165,7 @@ def _peak_of_stream(setup: Setup, variant: Variant | None, steps: int) -> dict[s
     device = setup.start()
     network = setup.build_network()
     if variant is not None:
-        network = variant.prepare(network)
+        prepare_network(network, variant.precision, variant.compiled)
     frames = setup.frames()
     images = setup.images(frames)
     step = _full_stream(setup, network, variant, images)

@@ -1,5 +1,6 @@
 """What is measured: the network, generated frames and a full memory."""
 
+import copy
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class Variant:
 
     def prepare(self, network: SALI) -> SALI:
         """A copy of a network in evaluation mode as a live stream of this variant runs it."""
-        return prepare_network(network, self.precision, self.compiled)
+        return prepare_network(copy.deepcopy(network), self.precision, self.compiled)
 
 
 @dataclass(frozen=True)

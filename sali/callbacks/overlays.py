@@ -9,8 +9,8 @@ from PIL import Image
 
 from sali.callbacks.showing import show_images
 from sali.data.clips import Clip
-from sali.data.datasets import ClipFrame
 from sali.data.frames import read_frame
+from sali.data.samples import ClipFrame
 from sali.figures.overlay import contact_sheet, draw_overlay
 
 SHEET_COLUMNS = 4

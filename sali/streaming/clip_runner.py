@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
-from sali.data.datasets import ClipFrame
+from sali.data.samples import ClipFrame
 from sali.streaming.segmenter import StreamSegmenter, step_tensors
 
 

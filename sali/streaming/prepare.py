@@ -1,6 +1,5 @@
 """Make a trained network fast for streaming; the numbers stay the same up to rounding."""
 
-import copy
 import logging
 import warnings
 from collections.abc import Callable
@@ -20,55 +19,62 @@ TOLERANCE = 1e-3
 
 
 def prepare_network(network: SALI, precision: str = "32", compile_network: bool = False) -> SALI:
-    """A copy for inference: batch norms folded into convolutions, channels innermost.
+    """Fold batch norms into convolutions and put channels innermost, for inference only.
 
     Args:
-        network: stays as it is.
+        network: is changed, so that no second copy needs memory; give a copy to go on training.
         precision: that of the segmenter, see ``PRECISIONS``. Weights which autocast would convert
             for every frame are converted once.
         compile_network: also compile encoder and decoder with ``torch.compile``; the first frames
             then take minutes.
+
+    Returns:
+        The network, in evaluation mode.
     """
-    prepared = fold_batch_norms(network).to(memory_format=torch.channels_last)
+    fold_batch_norms(network.eval())
+    network.to(memory_format=torch.channels_last)
     dtype = PRECISIONS[precision]
     if dtype is not None:
-        for module in prepared.modules():
+        for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.to(dtype)
     if compile_network:
-        prepared.encode = torch.compile(prepared.encode)  # type: ignore[method-assign]
-        prepared.segment = torch.compile(prepared.segment)  # type: ignore[method-assign]
-    return prepared
+        network.encode = torch.compile(network.encode)  # type: ignore[method-assign]
+        network.segment = torch.compile(network.segment)  # type: ignore[method-assign]
+    return network
 
 
 @torch.no_grad()
-def fold_batch_norms(network: SALI) -> SALI:
-    """A copy in evaluation mode without the batch norms that directly follow a convolution.
+def fold_batch_norms(network: SALI) -> None:
+    """Remove the batch norms that directly follow a convolution, which takes over their work.
 
     Which ones do is seen from a run of the network, so it works for any backbone. A fold that
-    changes the result (a convolution whose output is also used elsewhere) is given up with a
+    changes the result (a convolution whose output is also used elsewhere) is taken back with a
     warning.
     """
-    folded = copy.deepcopy(network).eval()
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, MIN_SIDE, MIN_SIDE, generator=generator)
-    image = image.to(next(folded.parameters()).device)
-    expected = _logits(folded, image)
-    pairs = _conv_bn_pairs(folded, lambda: _logits(folded, image))
+    image = image.to(next(network.parameters()).device)
+    expected = _logits(network, image)
+    pairs = _conv_bn_pairs(network, lambda: _logits(network, image))
+    before: dict[str, nn.Module] = {}
     for conv_name, norm_name in pairs.items():
-        conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
-        folded.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var, arg-type]
-        folded.set_submodule(norm_name, _what_follows(norm))
-    difference = (_logits(folded, image) - expected).abs().max().item()
-    if not difference < TOLERANCE:
-        warnings.warn(
-            f"batch norms of {network.backbone.name} are left as they are (folding them would "
-            f"change logits by {difference:.2g}): slower, same results",
-            stacklevel=2,
-        )
-        return copy.deepcopy(network).eval()
-    log.debug("folded %d batch norms, logits differ by %.2g", len(pairs), difference)
-    return folded
+        conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
+        before |= {conv_name: conv, norm_name: norm}
+        folded = fuse_conv_bn_eval(conv, norm)  # type: ignore[type-var, arg-type]
+        network.set_submodule(conv_name, folded)
+        network.set_submodule(norm_name, _what_follows(norm))
+    difference = (_logits(network, image) - expected).abs().max().item()
+    if difference < TOLERANCE:
+        log.debug("folded %d batch norms, logits differ by %.2g", len(pairs), difference)
+        return
+    for name, module in before.items():
+        network.set_submodule(name, module)
+    warnings.warn(
+        f"batch norms of {network.backbone.name} are left as they are (folding them would "
+        f"change logits by {difference:.2g}): slower, same results",
+        stacklevel=2,
+    )
 
 
 def _logits(network: SALI, image: Tensor) -> Tensor:
