@@ -12,14 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
 from sali.build import network_options, pick_device
 from sali.cli import command
-from sali.config import check_config, config_dir
+from sali.config import check_config
 from sali.models.network import SALI
 from sali.run_record import provenance, write_json
 from sali.streaming import StreamSegmenter
@@ -152,8 +151,7 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@hydra.main(version_base="1.3", config_path=config_dir(), config_name="benchmark")
-@command
+@command("benchmark")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``benchmark``."""
     results = benchmark(cfg)
