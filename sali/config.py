@@ -2,7 +2,8 @@
 
 import difflib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,15 @@ def _key_paths(node: Any, path: str = "") -> Iterator[str]:
     """Dotted paths of all keys of nested mappings; what Hydra itself reads is left out."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            if key in ("defaults", "hydra") and not path:
+            if key == "hydra" and not path:
                 continue
             here = f"{path}.{key}" if path else str(key)
             yield here
             yield from _key_paths(value, here)
 
 
-def known_keys(root: Path) -> set[str]:
+@cache
+def known_keys(root: Path) -> frozenset[str]:
     """Every key that the base files (all but experiments, ablations and debug) declare."""
     keys: set[str] = set()
     for file in sorted(root.rglob("*.yaml")):
@@ -43,11 +45,13 @@ def known_keys(root: Path) -> set[str]:
         if group.split("/")[0] in (*GLOBAL_GROUPS, "hydra"):
             continue
         content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        if isinstance(content, dict):
+            content.pop("defaults", None)
         prefix = "" if group == "." else group.replace("/", ".")
         keys.update(_key_paths(content, prefix))
         parts = prefix.split(".") if prefix else []
         keys.update(".".join(parts[: i + 1]) for i in range(len(parts)))
-    return keys
+    return frozenset(keys)
 
 
 def _accepted_arguments(target: str) -> set[str] | None:
@@ -81,7 +85,7 @@ def check_config(cfg: DictConfig) -> None:
         )
 
 
-def _check_node(node: Any, path: str, known: set[str]) -> None:
+def _check_node(node: Any, path: str, known: Set[str]) -> None:
     if isinstance(node, list):
         for item in node:
             _check_node(item, path, known)
@@ -102,7 +106,7 @@ def _check_node(node: Any, path: str, known: set[str]) -> None:
         _check_node(value, here, known)
 
 
-def suggested_key(key: str, known: set[str] | None = None) -> str:
+def suggested_key(key: str, known: Set[str] | None = None) -> str:
     """The nearest key as "; did you mean ...?", or what else its section holds.
 
     Args:
@@ -117,7 +121,7 @@ def suggested_key(key: str, known: set[str] | None = None) -> str:
     near = nearest(leaf, beside, f"{section}." if section else "")
     if near or elsewhere:
         return near or f"; did you mean {' or '.join(map(repr, elsewhere))}?"
-    return nearest(key, known) or (f"; {section} has {beside}" if section and beside else "")
+    return f"; {section} has {beside}" if section and beside else nearest(key, known)
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

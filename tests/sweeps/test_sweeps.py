@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
+from hydra.types import RunMode
 
 from sali.config import config_dir
 from sali.sweeps.job import MAX_NAME, job_name
@@ -135,6 +138,7 @@ def test_jobs_of_one_sweep_are_in_one_folder_whatever_their_name(sweep, tmp_path
     assert set(runs(folder)) == {"experiment-seen_easy__seed-1", "experiment-unseen_easy__seed-1"}
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_leaves_no_second_process_in_a_folder(tmp_path):
     (tmp_path / "seconds").write_text("6")
     command = [sys.executable, "-m", "stub_train", "-m", "data.root=data", "name=cut", "seed=1,2,3"]
@@ -184,11 +188,14 @@ def test_names_of_folders():
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_shipped_sweeps_name_what_exists(name):
-    content = yaml.safe_load((Path(config_dir()) / f"sweep/{name}.yaml").read_text())
-    assert content["hydra"]["mode"] == "MULTIRUN" and content["name"] == name
-    params = content["hydra"]["sweeper"]["params"]
-    for option in params.get("ablation", "").split(","):
-        assert not option or (Path(config_dir()) / f"ablation/{option}.yaml").is_file(), option
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        try:
+            cfg = compose("train", overrides=[f"sweep={name}"], return_hydra_config=True)
+        except MissingConfigException as error:
+            pytest.skip(f"{error.missing_cfg_file} comes with the extra `sweeps`")
+    assert cfg.hydra.mode == RunMode.MULTIRUN and cfg.name == name
+    for option in filter(None, cfg.hydra.sweeper.params.get("ablation", "").split(",")):
+        assert (Path(config_dir()) / f"ablation/{option}.yaml").is_file(), option
 
 
 def test_a_shipped_sweep_needs_no_flag(sweep, tmp_path, monkeypatch):
@@ -234,14 +241,15 @@ def test_optuna_gets_the_best_score_and_repeats_its_trials(sweep, tmp_path):
     rates = [json.loads(p.read_text())["overrides"] for p in folder.glob("*/job.json")]
     rates = [float(o.split("=")[1]) for job in rates for o in job if o.startswith("optimizer.lr=")]
     assert len(rates) == 4
-    assert best["best_evaluated_params"]["optimizer.lr"] == pytest.approx(max(rates))
+    assert best["best_params"]["optimizer.lr"] == pytest.approx(max(rates))
     assert best["best_value"] == pytest.approx(0.4 + max(rates) + 0.01)
     assert sweep(*command)[0] is None
     assert runs(folder) == before
 
-    Path("mended").unlink(missing_ok=True)
-    message, _ = sweep(*command, "init_ckpt=broken.ckpt", "name=failing")
-    assert message.startswith("error: 4 of the sweep's jobs failed")
+    message, output = sweep(*command, "init_ckpt=choice(fine.ckpt,broken.ckpt)", "name=failing")
+    num_failed = output.count("FAILED")
+    assert 0 < num_failed < 4
+    assert message.startswith(f"error: {num_failed} of the sweep's jobs failed")
 
 
 @pytest.mark.slow
