@@ -38,7 +38,7 @@ def _key_paths(node: Any, path: str = "") -> Iterator[str]:
 
 @cache
 def known_keys(root: Path) -> frozenset[str]:
-    """Every key that the base files (all but experiments, ablations and debug) declare."""
+    """Every key that the base files (all but those of `GLOBAL_GROUPS`) declare."""
     keys: set[str] = set()
     for file in sorted(root.rglob("*.yaml")):
         group = file.relative_to(root).parent.as_posix()
