@@ -27,7 +27,8 @@ demo: $(READY) ## Generated clips, training, test, maps and overlays, on a CPU
 test: $(READY) ## Tests that take seconds each
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
 
-test-all: $(READY) ## All tests
+test-all: $(READY) ## All tests; installs the extra `sweeps`, 400 MB
+	$(BIN)/python -m pip install --quiet --editable '.[dev,sweeps]'
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY) ## Style and common mistakes

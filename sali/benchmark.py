@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from sali.benchmarks.frames import measure_frames
@@ -23,7 +22,7 @@ from sali.benchmarks.setup import Setup, Variant
 from sali.benchmarks.training import Training, TrainingVariant, measure_training
 from sali.build import network_options, pick_device
 from sali.cli import command
-from sali.config import build, check_config, config_dir
+from sali.config import build, check_config
 from sali.data.datamodule import ClipData
 from sali.errors import ConfigError
 from sali.models.network import check_side
@@ -144,8 +143,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-@hydra.main(version_base="1.3", config_path=config_dir(), config_name="benchmark")
-@command
+@command("benchmark")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``benchmark``."""
     results = benchmark(cfg)

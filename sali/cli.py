@@ -1,18 +1,56 @@
-"""How the commands end: user errors as one line and exit code 1."""
+"""How the commands start and end: Hydra round a function, a user's mistakes as one line."""
 
 import functools
+import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import hydra
+from hydra.errors import CompactHydraException, MissingConfigException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
+from sali.config import config_dir, nearest, suggested_key
 from sali.errors import UserError
 
+Command = Callable[[DictConfig], Any]
 
-def command(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Turn a ``UserError`` into ``error: <one line>`` on stderr and exit code 1."""
 
+def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
+    """Make a Hydra app of a function of the configuration ``configs/<config_name>.yaml``.
+
+    What a user can mend, a ``UserError`` or a configuration that does not compose, ends as
+    ``error: <one line>`` on stderr and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback of the
+    latter.
+    """
+
+    def decorate(main: Command) -> Callable[[], None]:
+        app = hydra.main(version_base="1.3", config_path=config_dir(), config_name=config_name)(
+            _with_readable_errors(main)
+        )
+
+        def run() -> None:
+            full = os.environ.get("HYDRA_FULL_ERROR")
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way
+            try:
+                app()
+            except (CompactHydraException, OmegaConfBaseException) as error:
+                if full == "1":
+                    raise
+                sys.exit(f"error: {explain(error)}")
+            finally:
+                os.environ.pop("HYDRA_FULL_ERROR")
+                if full is not None:
+                    os.environ["HYDRA_FULL_ERROR"] = full
+
+        return run
+
+    return decorate
+
+
+def _with_readable_errors(main: Command) -> Command:
     @functools.wraps(main)
     def wrapped(cfg: DictConfig) -> Any:
         try:
@@ -27,3 +65,27 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
 
 def _origin(error: UserError) -> str:
     return f"{type(error).__module__}.{type(error).__name__}: "
+
+
+def explain(error: Exception) -> str:
+    """One line for a configuration that does not compose, with the nearest thing there is."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_option(error)
+    key = re.search(r"Could not override '([^']+)'", str(error))
+    if key and not key[1].startswith("hydra"):
+        return f"unknown key {key[1]!r}{suggested_key(key[1])}"
+    causes = [str(e) for e in (error, error.__cause__) if e]
+    return " ".join(" ".join(causes).split())
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    if group.startswith("hydra/"):
+        return (
+            f"{group} has no option {option!r} in this environment; joblib, submitit_local, ray "
+            "and optuna come with the extra `sweeps`: pip install 'sali[sweeps]'"
+        )
+    if not error.options:
+        return " ".join(str(error).splitlines()[0].split())
+    options = sorted(error.options)
+    return f"{group} has no option {option!r}{nearest(option, options)}; there are {options}"

@@ -2,7 +2,8 @@
 
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sali.errors import ConfigError
 from sali.processes import is_first, started
 
-GLOBAL_GROUPS = ("experiment", "ablation", "debug")
+GLOBAL_GROUPS = ("experiment", "ablation", "sweep", "debug")
 """Groups whose files change other groups' keys; they may not bring keys of their own."""
 
 PACKAGE_DIR = Path(__file__).parent
@@ -34,26 +35,29 @@ def _key_paths(node: Any, path: str = "") -> Iterator[str]:
     """Dotted paths of all keys of nested mappings; what Hydra itself reads is left out."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            if key in ("defaults", "hydra") and not path:
+            if key == "hydra" and not path:
                 continue
             here = f"{path}.{key}" if path else str(key)
             yield here
             yield from _key_paths(value, here)
 
 
-def known_keys(root: Path) -> set[str]:
-    """Every key that the base files (all but experiments, ablations and debug) declare."""
+@cache
+def known_keys(root: Path) -> frozenset[str]:
+    """Every key that the base files (all but those of `GLOBAL_GROUPS`) declare."""
     keys: set[str] = set()
     for file in sorted(root.rglob("*.yaml")):
         group = file.relative_to(root).parent.as_posix()
         if group.split("/")[0] in (*GLOBAL_GROUPS, "hydra"):
             continue
         content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        if isinstance(content, dict):
+            content.pop("defaults", None)
         prefix = "" if group == "." else group.replace("/", ".")
         keys.update(_key_paths(content, prefix))
         parts = prefix.split(".") if prefix else []
         keys.update(".".join(parts[: i + 1]) for i in range(len(parts)))
-    return keys
+    return frozenset(keys)
 
 
 def _accepted_arguments(target: str) -> set[str] | None:
@@ -79,14 +83,15 @@ def check_config(cfg: DictConfig) -> None:
         OmegaConf.to_container(cfg, resolve=True)
         missing = sorted(OmegaConf.missing_keys(cfg))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"the configuration cannot be resolved: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"the configuration cannot be resolved: {reason}") from error
     if missing:
         raise ConfigError(
             f"no value for {', '.join(missing)}; give it on the command line, e.g. {missing[0]}=..."
         )
 
 
-def _check_node(node: Any, path: str, known: set[str]) -> None:
+def _check_node(node: Any, path: str, known: Set[str]) -> None:
     if isinstance(node, list):
         for item in node:
             _check_node(item, path, known)
@@ -100,17 +105,40 @@ def _check_node(node: Any, path: str, known: set[str]) -> None:
         if str(key).startswith("_") or (not path and key == "hydra"):
             continue
         if accepted is not None and key not in accepted:
-            raise _unknown(here, {f"{path}.{name}" for name in accepted})
+            own = {f"{path}.{name}" for name in accepted}
+            raise ConfigError(f"unknown key {here!r}{suggested_key(here, own)}")
         if "_target_" not in node and here not in known:
-            raise _unknown(here, known)
+            raise ConfigError(f"unknown key {here!r}{suggested_key(here, known)}")
         _check_node(value, here, known)
 
 
-def _unknown(key: str, known: set[str]) -> ConfigError:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
-    hint = (near or sorted(leaf))[:1]
-    return ConfigError(f"unknown key {key!r}" + (f"; did you mean {hint[0]!r}?" if hint else ""))
+def suggested_key(key: str, known: Set[str] | None = None) -> str:
+    """The nearest key as "; did you mean ...?", or what else its section holds.
+
+    Args:
+        key: dotted path, or the name of a group (`data/transform`).
+        known: to choose from; all keys and groups if None.
+    """
+    if known is None:
+        known = known_keys(Path(config_dir())) | groups(Path(config_dir()))
+    section, _, leaf = key.rpartition(".")
+    beside = sorted(k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section)
+    elsewhere = sorted(k for k in known if k.rpartition(".")[2] == leaf)
+    near = nearest(leaf, beside, f"{section}." if section else "")
+    if near or elsewhere:
+        return near or f"; did you mean {' or '.join(map(repr, elsewhere))}?"
+    return f"; {section} has {beside}" if section and beside else nearest(key, known)
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The nearest name, behind a prefix, as "; did you mean ...?"; empty if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {prefix + near[0]!r}?" if near else ""
+
+
+def groups(root: Path) -> set[str]:
+    """Names of all config groups, such as `data/transform`."""
+    return {f.parent.relative_to(root).as_posix() for f in root.rglob("*.yaml")} - {"."}
 
 
 def build(node: Any, **kwargs: Any) -> Any:

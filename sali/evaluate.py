@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from sali.cli import command
-from sali.config import check_config, config_dir
+from sali.config import check_config
 from sali.errors import ConfigError, UserError
 from sali.evaluation import Bootstrap, Settings, evaluate
 from sali.metrics.clinical import ClinicalRules
@@ -45,8 +44,7 @@ def settings_from(cfg: DictConfig) -> Settings:
         raise ConfigError(str(error)) from error
 
 
-@hydra.main(version_base="1.3", config_path=config_dir(), config_name="evaluate")
-@command
+@command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``evaluate``."""
     check_config(cfg)

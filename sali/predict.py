@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from omegaconf import DictConfig
 from PIL import Image
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from sali.build import pick_device
 from sali.cli import command
-from sali.config import check_config, config_dir
+from sali.config import check_config
 from sali.data.clips import Clip, index_source
 from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.frames import read_frame
@@ -183,8 +182,7 @@ class _ClipWriter:
                 shutil.rmtree(self._partial(root, clip), ignore_errors=True)
 
 
-@hydra.main(version_base="1.3", config_path=config_dir(), config_name="predict")
-@command
+@command("predict")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``predict``."""
     predict(cfg)

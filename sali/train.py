@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
@@ -16,12 +15,13 @@ from sali.build import build_network, build_task
 from sali.callbacks import SaveMaps, SaveOverlays
 from sali.checkpoint_io import last_checkpoint
 from sali.cli import command
-from sali.config import build, check_config, config_dir
+from sali.config import build, check_config
 from sali.data.datamodule import ClipData
 from sali.errors import ConfigError
 from sali.loggers import finished, forget_wandb_run
 from sali.models.weights import read_file
 from sali.run_record import provenance, tracked, write_json
+from sali.sweeps import is_sweep, run_job
 from sali.task import MONITOR
 
 log = logging.getLogger(__name__)
@@ -118,10 +118,11 @@ def _train(cfg: DictConfig, output: Path, loggers: list[Any]) -> dict[str, Any]:
     return results
 
 
-@hydra.main(version_base="1.3", config_path=config_dir(), config_name="train")
-@command
-def main(cfg: DictConfig) -> float:
+@command("train")
+def main(cfg: DictConfig) -> float | None:
     """Hydra's shell round ``train``; the objective of a sweep is the best held-out score."""
+    if is_sweep():
+        return run_job("sali.train", cfg)
     return train(cfg)["best"][MONITOR]
 
 

@@ -11,13 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from sali.cli import command
-from sali.config import check_config, config_dir
+from sali.config import check_config
 from sali.data.clips import SUBSETS
 from sali.data.inspection import (
     POLYP_FREE,
@@ -113,8 +112,7 @@ def show(found: Mapping[str, Any], most: int) -> None:
         console.print(f"... and {len(found['problems']) - most} more, see check.json")
 
 
-@hydra.main(version_base="1.3", config_path=config_dir(), config_name="check")
-@command
+@command("check")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``check``; exit code 1 if there is any problem."""
     check_config(cfg)

@@ -9,14 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
 from sali.cli import command
-from sali.config import check_config, config_dir
+from sali.config import check_config
 from sali.data.clips import SUBSETS, list_frames
 from sali.data.frames import check_size, read_frame, read_mask
 from sali.errors import ConfigError, DataError
@@ -85,8 +84,7 @@ def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) 
     log.info("%d frames in %d clips: %s", len(frames), len(last_frames), output)
 
 
-@hydra.main(version_base="1.3", config_path=config_dir(), config_name="import_cvc_clinicdb")
-@command
+@command("import_cvc_clinicdb")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``import_cvc_clinicdb``."""
     check_config(cfg)

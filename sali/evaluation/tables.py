@@ -99,25 +99,48 @@ def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
 
 def to_latex(table: Table, caption: str) -> str:
     """A table environment that needs no package; best values are bold."""
-    header = " & ".join(_escape(name) for name in (*table.labels, *table.columns))
-    lines = []
+    lines = [
+        [_marked(latex_text(text), best, r"\textbf{{{}}}") for text, best in cells]
+        for cells in table.cells()
+    ]
+    header = [latex_text(name) for name in (*table.labels, *table.columns)]
+    groups = [row.group for row in table.rows]
+    return latex_lines(header, lines, groups, len(table.labels), latex_text(caption))
+
+
+def latex_lines(
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    groups: Sequence[str],
+    num_labels: int,
+    caption: str,
+) -> str:
+    """Cells of LaTeX as a table environment that needs no package.
+
+    Args:
+        header: of the columns.
+        lines: cells, one row each.
+        groups: one per row; there is a rule between two.
+        num_labels: so many columns are flush left, the others flush right.
+        caption: of the table.
+    """
+    rows = []
     previous = None
-    for row, cells in zip(table.rows, table.cells(), strict=True):
-        if previous not in (None, row.group):
-            lines.append(r"\hline")
-        previous = row.group
-        texts = [_marked(_escape(text), best, r"\textbf{{{}}}") for text, best in cells]
-        lines.append(" & ".join(texts) + r" \\")
+    for group, cells in zip(groups, lines, strict=True):
+        if previous not in (None, group):
+            rows.append(r"\hline")
+        previous = group
+        rows.append(" & ".join(cells) + r" \\")
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_escape(caption)}}}",
-            rf"\begin{{tabular}}{{{'l' * len(table.labels)}{'r' * len(table.columns)}}}",
+            rf"\caption{{{caption}}}",
+            rf"\begin{{tabular}}{{{'l' * num_labels}{'r' * (len(header) - num_labels)}}}",
             r"\hline",
-            header + r" \\",
+            " & ".join(header) + r" \\",
             r"\hline",
-            *lines,
+            *rows,
             r"\hline",
             r"\end{tabular}",
             r"\end{table}",
@@ -130,7 +153,7 @@ def _marked(text: str, is_best: bool, form: str) -> str:
     return form.format(text) if is_best else text
 
 
-def _escape(text: str) -> str:
+def latex_text(text: str) -> str:
     """Text for LaTeX."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {sign: "\\" + sign for sign in "&%$#_{}"}

@@ -1,0 +1,10 @@
+"""Sweeps of the training command: jobs in processes of their own, and one table of their scores.
+
+The folder of a sweep is all its state: each job's folder says what it was, how it ended and what it
+scored, so any launcher can run it, any process can read it, and the same command goes on.
+"""
+
+from sali.sweeps.job import is_sweep, job_name, run_job
+from sali.sweeps.report import write_report
+
+__all__ = ["is_sweep", "job_name", "run_job", "write_report"]

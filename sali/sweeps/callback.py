@@ -1,0 +1,70 @@
+"""What a sweep does before its first job and after its last."""
+
+import logging
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, open_dict, read_write
+
+from sali.run_record import provenance, write_json
+from sali.sweeps.job import JOB, OUTPUT, SWEEP, quoted, read
+from sali.sweeps.report import write_report
+
+log = logging.getLogger(__name__)
+
+ALWAYS_NAMED = ("ablation", "seed")
+"""Keys in the name of a job also where a sweep has one value of them; the next may have more."""
+
+
+class Sweep(Callback):
+    """Hydra's hooks of a sweep; a single run does not notice them."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write ``sweep.json``, and settle where the jobs go, by overrides that all of them get.
+
+        - One folder for all: its name has `name` in it, which a job's overrides may change.
+        - The folder of a job is named by what is varied, not by what all jobs have.
+        """
+        folder = Path(os.path.abspath(config.hydra.sweep.dir))
+        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        same = [o.key_or_group for o in overrides if not o.is_sweep_override()]
+        left_out = [f'"{key}"' for key in same if key not in ALWAYS_NAMED]
+        with read_write(config), open_dict(config):
+            config.hydra.sweep.dir = str(folder)
+            config.hydra.overrides.hydra += [
+                f"hydra.sweep.dir={quoted(folder)}",
+                f"hydra.job.config.override_dirname.exclude_keys=[{','.join(left_out)}]",
+            ]
+        write_json(folder / SWEEP, {"id": uuid.uuid4().hex, **provenance()})
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the tables; end with exit code 1 if a job failed, and say which."""
+        folder = Path(config.hydra.sweep.dir)
+        try:
+            failed = failures(folder)
+            write_report(folder)
+        except Exception as error:  # Hydra would turn it into a warning
+            log.exception("the sweep's tables could not be written")
+            sys.exit(f"error: the tables of {folder} could not be written: {error}")
+        if failed:
+            lines = [f"  {name}: {error}\n    {log_file}" for name, error, log_file in failed]
+            sys.exit(
+                f"error: {len(failed)} of the sweep's jobs failed; the same command runs them "
+                "again, and only them:\n" + "\n".join(lines)
+            )
+
+
+def failures(folder: Path) -> list[tuple[str, str, Path]]:
+    """Name, error and output of the jobs that failed in the latest sweep of a folder."""
+    latest = read(folder / SWEEP).get("id")
+    jobs = [(path.parent, read(path)) for path in sorted(folder.glob(f"*/{JOB}"))]
+    return [
+        (job.name, record["error"], job / OUTPUT)
+        for job, record in jobs
+        if record["sweep"] == latest and record["error"] is not None
+    ]

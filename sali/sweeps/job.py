@@ -1,0 +1,235 @@
+"""One job of a sweep: a training in a fresh process, its result read back from its folder.
+
+A fresh process, because Lightning starts the other ranks of a job by the command line of the
+process that it runs in: in a sweep's own process that is the whole sweep.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from sali.errors import UserError
+from sali.run_record import write_json
+
+log = logging.getLogger(__name__)
+
+JOB, STATUS, METRICS, SWEEP = "job.json", "status.json", "metrics.json", "sweep.json"
+OUTPUT = "output.log"
+MAX_NAME = 120
+"""Characters of a folder's name; file systems take 255 bytes."""
+
+
+class JobError(UserError):
+    """A job that cannot run, or that failed."""
+
+
+def is_sweep() -> bool:
+    """Whether Hydra runs this as one job of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def job_name(dirname: str) -> str:
+    """Folder of a job in signs that file systems, shells and Hydra take without quotes.
+
+    Args:
+        dirname: Hydra's `hydra.job.override_dirname`, the overrides that tell jobs apart.
+    """
+    name = re.sub(r"[^\w.-]+", "-", dirname).strip("-") or "default"
+    if len(name) > MAX_NAME or name != dirname:  # others may be shortened to the same
+        digest = hashlib.sha256(dirname.encode()).hexdigest()[:8]
+        name = f"{name[: MAX_NAME - 9]}-{digest}"
+    return name
+
+
+OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON file; empty if there is none."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def quoted(path: Path) -> str:
+    """A path as a value in Hydra's grammar."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a job ended well and left its scores."""
+    return read(folder / STATUS).get("state") == "finished" and (folder / METRICS).is_file()
+
+
+def objective(folder: Path) -> float:
+    """The best held-out score of a finished job."""
+    (best,) = read(folder / METRICS)["best"].values()
+    return float(best)
+
+
+def run_job(module: str, cfg: DictConfig) -> float | None:
+    """Run what Hydra's launcher asked for as ``python -m <module>``, unless that is done already.
+
+    Nothing is raised: the error is in ``job.json``, and the sweep's end tells all of them.
+
+    Args:
+        module: of the command.
+        cfg: its composed configuration.
+
+    Returns:
+        The best held-out score; None if the job failed, which Optuna takes as a failed trial.
+    """
+    own = HydraConfig.get()
+    folder = Path(own.runtime.output_dir)
+    record = {
+        "sweep": read(folder.parent / SWEEP).get("id"),
+        "number": own.job.num,
+        "overrides": list(own.overrides.task),
+        "config": OmegaConf.to_container(cfg, resolve=False),
+    }
+    try:
+        with _locked(folder) as lock:
+            if _is_done(folder, record):
+                log.info("%s: finished before, best score %.4f", folder.name, objective(folder))
+                write_json(folder / JOB, {**record, "error": None})
+                return objective(folder)
+            _prepare(folder, record)
+            log.info("%s: started; its output is in %s", folder.name, folder / OUTPUT)
+            code = _run(_command(module, folder), folder, lock)
+            error = _error(folder, code)
+            if error is not None:
+                write_json(folder / STATUS, {"state": "failed", "error": error})
+                raise JobError(error)
+    except JobError as error:
+        log.error("%s: FAILED: %s", folder.name, error)
+        known = read(folder / JOB) or record
+        now = {"sweep": record["sweep"], "number": record["number"], "error": str(error)}
+        write_json(folder / JOB, {**known, **now})
+        return None
+    write_json(folder / JOB, {**record, "error": None})
+    log.info("%s: best score %.4f", folder.name, objective(folder))
+    return objective(folder)
+
+
+def _command(module: str, folder: Path) -> list[str]:
+    own = HydraConfig.get()
+    sources = [s for s in own.runtime.config_sources if s.provider == "command-line"]
+    searched = [o for o in own.overrides.hydra if o.startswith("hydra.searchpath")]
+    return [
+        *(sys.executable, "-m", module, f"--config-name={own.job.config_name}"),
+        *(f"--config-dir={source.path}" for source in sources),
+        *own.overrides.task,
+        *searched,
+        "hydra.mode=RUN",
+        f"hydra.run.dir={quoted(folder)}",
+    ]
+
+
+def _is_done(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether the same job finished here.
+
+    Raises:
+        JobError: if another one did; results are not overwritten.
+    """
+    if not is_finished(folder):
+        return False
+    difference = _difference(read(folder / JOB), record)
+    if difference:
+        raise JobError(
+            f"this folder holds a finished job of other settings ({difference}); give the sweep "
+            "another name=..., or remove the folder"
+        )
+    return True
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The first settings that differ, as text."""
+    if old.get("overrides") != new["overrides"]:
+        return f"{' '.join(old.get('overrides', []))} before, {' '.join(new['overrides'])} now"
+    before, now = _flat(old["config"]), _flat(new["config"])
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            return f"{key} was {before.get(key)}, is {now.get(key)}"
+    return ""
+
+
+def _flat(node: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(node, Mapping):
+        return {path: node}
+    return {
+        k: v
+        for key, value in node.items()
+        for k, v in _flat(value, f"{path}.{key}".lstrip(".")).items()
+    }
+
+
+def _prepare(folder: Path, record: Mapping[str, Any]) -> None:
+    """Remove what a job that did not finish left, but its checkpoints if it was the same job."""
+    old = read(folder / JOB)
+    for name in (STATUS, METRICS, OUTPUT):
+        (folder / name).unlink(missing_ok=True)
+    if old and _difference(old, record):
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    write_json(folder / JOB, {**record, "error": "it did not end"})
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Hold the job's folder; its process inherits the lock, and keeps it if the sweep is killed.
+
+    Raises:
+        JobError: if the job is running.
+    """
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JobError(
+                "it is still running, started by an earlier sweep; wait for its end or stop it"
+            ) from None
+        yield lock.fileno()
+
+
+def _run(command: Sequence[str], folder: Path, lock: int) -> int:
+    with (folder / OUTPUT).open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=HydraConfig.get().runtime.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock],
+        )
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:  # the sweep is being stopped
+                process.terminate()
+                process.wait()
+
+
+def _error(folder: Path, code: int) -> str | None:
+    """Why a job failed, in one line; None if it did not."""
+    if code == 0 and is_finished(folder):
+        return None
+    lines = (folder / OUTPUT).read_text(errors="replace").strip().splitlines() or ["no output"]
+    if lines[-1].startswith("error: "):
+        return lines[-1].removeprefix("error: ")
+    if code < 0:
+        return f"killed by signal {-code}"
+    told = str(read(folder / STATUS).get("error") or "").strip().splitlines()
+    return told[0] if told else lines[-1]
