@@ -47,7 +47,7 @@ def _grid_sample(
     ).view(b, groups, c // groups, taps, h, w)
     sampled = sampled * modulation.view(b, groups, 1, taps, h, w)
     columns = sampled.reshape(b, c * taps, h * w)
-    out = weight.view(weight.shape[0], c * taps) @ columns + bias.view(1, -1, 1)
+    out = weight.reshape(weight.shape[0], c * taps) @ columns + bias.view(1, -1, 1)
     return out.view(b, -1, h, w)
 
 

@@ -69,6 +69,15 @@ def test_gradients_by_differences(kernel):
 
 
 @pytest.mark.parametrize("kernel", HERE)
+def test_memory_order_of_features_and_filter_does_not_matter(kernel):
+    x, offset, modulation, weight, bias = inputs()
+    expected = deform_conv(x, offset, modulation, weight, bias, kernel=kernel)
+    x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
+    got = deform_conv(x, offset, modulation, weight, bias, kernel=kernel)
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", HERE)
 def test_float32_under_autocast(kernel):
     arguments = inputs()
     with torch.autocast("cpu", dtype=torch.bfloat16):

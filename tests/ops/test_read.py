@@ -159,8 +159,12 @@ def test_no_number_stays_no_number(kernel):
 def test_infinite_keys_are_not_hidden():
     query, memory, value = torch.randn(1, 4, 9), torch.randn(1, 4, 30), torch.randn(1, 3, 30)
     for extreme in (torch.inf, -torch.inf, 1e30):  # whose square is infinite
+        far = query.clone()
+        far[0, 0, 2] = extreme
+        assert memory_read(far, memory, value, 5, "native")[0][0, :, 2].isnan().all()
         memory[0, 0, 3] = extreme
         assert memory_read(query, memory, value, 5, "native")[0].isnan().all()
+        memory[0, 0, 3] = 1.0
 
 
 @pytest.mark.skipif(not native.available(), reason="no C++ compiler here")

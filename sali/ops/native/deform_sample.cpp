@@ -48,8 +48,14 @@ struct Corners {
   }
 
   // Derivatives of the weights.
-  T by_y(int i) const { return inside_[i] ? (i / 2 ? 1 : -1) * (i % 2 ? fraction_x : 1 - fraction_x) : 0; }
-  T by_x(int i) const { return inside_[i] ? (i % 2 ? 1 : -1) * (i / 2 ? fraction_y : 1 - fraction_y) : 0; }
+  T by_y(int i) const {
+    const T along_x = i % 2 ? fraction_x : 1 - fraction_x;
+    return inside_[i] ? (i / 2 ? along_x : -along_x) : 0;
+  }
+  T by_x(int i) const {
+    const T along_y = i / 2 ? fraction_y : 1 - fraction_y;
+    return inside_[i] ? (i % 2 ? along_y : -along_y) : 0;
+  }
 
  private:
   bool inside_[4];
@@ -187,7 +193,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> deform_sample_backward(
   const at::Tensor shifts = offset.contiguous(), strengths = modulation.contiguous();
   const at::Tensor incoming = gradient.contiguous();
   at::Tensor image_gradient = at::zeros_like(image);
-  at::Tensor offset_gradient = at::empty_like(shifts), modulation_gradient = at::empty_like(strengths);
+  at::Tensor offset_gradient = at::empty_like(shifts);
+  at::Tensor modulation_gradient = at::empty_like(strengths);
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "deform_sample_backward", [&] {
     const scalar_t* gradient_data = incoming.const_data_ptr<scalar_t>();
     const scalar_t* image_data = image.const_data_ptr<scalar_t>();

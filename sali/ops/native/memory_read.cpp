@@ -62,7 +62,9 @@ std::vector<int64_t> order_along_curve(const at::Tensor& key) {
     const T per_unit = high > low ? steps / (high - low) : T(0);
     std::vector<int32_t> spread(1 << bits, 0);  // the bits of a step, where they go in the code
     for (int32_t step = 0; step < int32_t(spread.size()); ++step) {
-      for (int64_t bit = 0; bit < bits; ++bit) spread[step] |= ((step >> bit) & 1) << (bit * coded + c);
+      for (int64_t bit = 0; bit < bits; ++bit) {
+        spread[step] |= ((step >> bit) & 1) << (bit * coded + c);
+      }
     }
     for (int64_t n = 0; n < count; ++n) {
       const T step = (value[n * stride_n] - low) * per_unit;
@@ -137,7 +139,9 @@ struct Memory {
     norm.assign(num_blocks * kBlock, std::numeric_limits<T>::infinity());
     std::vector<T> largest(num_groups, 0);
     at::parallel_for(0, num_groups, 4, [&](int64_t begin, int64_t end) {
-      for (int64_t group = begin; group < end; ++group) largest[group] = fill(group, source, stride_c, stride_n);
+      for (int64_t group = begin; group < end; ++group) {
+        largest[group] = fill(group, source, stride_c, stride_n);
+      }
     });
     largest_norm = *std::max_element(largest.begin(), largest.end());
     finite = std::isfinite(largest_norm);  // squares may overflow
@@ -221,21 +225,20 @@ class Best {
       if (int64_t(reach) >= k_) cut |= bit;
     }
     int64_t kept = 0;
-    std::vector<int64_t>& equals = equals_;
-    equals.clear();
+    equals_.clear();
     for (int64_t i = 0; i < size_; ++i) {
-      if (rank_[i] == cut) equals.push_back(index_[i]);
+      if (rank_[i] == cut) equals_.push_back(index_[i]);
       rank_[kept] = rank_[i];
       index_[kept] = index_[i];
       kept += rank_[i] > cut;
     }
     const int64_t wanted = k_ - kept;
-    if (wanted < int64_t(equals.size())) {
-      std::nth_element(equals.begin(), equals.begin() + wanted, equals.end());
+    if (wanted < int64_t(equals_.size())) {
+      std::nth_element(equals_.begin(), equals_.begin() + wanted, equals_.end());
     }
     for (int64_t i = 0; i < wanted; ++i) {
       rank_[kept + i] = cut;
-      index_[kept + i] = equals[i];
+      index_[kept + i] = equals_[i];
     }
     size_ = k_;
     threshold = R::value(cut);
@@ -259,21 +262,25 @@ class Reader {
  public:
   Reader(const Memory<T>& memory, const at::Tensor& memory_key, int64_t k)
       : memory_(memory),
-        k_(k), key_(memory_key.const_data_ptr<T>()), key_c_(memory_key.stride(0)), key_n_(memory_key.stride(1)),
+        k_(k),
+        key_(memory_key.const_data_ptr<T>()),
+        key_c_(memory_key.stride(0)),
+        key_n_(memory_key.stride(1)),
         best_(k),
         query_(memory.channels),
         group_bound_(memory.num_groups),
         scale_(1 / std::sqrt(T(memory.channels))) {}
 
-  // The top k elements of a finite query [channels].
+  // The top k elements of a query [channels] whose norm is finite.
   const Best<T>& select(const T* query, int64_t stride) {
     T query_norm = 0;
     for (int64_t c = 0; c < channels(); ++c) {
       query_[c] = query[c * stride];
       query_norm += query_[c] * query_[c];
     }
-    // More than rounding can do to any similarity: what is passed over is truly out.
-    const T slack = 16 * channels() * std::numeric_limits<T>::epsilon() * scale_ *
+    // More than rounding can do to a similarity and to a bound, (C + 2) epsilon times the squared
+    // norms each: what is passed over is truly out.
+    const T slack = 3 * (channels() + 2) * std::numeric_limits<T>::epsilon() * scale_ *
                     (query_norm + memory_.largest_norm);
     best_.restart(started_ ? worst_of_previous() - slack : -std::numeric_limits<T>::infinity());
     started_ = true;
@@ -348,7 +355,9 @@ class Reader {
       }
     }
     const T threshold = best_.threshold;
-    for (int64_t j = 0; j < kBlock; ++j) similarity[j] = (2 * similarity[j] - norm[j]) * scale_ + 0;  // no -0
+    for (int64_t j = 0; j < kBlock; ++j) {
+      similarity[j] = (2 * similarity[j] - norm[j]) * scale_ + 0;  // + 0: there is no -0
+    }
     uint32_t taken = 0;  // one bit per element: few are, and guessing which would often go wrong
     for (uint32_t j = 0; j < kBlock; ++j) taken |= uint32_t(similarity[j] >= threshold) << j;
     for (; taken; taken &= taken - 1) {
@@ -398,11 +407,13 @@ void read_sample(const at::Tensor& query_key, const at::Tensor& memory_key,
       T* own_readout = readout + q * num_values;
       T* own_weight = weight + q * k;
       int64_t* own_index = index + q * k;
-      bool finite = memory.finite;
+      T norm = 0;
       for (int64_t c = 0; c < memory.channels; ++c) {
-        finite &= std::isfinite(query[c * query_c + q * query_n]);
+        const T component = query[c * query_c + q * query_n];
+        norm += component * component;
       }
-      if (!finite) {  // Nothing is nearest to nowhere: the result says so.
+      // Nothing is nearest to nowhere: the result says so.
+      if (!memory.finite || !std::isfinite(norm)) {
         std::fill_n(own_readout, num_values, nan);
         std::fill_n(own_weight, k, nan);
         for (int64_t i = 0; i < k; ++i) own_index[i] = i;
@@ -420,10 +431,11 @@ void read_sample(const at::Tensor& query_key, const at::Tensor& memory_key,
       for (int64_t i = 0; i < k; ++i) {
         own_weight[i] /= sum;
         const T* element = value + own_index[i] * value_n;
+        const T share = own_weight[i];
         if (value_c == 1) {  // as the memory bank stores them: one run of vector loads
-          for (int64_t c = 0; c < num_values; ++c) own_readout[c] += own_weight[i] * element[c];
+          for (int64_t c = 0; c < num_values; ++c) own_readout[c] += share * element[c];
         } else {
-          for (int64_t c = 0; c < num_values; ++c) own_readout[c] += own_weight[i] * element[c * value_c];
+          for (int64_t c = 0; c < num_values; ++c) own_readout[c] += share * element[c * value_c];
         }
       }
     }
@@ -460,7 +472,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> memory_read(
   AT_DISPATCH_FLOATING_TYPES(query_key.scalar_type(), "memory_read", [&] {
     for (int64_t b = 0; b < batch; ++b) {
       const Outputs out{readout[b], weight[b], index[b]};
-      const auto read = memory_key.size(1) == 4 ? read_sample<scalar_t, 4> : read_sample<scalar_t, 0>;
+      const bool usual = memory_key.size(1) == 4;
+      const auto read = usual ? read_sample<scalar_t, 4> : read_sample<scalar_t, 0>;
       read(query_key[b], memory_key[b], memory_value[b], out);
       // One after another, so that the sums do not depend on the number of threads.
       scalar_t* own_usage = usage[b].data_ptr<scalar_t>();
