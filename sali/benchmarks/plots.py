@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from sali.figures.style import (
     GREY,
@@ -58,11 +59,20 @@ def plot_timings(tables: Mapping[str, Mapping[str, Any]], stem: Path, title: str
         position += _GAP
     axes.set_xscale("log")
     style_axes(axes, title, "milliseconds", grid="x")
+    _plain_numbers(axes.xaxis, *axes.get_xlim())
     axes.set_yticks(ticks, list(tables), fontsize=SMALL)
     axes.invert_yaxis()
     legend_below(figure, [Patch(color=colours[way]) for way in ways], ways, columns=3)
     save(figure, stem)
     return figure
+
+
+def _plain_numbers(axis: Axis, low: float, high: float) -> None:
+    """Ticks of a logarithmic axis as plain numbers; those between the decades only if few fit."""
+    axis.set_major_formatter(ScalarFormatter())
+    few = high < 10 * low
+    axis.set_minor_locator(LogLocator(subs=(2, 5) if not few else "all"))
+    axis.set_minor_formatter(ScalarFormatter() if high < 100 * low else NullFormatter())
 
 
 def plot_curve(curve: Mapping[str, Any], stem: Path, title: str = "") -> Figure:
@@ -93,8 +103,7 @@ def plot_curve(curve: Mapping[str, Any], stem: Path, title: str = "") -> Figure:
         axes.set_ylim(middle / 10**0.5, middle * 10**0.5)
     style_axes(axes, title, curve["unit"], "milliseconds")
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(ScalarFormatter())
+    _plain_numbers(axes.yaxis, *axes.get_ylim())
     axes.set_xticks(curve["x"], minor=False)
     axes.set_xticks([], minor=True)
     legend_below(figure, handles, labels)
