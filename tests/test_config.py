@@ -37,7 +37,7 @@ def options():
 def composed_option(option, *overrides):
     """Small where the option allows it; skips what needs a plugin that is not installed."""
     group = option.split("=")[0]
-    small = group not in ("backbone", "experiment", "ablation", "sweep")
+    small = group not in ("backbone", "data", "experiment", "ablation", "sweep")
     try:
         return composed(option, *overrides, *(["experiment=demo"] if small else []))
     except MissingConfigException as error:
