@@ -21,7 +21,7 @@ LAYERS = [
     {"models"},
     {"losses", "metrics"},
     {"ops"},
-    {"errors"},
+    {"errors", "workers"},
 ]
 PLAIN = {"models", "ops", "losses", "metrics"}
 ENTRY_POINTS = LAYERS[0]

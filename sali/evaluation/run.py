@@ -22,8 +22,8 @@ from sali.evaluation.results import MethodResults
 from sali.evaluation.scoring import ScoreTask, score_clip
 from sali.evaluation.settings import Settings
 from sali.evaluation.trees import ClipMaps, extra_entries, find_methods, maps_of
-from sali.evaluation.workers import Workers, workers
 from sali.evaluation.writing import write_joint, write_method
+from sali.workers import Workers, workers
 
 log = logging.getLogger(__name__)
 PARTIAL = ".partial"
