@@ -28,7 +28,7 @@ MINIATURE = [
     "~training_variants.bf16",
     "loader={num_workers: [0], caches: [null], num_batches: 1}",
     "data.batch_size=1",
-    "data.spec.frames_per_clip=4",
+    "data.spec.frames_per_clip=6",
 ]
 PARTS = {
     "backbone",
