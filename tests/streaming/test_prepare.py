@@ -61,6 +61,7 @@ def test_a_convolution_that_is_used_twice_is_left_alone():
     assert [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)] == norms
 
 
+@pytest.mark.filterwarnings("error:batch norms")
 def test_converted_weights_are_what_autocast_makes(frames):
     network = with_statistics(small_network())
     plain, prepared = prepare_network(copy.deepcopy(network)), prepare_network(network, "bf16")
@@ -74,6 +75,7 @@ def test_converted_weights_are_what_autocast_makes(frames):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("error:batch norms")
 def test_compiled_network_gives_the_same_maps(frames):
     network = with_statistics(small_network())
     streams = [
