@@ -71,7 +71,7 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     check_config(cfg)
     if cfg.on_bad_frame not in ("error", "skip"):
         raise ConfigError(f"on_bad_frame {cfg.on_bad_frame!r} is neither 'error' nor 'skip'")
-    clips = _index(Path(cfg.source), cfg)
+    clips = _index(str(cfg.source), cfg)
     output = Path(cfg.output)
     overlays = output.with_name(f"{output.name}_overlays") if cfg.overlay else None
     _protect_sources(clips, [root for root in (output, overlays) if root])
@@ -98,11 +98,15 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     return _run(loader, clips, ClipRunner(make_segmenter), writer, cfg.on_bad_frame == "skip")
 
 
-def _index(source: Path, cfg: DictConfig) -> list[Source]:
-    videos = index_videos(source, cfg.video.max_pixels)
+def _index(source: str, cfg: DictConfig) -> list[Source]:
+    if "://" in source:
+        raise ConfigError(
+            f"source {source!r} is an address; wanted a file or folder (record the stream first)"
+        )
+    videos = index_videos(Path(source), cfg.video.max_pixels)
     if videos and cfg.streams != 1:
         raise ConfigError(f"streams is {cfg.streams}; videos are streamed one by one, streams=1")
-    return [*videos] or [*index_source(source)]
+    return [*videos] or [*index_source(Path(source))]
 
 
 def _load(clips: list[Source], reader: FrameReader, cfg: DictConfig) -> "DataLoader[Any]":

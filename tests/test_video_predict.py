@@ -121,6 +121,15 @@ def test_bad_settings_are_one_line_and_keep_the_video(
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("rtsp://host/live", "'rtsp://host/live' is an address"), ("0", "no such folder: 0")],
+)
+def test_cameras_and_addresses_are_refused(checkpoint, tmp_path, source, message):
+    with pytest.raises(UserError, match=message):
+        run(checkpoint, source, tmp_path / "m")
+
+
 def test_an_error_leaves_no_maps_but_the_overlay_so_far(checkpoint, tmp_path, monkeypatch):
     import sali.predict
 

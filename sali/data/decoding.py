@@ -67,11 +67,14 @@ def decode_video(path: Path) -> Iterator[Picture]:
             promised = end_time(container, stream)
             pending: list[Picture] = []
             last: Fraction | None = None
+            matrix: np.ndarray | None = None
             for frame in _deinterlaced(_frames(container, stream)):
                 if isinstance(frame, str) or frame.is_corrupt:
                     reason = frame if isinstance(frame, str) else "damaged picture"
                     pending.append(Picture(None, Fraction(0), reason))
                     continue
+                if last is None:  # only once: to ask keeps a frame until garbage is collected
+                    matrix = _display_matrix(frame)
                 time = _time(frame)
                 if time is None:
                     time = Fraction(0) if last is None else last + step
@@ -81,7 +84,7 @@ def decode_video(path: Path) -> Iterator[Picture]:
                     yield Picture(None, time, error)
                     number += 1
                 pending = []
-                yield Picture(_shown_rgb(frame, reformatter), time)
+                yield Picture(_shown_rgb(frame, reformatter, matrix), time)
                 number += 1
                 gap = max(gap, step, time - last if last is not None else step)
                 last, end = time, time + step
@@ -203,7 +206,15 @@ def _drain(graph: Graph) -> Iterator[VideoFrame]:
     yield from _ready(graph)
 
 
-def _shown_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+def _display_matrix(frame: VideoFrame) -> np.ndarray | None:
+    """How the video is turned, int32 [9]."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return np.frombuffer(bytes(matrix), np.int32) if isinstance(matrix, SideData) else None
+
+
+def _shown_rgb(
+    frame: VideoFrame, reformatter: VideoReformatter, matrix: np.ndarray | None
+) -> np.ndarray:
     """uint8 [H, W, 3] as the frame is meant to be shown."""
     high = frame.color_trc in HIGH_DYNAMIC_RANGE
     rgb = reformatter.reformat(
@@ -212,10 +223,7 @@ def _shown_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         dst_color_trc=ColorTrc.IEC61966_2_1 if high else None,
         dst_color_primaries=ColorPrimaries.BT709 if high else None,
     ).to_ndarray()
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if isinstance(matrix, SideData):
-        rgb = _turned(rgb, np.frombuffer(bytes(matrix), np.int32))
-    return np.ascontiguousarray(rgb)
+    return np.ascontiguousarray(rgb if matrix is None else _turned(rgb, matrix))
 
 
 def _turned(rgb: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Frames of video files: equal to what was encoded, as shown, at their times; errors by name."""
 
+import gc
 from fractions import Fraction
 
 import av
@@ -236,3 +237,17 @@ def test_8k_is_read(tmp_path):
     (picture,) = decode_video(video.path)
     assert picture.rgb.shape == frame.shape
     assert np.abs(picture.rgb[::100, ::100].astype(int) - 90).max() <= 3
+
+
+def test_frames_are_let_go_at_once(tmp_path):
+    path = write_video(tmp_path / "a.mkv", smooth_frames(20))
+    gc.collect()
+    gc.disable()  # which would hide frames that refer to themselves
+    try:
+        pictures = decode_video(path)
+        for _ in range(19):
+            next(pictures)
+        alive = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive < 10
