@@ -32,6 +32,7 @@ from sali.figures.video import OverlayVideo
 from sali.models.weights import load_network
 from sali.processes import shard
 from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
+from sali.streaming.detections import DetectionTables
 from sali.streaming.maps import RULES, to_map
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     check_config(cfg)
     if cfg.on_bad_frame not in ("error", "skip"):
         raise ConfigError(f"on_bad_frame {cfg.on_bad_frame!r} is neither 'error' nor 'skip'")
+    if not 0 < cfg.threshold < 1:
+        raise ConfigError(f"threshold {cfg.threshold} is not a probability between 0 and 1")
     clips = _index(str(cfg.source), cfg)
     output = Path(cfg.output)
     overlays = output.with_name(f"{output.name}_overlays") if cfg.overlay else None
@@ -94,7 +97,8 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     network = prepare_network(network.to(pick_device(cfg.device)), precision, cfg.compile)
-    writer = _Writer(maps, output, overlays, dict(cfg.video.overlay))
+    tables = output.with_name(f"{output.name}_tables") if cfg.tables else None
+    writer = _Writer(maps, output, overlays, tables, cfg.threshold, dict(cfg.video.overlay))
     return _run(loader, clips, ClipRunner(make_segmenter), writer, cfg.on_bad_frame == "skip")
 
 
@@ -177,29 +181,42 @@ def _run(
 
 
 class _Writer:
-    """Maps of every clip, and overlays if there is a folder for them."""
+    """Maps of every clip, and overlays and tables if there are folders for them."""
 
     def __init__(
-        self, maps: str, output: Path, overlays: Path | None, video: dict[str, Any]
+        self,
+        maps: str,
+        output: Path,
+        overlays: Path | None,
+        tables: Path | None,
+        threshold: float,
+        video: dict[str, Any],
     ) -> None:
         self.output = output
         self._rule = maps
         self._maps = _ClipFolders(output, ".png")
         self._overlays = _ClipFolders(overlays, ".jpg") if overlays else None
         self._videos = _ClipVideos(overlays, video) if overlays else None
+        self._tables = DetectionTables(tables, threshold) if tables else None
+        self._threshold = threshold
 
     def write(self, clip: Source, frame: ClipFrame, probability: torch.Tensor) -> None:
         stem = _stem(clip, frame)
         self._maps.write(clip.name, stem, to_map(probability, self._rule).cpu().numpy())
+        strength = probability.float().cpu().numpy()
+        if self._tables is not None:
+            time = float(frame.time) if isinstance(clip, Video) else None
+            self._tables.write(clip.name, stem, time, strength)
         if self._overlays is None or self._videos is None:
             return
-        strength = probability.float().cpu().numpy()
         if isinstance(clip, Video):
             assert frame.picture is not None  # kept where overlays are drawn
-            self._videos.write(clip, draw_overlay(frame.picture.numpy(), strength), frame.time)
+            drawn = draw_overlay(frame.picture.numpy(), strength, threshold=self._threshold)
+            self._videos.write(clip, drawn, frame.time)
         else:
             picture, _ = read_frame(clip.frames[frame.number])
-            self._overlays.write(clip.name, stem, draw_overlay(picture, strength))
+            drawn = draw_overlay(picture, strength, threshold=self._threshold)
+            self._overlays.write(clip.name, stem, drawn)
 
     def finish(self, clip: Source) -> None:
         for part in self._parts():
@@ -209,8 +226,9 @@ class _Writer:
         for part in self._parts():
             part.discard()
 
-    def _parts(self) -> "list[_ClipFolders | _ClipVideos]":
-        return [part for part in (self._maps, self._overlays, self._videos) if part is not None]
+    def _parts(self) -> "list[_ClipFolders | _ClipVideos | DetectionTables]":
+        parts = (self._maps, self._overlays, self._videos, self._tables)
+        return [part for part in parts if part is not None]
 
 
 def _stem(clip: Source, frame: ClipFrame) -> str:

@@ -1,10 +1,13 @@
 """Prediction from video files: the maps of the same frames as pictures, and overlays as video."""
 
+import csv
+import json
 import os
 import signal
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +63,7 @@ def test_a_lossless_video_gives_the_maps_of_its_frames_and_an_overlay(checkpoint
     count = run(checkpoint, tmp_path / "case1 (left).mkv", tmp_path / "video", overlay=True)
     assert count == {"clips": 1, "frames": 5, "skipped": 0}
     run(checkpoint, tmp_path / "pictures", tmp_path / "folder", overlay=True)
+    assert not (tmp_path / "video_tables").exists()
     got, expected = (
         read_maps(tmp_path / "video/case1 (left)"),
         read_maps(tmp_path / "folder/pictures"),
@@ -99,6 +103,7 @@ def test_a_folder_of_videos_one_of_them_cut(checkpoint, tmp_path, caplog):
         ("a/clip.mkv", {"output": "."}, None),
         ("clip/clip.mkv", {"output": "."}, "would put the maps of clip in place of its frames"),
         ("m_overlays/clip.mp4", {"output": "m", "overlay": True}, "in place of its frames"),
+        ("a/clip.mkv", {"threshold": 2}, "threshold 2 is not a probability"),
         ("a/clip.mkv", {"video.max_pixels": 100}, "more than video.max_pixels"),
     ],
 )
@@ -121,6 +126,33 @@ def test_bad_settings_are_one_line_and_keep_the_video(
     assert path.read_bytes() == before
 
 
+def test_tables_hold_what_the_maps_show(checkpoint, tmp_path):
+    write_video(tmp_path / "clip.mkv", smooth_frames(3), times=[0, 40, 100])
+    run(checkpoint, tmp_path / "clip.mkv", tmp_path / "m", num_workers=0)
+    maps = read_maps(tmp_path / "m/clip")
+    threshold = (np.median(list(maps.values())) + 0.5) / 255  # between two grey levels
+    options = dict(num_workers=0, tables=True, threshold=threshold)
+    run(checkpoint, tmp_path / "clip.mkv", tmp_path / "m", **options)
+    folder = tmp_path / "m_tables"
+    assert sorted(p.name for p in folder.iterdir()) == ["clip.csv", "clip.json"]
+    with (folder / "clip.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    entries = json.loads((folder / "clip.json").read_text())
+    assert [row["frame"] for row in rows] == [Path(name).stem for name in maps]
+    assert [float(row["time"]) for row in rows] == [0, 0.04, 0.1]
+    for row, entry, picture in zip(rows, entries, maps.values(), strict=True):
+        mask = picture > threshold * 255
+        assert 0 < mask.sum() < mask.size
+        assert int(row["area"]) == mask.sum()
+        values = np.arange(len(entry["counts"])) % 2  # background first, in turn
+        decoded = np.repeat(values, entry["counts"]).reshape(entry["size"], order="F")
+        assert (decoded == mask).all()
+        x, y, width, height = (int(row[name]) for name in ("x", "y", "width", "height"))
+        assert mask[y : y + height, x : x + width].sum() == mask.sum()
+        assert mask[:, [x, x + width - 1]].any(0).all() and mask[[y, y + height - 1]].any(1).all()
+        assert float(row["peak"]) == pytest.approx(picture.max() / 255, abs=0.003)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [("rtsp://host/live", "'rtsp://host/live' is an address"), ("0", "no such folder: 0")],
@@ -136,7 +168,7 @@ def test_an_error_leaves_no_maps_but_the_overlay_so_far(checkpoint, tmp_path, mo
     path = write_video(tmp_path / "clip.mkv", smooth_frames(5))
     drawn = []
 
-    def draw(frame, probability):
+    def draw(frame, probability, threshold):
         drawn.append(frame)
         if len(drawn) == 4:
             raise KeyboardInterrupt
@@ -144,8 +176,9 @@ def test_an_error_leaves_no_maps_but_the_overlay_so_far(checkpoint, tmp_path, mo
 
     monkeypatch.setattr(sali.predict, "draw_overlay", draw)
     with pytest.raises(KeyboardInterrupt):
-        run(checkpoint, path, tmp_path / "m", overlay=True, num_workers=0)
+        run(checkpoint, path, tmp_path / "m", overlay=True, tables=True, num_workers=0)
     assert list((tmp_path / "m").iterdir()) == []
+    assert list((tmp_path / "m_tables").iterdir()) == []
     (partial,) = (tmp_path / "m_overlays").iterdir()
     assert partial.name == "clip.partial.mp4"
     assert len(list(decode_video(partial))) == 3

@@ -65,13 +65,12 @@ def decode_video(path: Path) -> Iterator[Picture]:
             stream.thread_type = "AUTO"
             step = 1 / frame_rate(stream)
             promised = end_time(container, stream)
-            pending: list[Picture] = []
+            pending: list[str] = []
             last: Fraction | None = None
             matrix: np.ndarray | None = None
             for frame in _deinterlaced(_frames(container, stream)):
                 if isinstance(frame, str) or frame.is_corrupt:
-                    reason = frame if isinstance(frame, str) else "damaged picture"
-                    pending.append(Picture(None, Fraction(0), reason))
+                    pending.append(frame if isinstance(frame, str) else "damaged picture")
                     continue
                 if last is None:  # only once: to ask keeps a frame until garbage is collected
                     matrix = _display_matrix(frame)
@@ -80,7 +79,7 @@ def decode_video(path: Path) -> Iterator[Picture]:
                     time = Fraction(0) if last is None else last + step
                 # Damage with good frames after it is in the middle; without, the file was cut.
                 for bad in pending:
-                    error = f"cannot read frame {number} of {path}: {bad.error}"
+                    error = f"cannot read frame {number} of {path}: {bad}"
                     yield Picture(None, time, error)
                     number += 1
                 pending = []
@@ -88,7 +87,7 @@ def decode_video(path: Path) -> Iterator[Picture]:
                 number += 1
                 gap = max(gap, step, time - last if last is not None else step)
                 last, end = time, time + step
-            damaged = pending[0].error if pending else ""
+            damaged = pending[0] if pending else ""
     except av.error.FFmpegError as error:
         raise FrameError(f"cannot read {path}: {reason_of(error)}") from error
     if end is None:
