@@ -1,5 +1,6 @@
 """What training and streaming are given."""
 
+from fractions import Fraction
 from typing import NamedTuple
 
 from torch import Tensor
@@ -22,7 +23,7 @@ class ClipFrame(NamedTuple):
     """One frame of a clip that is streamed in order."""
 
     image: Tensor | None
-    """Normalised [3, S, S]; None for a file that could not be read."""
+    """Normalised [3, S, S]; None for what could not be read, and for the end of a video."""
     mask: Tensor | None
     """0/1 uint8 [H, W] at the frame's own size."""
     size: tuple[int, int]
@@ -35,3 +36,9 @@ class ClipFrame(NamedTuple):
     """Whether the clip ends here."""
     error: str = ""
     """Why there is no image."""
+    lost: int = 0
+    """At the end of a video: frames that are missing because the file was cut off."""
+    picture: Tensor | None = None
+    """uint8 RGB [H, W, 3], of a video whose frames are drawn on."""
+    time: Fraction = Fraction(0)
+    """Seconds, of a video."""

@@ -1,0 +1,237 @@
+"""Frames of a video file as they are meant to be shown, with their times, one by one."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container.input import InputContainer
+from av.filter import Graph
+from av.sidedata.sidedata import SideData
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+from av.video.stream import VideoStream
+
+from sali.errors import FrameError
+
+RATE_WHERE_UNKNOWN = Fraction(25)
+"""Frames per second of a file that says neither a rate nor times."""
+HIGH_DYNAMIC_RANGE = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
+
+
+class Picture(NamedTuple):
+    """A frame as it is shown, or the reason why there is none."""
+
+    rgb: np.ndarray | None
+    """uint8 [H, W, 3]."""
+    time: Fraction
+    """Seconds, on the clock of the file."""
+    error: str = ""
+
+
+class CutVideoError(FrameError):
+    """A video that ends before its header says; all frames before it can be used.
+
+    Args:
+        message: what was got.
+        lost: frames that are missing, by duration and rate; at least 1.
+    """
+
+    def __init__(self, message: str, lost: int) -> None:
+        super().__init__(message)
+        self.lost = lost
+
+
+def decode_video(path: Path) -> Iterator[Picture]:
+    """Every frame of a video, one in memory at a time (and a few inside the decoder).
+
+    Rotated and mirrored as the file says it is shown, interlaced frames deinterlaced (yadif, one
+    frame of two fields), any depth and colour space converted to 8-bit RGB; high dynamic range is
+    tone-mapped to sRGB. A frame that cannot be decoded, or only with damage, comes without a
+    picture.
+
+    Raises:
+        CutVideoError: after the last frame, if the file ends before its header says.
+        FrameError: nothing in it can be decoded.
+    """
+    number, damaged, gap = 0, "", Fraction(0)
+    end: Fraction | None = None
+    reformatter = VideoReformatter()  # keeps its tables from frame to frame
+    try:
+        with open_file(path) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            step = 1 / frame_rate(stream)
+            promised = end_time(container, stream)
+            pending: list[str] = []
+            last: Fraction | None = None
+            matrix: np.ndarray | None = None
+            for frame in _deinterlaced(_frames(container, stream)):
+                if isinstance(frame, str) or frame.is_corrupt:
+                    pending.append(frame if isinstance(frame, str) else "damaged picture")
+                    continue
+                if last is None:  # only once: to ask keeps a frame until garbage is collected
+                    matrix = _display_matrix(frame)
+                time = _time(frame)
+                if time is None:
+                    time = Fraction(0) if last is None else last + step
+                # Damage with good frames after it is in the middle; without, the file was cut.
+                for bad in pending:
+                    error = f"cannot read frame {number} of {path}: {bad}"
+                    yield Picture(None, time, error)
+                    number += 1
+                pending = []
+                yield Picture(_shown_rgb(frame, reformatter, matrix), time)
+                number += 1
+                gap = max(gap, step, time - last if last is not None else step)
+                last, end = time, time + step
+            damaged = pending[0] if pending else ""
+    except av.error.FFmpegError as error:
+        raise FrameError(f"cannot read {path}: {reason_of(error)}") from error
+    if end is None:
+        raise FrameError(f"no frame of {path} can be decoded: {damaged or 'it holds no data'}")
+    # A header is right to a frame or so, and the last frame may be shown for longer.
+    missing = Fraction(0) if promised is None else promised - end
+    if missing <= gap * 3 / 2:
+        missing = Fraction(0)
+    if damaged or missing:
+        lost = max(1, len(pending), round(missing / step))
+        why = damaged or "the file was cut off"
+        raise CutVideoError(
+            f"{path} stops after {number} frames at {float(end):.2f} s, about {lost} are missing: "
+            f"{why}",
+            lost,
+        )
+
+
+def open_file(path: Path) -> InputContainer:
+    # As a file whatever its name looks like; nothing in it may point to the network.
+    return av.open(f"file:{path.absolute()}", container_options={"protocol_whitelist": "file"})
+
+
+def reason_of(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def frame_rate(stream: VideoStream) -> Fraction:
+    return stream.average_rate or stream.guessed_rate or RATE_WHERE_UNKNOWN
+
+
+def start_time(stream: VideoStream) -> Fraction:
+    return Fraction(stream.start_time or 0) * (stream.time_base or 0)
+
+
+def end_time(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """When the last frame should be over, in seconds; None where the header does not say."""
+    if stream.duration and stream.time_base:
+        return start_time(stream) + stream.duration * stream.time_base
+    if container.duration and len(container.streams) == 1:  # else that of the sound, perhaps
+        return Fraction(container.duration, av.time_base)  # Matroska counts it from zero
+    return None
+
+
+def _time(frame: VideoFrame) -> Fraction | None:
+    return None if frame.pts is None else frame.pts * Fraction(frame.time_base or 0)
+
+
+def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | str]:
+    """Decoded frames; in place of one that cannot be decoded the reason."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:
+            yield reason_of(error)
+            return
+        if packet is None:
+            return
+        try:
+            yield from packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as error:
+            yield reason_of(error)
+
+
+def _deinterlaced(frames: Iterator[VideoFrame | str]) -> Iterator[VideoFrame | str]:
+    """From the first frame that is flagged interlaced on, frames go through yadif."""
+    graph: Graph | None = None
+    shape = None
+    for frame in frames:
+        if isinstance(frame, str):
+            yield frame
+            continue
+        now = (frame.width, frame.height, frame.format.name)
+        if graph is not None and now != shape:
+            yield from _drain(graph)
+            graph = None
+        if graph is None and frame.interlaced_frame:
+            graph, shape = _yadif(frame), now
+        if graph is None:
+            yield frame
+            continue
+        graph.vpush(frame)
+        yield from _ready(graph)
+    if graph is not None:
+        yield from _drain(graph)
+
+
+def _yadif(frame: VideoFrame) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=frame.format,
+        time_base=frame.time_base,
+    )
+    # Frames of a mixed video that are not flagged pass as they are.
+    graph.link_nodes(source, graph.add("yadif", "deint=interlaced"), graph.add("buffersink"))
+    graph.configure()
+    return graph
+
+
+def _ready(graph: Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+
+
+def _drain(graph: Graph) -> Iterator[VideoFrame]:
+    graph.vpush(None)
+    yield from _ready(graph)
+
+
+def _display_matrix(frame: VideoFrame) -> np.ndarray | None:
+    """How the video is turned, int32 [9]."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return np.frombuffer(bytes(matrix), np.int32) if isinstance(matrix, SideData) else None
+
+
+def _shown_rgb(
+    frame: VideoFrame, reformatter: VideoReformatter, matrix: np.ndarray | None
+) -> np.ndarray:
+    """uint8 [H, W, 3] as the frame is meant to be shown."""
+    high = frame.color_trc in HIGH_DYNAMIC_RANGE
+    rgb = reformatter.reformat(
+        frame,
+        format="rgb24",
+        dst_color_trc=ColorTrc.IEC61966_2_1 if high else None,
+        dst_color_primaries=ColorPrimaries.BT709 if high else None,
+    ).to_ndarray()
+    return np.ascontiguousarray(rgb if matrix is None else _turned(rgb, matrix))
+
+
+def _turned(rgb: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """By a display matrix [9], which sends (x, y) to (a x + c y, b x + d y); quarter turns only."""
+    a, b, _, c, d = matrix[:5].tolist()
+    if abs(a) >= abs(b):
+        across, down = a, d
+    else:
+        rgb = rgb.swapaxes(0, 1)
+        across, down = c, b
+    rgb = rgb[:, ::-1] if across < 0 else rgb
+    return rgb[::-1] if down < 0 else rgb

@@ -1,0 +1,177 @@
+"""Video files as clips: which there are, and their frames as they are streamed."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import torch
+from torch.utils.data import IterableDataset
+
+from sali.data.clips import FRAME_SUFFIXES
+from sali.data.decoding import (
+    CutVideoError,
+    Picture,
+    decode_video,
+    end_time,
+    frame_rate,
+    open_file,
+    reason_of,
+    start_time,
+)
+from sali.data.frames import resize_frame, to_tensor
+from sali.data.samples import ClipFrame
+from sali.errors import DataError, FrameError
+from sali.metrics.clip_order import clip_key
+
+log = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = {
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".mxf", ".ogv"),
+    *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts"),
+}
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file, as its header describes it."""
+
+    name: str
+    path: Path
+    time_base: Fraction
+    """Seconds; times of frames are multiples of it."""
+    rate: Fraction
+    """Frames per second, the mean where it varies."""
+    length: int
+    """Frames by duration and rate; 0 where the file does not say."""
+
+
+def index_videos(source: Path, max_pixels: int) -> list[Video]:
+    """Videos that a user points at: one file, or all of a folder in natural order.
+
+    Args:
+        source: file or folder.
+        max_pixels: of a frame; larger ones are refused before they are decoded.
+
+    Returns:
+        One per file; none for a folder without videos.
+
+    Raises:
+        DataError: a file that is no video, two of one stem, or videos among image files.
+    """
+    _require_target(source)
+    if source.is_file():
+        if source.suffix.lower() not in VIDEO_SUFFIXES:
+            raise DataError(
+                f"{source} is a file; wanted a folder of frames or of clips, or a video "
+                f"({', '.join(sorted(VIDEO_SUFFIXES))})"
+            )
+        return [open_video(source, max_pixels)]
+    if not source.is_dir() or (source / "Frame").is_dir():
+        return []
+    inside = sorted(source.iterdir(), key=lambda path: clip_key(path.name))
+    files = [p for p in inside if p.suffix.lower() in VIDEO_SUFFIXES and not p.is_dir()]
+    if not files:
+        return []
+    if any(p.is_file() and p.suffix.lower() in FRAME_SUFFIXES for p in inside):
+        raise DataError(
+            f"{source} holds both frames and videos, e.g. {files[0].name}; move one kind away or "
+            "point source at one video"
+        )
+    folders = [p.name for p in inside if p.is_dir()]
+    if folders:
+        log.warning("folders beside the videos in %s are not read: %s", source, ", ".join(folders))
+    stems: dict[str, Path] = {}
+    for path in files:
+        _require_target(path)
+        if path.stem in stems:
+            raise DataError(
+                f"{stems[path.stem]} and {path.name} would both be clip {path.stem}; rename one"
+            )
+        stems[path.stem] = path
+    return [open_video(path, max_pixels) for path in files]
+
+
+def open_video(path: Path, max_pixels: int) -> Video:
+    """What the header says.
+
+    Raises:
+        DataError: not a video, none in it, or one with larger frames than ``max_pixels``.
+    """
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes); copy it again")
+    try:
+        with open_file(path) as container:
+            if not container.streams.video:
+                kinds = sorted({str(stream.type) for stream in container.streams})
+                raise DataError(
+                    f"{path} holds {', '.join(kinds) or 'nothing'} but no video; wanted a file "
+                    "with pictures (was it cut off? copy it again)"
+                )
+            stream = container.streams.video[0]
+            width, height = stream.width, stream.height
+            rate = frame_rate(stream)
+            end = end_time(container, stream)
+            length = round((end - start_time(stream)) * rate) if end is not None else 0
+            time_base = stream.time_base or 1 / rate
+    except av.error.FFmpegError as error:
+        raise DataError(
+            f"{path} cannot be read as video: {reason_of(error)}; it is another kind of file or "
+            "was cut off before its index was written, copy it again"
+        ) from error
+    if width * height > max_pixels:
+        raise DataError(
+            f"{path} has frames of {width}x{height} pixels, more than video.max_pixels "
+            f"({max_pixels}); raise it or scale the video down"
+        )
+    return Video(path.stem, path, time_base, rate, length)
+
+
+class VideoFrames(IterableDataset[ClipFrame]):
+    """All frames of the videos, one after another; after each video an end without an image.
+
+    Args:
+        videos: in the order in which they are numbered.
+        image_size: side in pixels of the square that the network sees.
+        keep_pictures: give the frames at their own size too.
+    """
+
+    def __init__(self, videos: Sequence[Video], image_size: int, keep_pictures: bool) -> None:
+        self.videos = list(videos)
+        self.image_size = image_size
+        self.keep_pictures = keep_pictures
+
+    def __iter__(self) -> Iterator[ClipFrame]:
+        for c, video in enumerate(self.videos):
+            number, error, lost = 0, "", 0
+            try:
+                for picture in decode_video(video.path):
+                    yield self._frame(picture, c, number)
+                    number += 1
+            except CutVideoError as cut:
+                error, lost = str(cut), cut.lost
+            except FrameError as unreadable:
+                error = str(unreadable)
+            yield ClipFrame(None, None, (0, 0), c, number, is_last=True, error=error, lost=lost)
+
+    def _frame(self, picture: Picture, clip: int, number: int) -> ClipFrame:
+        if picture.rgb is None:
+            return ClipFrame(None, None, (0, 0), clip, number, is_last=False, error=picture.error)
+        height, width = picture.rgb.shape[:2]
+        return ClipFrame(
+            to_tensor(resize_frame(picture.rgb, self.image_size)),
+            None,
+            (height, width),
+            clip,
+            number,
+            is_last=False,
+            picture=torch.from_numpy(picture.rgb) if self.keep_pictures else None,
+            time=picture.time,
+        )
+
+
+def _require_target(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path} is a symbolic link to itself or to nothing; mend or remove it")
