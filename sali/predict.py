@@ -176,7 +176,8 @@ def _run(
     finally:
         writer.discard()
     log.info("%(frames)d maps of %(clips)d clips, %(skipped)d frames skipped", count)
-    log.info("maps: %s", writer.output)
+    for what, folder in writer.folders.items():
+        log.info("%s: %s", what, folder)
     return count
 
 
@@ -192,7 +193,8 @@ class _Writer:
         threshold: float,
         video: dict[str, Any],
     ) -> None:
-        self.output = output
+        named = {"maps": output, "overlays": overlays, "tables": tables}
+        self.folders = {what: folder for what, folder in named.items() if folder is not None}
         self._rule = maps
         self._maps = _ClipFolders(output, ".png")
         self._overlays = _ClipFolders(overlays, ".jpg") if overlays else None
