@@ -24,6 +24,7 @@ from sali.figures.style import (
 _BAR_INCHES = 0.2
 _GAP = 0.6  # between tables, in bars
 _AXIS_INCHES = 0.9
+_LINEAR_UP_TO = 30  # longest over shortest bar; bars from zero show ratios, while all can be seen
 
 
 def plot_timings(tables: Mapping[str, Mapping[str, Any]], stem: Path, title: str = "") -> Figure:
@@ -57,9 +58,11 @@ def plot_timings(tables: Mapping[str, Mapping[str, Any]], stem: Path, title: str
             )
             position += 1
         position += _GAP
-    axes.set_xscale("log")
+    medians = [row["median_ms"] for rows in tables.values() for row in rows.values()]
     style_axes(axes, title, "milliseconds", grid="x")
-    _plain_numbers(axes.xaxis, *axes.get_xlim())
+    if max(medians) > _LINEAR_UP_TO * min(medians):
+        axes.set_xscale("log")
+        _plain_numbers(axes.xaxis, *axes.get_xlim())
     axes.set_yticks(ticks, list(tables), fontsize=SMALL)
     axes.invert_yaxis()
     legend_below(figure, [Patch(color=colours[way]) for way in ways], ways, columns=3)

@@ -30,7 +30,12 @@ def prepare_network(network: SALI, precision: str = "32", compile_network: bool 
 
     Returns:
         The network, in evaluation mode.
+
+    Raises:
+        ValueError: unknown precision.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is not one of {tuple(PRECISIONS)}")
     fold_batch_norms(network.eval())
     network.to(memory_format=torch.channels_last)
     dtype = PRECISIONS[precision]

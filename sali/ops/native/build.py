@@ -15,7 +15,8 @@ from filelock import FileLock
 
 log = logging.getLogger(__name__)
 
-SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
+FOLDER = Path(__file__).parent
+SOURCES = sorted(FOLDER.glob("*.cpp"))
 NAME = "sali_ops"
 OFF = "SALI_NATIVE"
 """Environment variable: 0 leaves the C++ operators out."""
@@ -43,7 +44,7 @@ def library_path() -> Path:
     """
     parts = [torch.__version__, platform.python_version(), platform.machine(), *_flags()]
     key = hashlib.sha256("\n".join(parts).encode())
-    for source in SOURCES:
+    for source in [*SOURCES, *sorted(FOLDER.glob("*.h"))]:
         key.update(source.read_bytes())
     root = os.environ.get("TORCH_EXTENSIONS_DIR") or "~/.cache/torch_extensions"
     return Path(root).expanduser() / f"{NAME}_{key.hexdigest()[:16]}" / f"{NAME}.so"
