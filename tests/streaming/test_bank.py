@@ -59,3 +59,12 @@ def test_refusals():
         MemoryBank(0, "least_used")
     with pytest.raises(ValueError, match="least_used"):
         MemoryBank(3, "oldest")
+
+
+def test_of_equally_used_elements_the_oldest_leave():
+    bank = MemoryBank(2, "least_used")
+    for t in range(4):
+        bank.add(frame_elements(float(t)), t)
+        bank.count_usage([torch.zeros(1, n) for n in bank.sizes])
+    for level, grid in zip(bank.levels, GRIDS, strict=True):
+        assert level.frame.tolist() == [2] * grid + [3] * grid
