@@ -144,7 +144,7 @@ class SegmentationTask(L.LightningModule):
 
     def _stream(self, frame: ClipFrame) -> list[tuple[ClipFrame, Tensor]]:
         assert self._runner is not None
-        return list(self._runner.push([frame]))
+        return [(done.frame, done.probability) for done in self._runner.push([frame])]
 
     @property
     def memory_bank(self) -> MemoryBank | None:

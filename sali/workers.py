@@ -10,9 +10,9 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 import cv2
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sali.errors import UserError
+from sali.progress import progress_bar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -47,13 +47,7 @@ class Workers:
             UserError: what a task raises, or that a process was killed.
         """
         results: dict[int, Result] = {}
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("frames"),
-            TimeRemainingColumn(),
-        ) as progress:
+        with progress_bar("frames") as progress:
             bar = progress.add_task(label, total=sum(num_frames))
             for index, result in self._unordered(function, tasks, num_frames):
                 results[index] = result

@@ -12,7 +12,7 @@ LAYERS = [
     {"train", "predict", "evaluate", "benchmark", "check", "import_cvc_clinicdb"},
     {"sweeps", "benchmarks"},
     {"build"},
-    {"evaluation"},
+    {"evaluation", "prediction"},
     {"cli", "callbacks", "checkpoint_io", "config", "loggers", "run_record"},
     {"task", "schedules"},
     {"processes", "run_state"},
@@ -21,7 +21,8 @@ LAYERS = [
     {"models"},
     {"losses", "metrics"},
     {"ops"},
-    {"errors", "workers"},
+    {"workers"},
+    {"errors", "progress"},
 ]
 PLAIN = {"models", "ops", "losses", "metrics"}
 ENTRY_POINTS = LAYERS[0]

@@ -41,7 +41,7 @@ def score(checkpoint, data_root, subset, **options):
     scores = FixedThresholdScores([clip.name for clip in clips])
     runner = ClipRunner(lambda: StreamSegmenter(network, **{**settings["streaming"], **options}))
     for i in range(len(dataset)):
-        for frame, probability in runner.push([dataset[i]]):
+        for frame, probability, _ in runner.push([dataset[i]]):
             scores.update(probability, frame.mask, frame.clip)
     return scores.compute()["mean"]
 

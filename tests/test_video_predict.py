@@ -163,7 +163,7 @@ def test_cameras_and_addresses_are_refused(checkpoint, tmp_path, source, message
 
 
 def test_an_error_leaves_no_maps_but_the_overlay_so_far(checkpoint, tmp_path, monkeypatch):
-    import sali.predict
+    import sali.prediction.videos
 
     path = write_video(tmp_path / "clip.mkv", smooth_frames(5))
     drawn = []
@@ -174,7 +174,7 @@ def test_an_error_leaves_no_maps_but_the_overlay_so_far(checkpoint, tmp_path, mo
             raise KeyboardInterrupt
         return frame
 
-    monkeypatch.setattr(sali.predict, "draw_overlay", draw)
+    monkeypatch.setattr(sali.prediction.videos, "draw_overlay", draw)
     with pytest.raises(KeyboardInterrupt):
         run(checkpoint, path, tmp_path / "m", overlay=True, tables=True, num_workers=0)
     assert list((tmp_path / "m").iterdir()) == []

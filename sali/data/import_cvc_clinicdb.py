@@ -12,13 +12,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from omegaconf import DictConfig
 from PIL import Image
-from rich.progress import track
 
 from sali.cli import command
 from sali.config import check_config
 from sali.data.clips import SUBSETS, list_frames
 from sali.data.frames import check_size, read_frame, read_mask
 from sali.errors import ConfigError, DataError
+from sali.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +69,12 @@ def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) 
     ]
     files = list(zip(sequences, frames, masks, strict=True))
     output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+    with (
+        TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder,
+        progress_bar("frames") as progress,
+    ):
         draft = Path(folder) / output.name
-        for n, frame_path, mask_path in track(files, "frames"):
+        for n, frame_path, mask_path in progress.track(files, description="import"):
             frame, size = read_frame(frame_path)
             mask = read_mask(mask_path)
             check_size(frame_path, size, mask_path, mask)

@@ -17,7 +17,8 @@ class Level:
 
     ``key`` [Ck, N]; ``value`` [N, Cv], one row per element, as reading wants them; ``usage`` [N] is
     the softmax weight that an element received in all reads, ``life`` [N] the number of reads it
-    was present at, ``frame`` [N] the index of the frame it came from.
+    was present at, ``frame`` [N] the index of the frame it came from and ``position`` [N] where on
+    that frame's grid, row by row.
     """
 
     key: Tensor
@@ -25,6 +26,7 @@ class Level:
     usage: Tensor
     life: Tensor
     frame: Tensor
+    position: Tensor
 
     @property
     def size(self) -> int:
@@ -39,6 +41,7 @@ class Level:
             self.usage[index],
             self.life[index],
             self.frame[index],
+            self.position[index],
         )
 
     def append(self, new: "Level") -> "Level":
@@ -49,6 +52,7 @@ class Level:
             torch.cat([self.usage, new.usage]),
             torch.cat([self.life, new.life]),
             torch.cat([self.frame, new.frame]),
+            torch.cat([self.position, new.position]),
         )
 
 
@@ -153,6 +157,7 @@ class MemoryBank:
                     usage=key.new_zeros(count, dtype=torch.float32),
                     life=key.new_full((count,), INITIAL_LIFE, dtype=torch.float32),
                     frame=torch.full((count,), index, device=key.device),
+                    position=torch.arange(count, device=key.device),
                 )
             )
         grids = [level.size for level in new]

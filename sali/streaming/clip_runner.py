@@ -2,11 +2,23 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
 from sali.data.samples import ClipFrame
+from sali.streaming.memory_use import LevelUse
 from sali.streaming.segmenter import StreamSegmenter, step_tensors
+
+
+class Segmented(NamedTuple):
+    """A frame and its result."""
+
+    frame: ClipFrame
+    probability: Tensor
+    """[H, W] at the frame's own size."""
+    memory_use: list[LevelUse]
+    """See ``StreamSegmenter.memory_use``."""
 
 
 class _Clip:
@@ -17,13 +29,13 @@ class _Clip:
         self.expected = 0
         self.waiting: deque[ClipFrame] = deque()
 
-    def take(self, probability: Tensor | None) -> Iterator[tuple[ClipFrame, Tensor]]:
+    def take(self, probability: Tensor | None) -> Iterator[Segmented]:
         if probability is not None:
-            yield self.waiting.popleft(), probability
+            yield Segmented(self.waiting.popleft(), probability, self.segmenter.memory_use)
 
 
 class ClipRunner:
-    """Push frames of clips in order; take (frame, probability) pairs as they become known.
+    """Push frames of clips in order; take results as they become known.
 
     Several clips may be under way at once; each has a segmenter, and so a memory, of its own. One
     that looks ahead gives a frame's result one push later; the last frame of a clip flushes it.
@@ -38,10 +50,10 @@ class ClipRunner:
         self.segmenter: StreamSegmenter | None = None
         """Of the clip that the last frame belonged to."""
 
-    def push(self, frames: Sequence[ClipFrame]) -> Iterator[tuple[ClipFrame, Tensor]]:
+    def push(self, frames: Sequence[ClipFrame]) -> Iterator[Segmented]:
         """Results that these frames, of different clips, complete; they are encoded as one batch.
 
-        A frame without an image is passed over. The probability is [H, W] at the frame's own size.
+        A frame without an image is passed over.
 
         Raises:
             ValueError: frames out of order.

@@ -13,6 +13,7 @@ from sali.models.blocks import Pyramid, resize
 from sali.models.long_term import KeyValue, weigh_values
 from sali.models.network import SALI, check_side
 from sali.streaming.bank import MemoryBank
+from sali.streaming.memory_use import LevelUse
 from sali.streaming.precision import PRECISIONS
 
 NEIGHBORS = ("previous", "next")
@@ -82,6 +83,8 @@ class StreamSegmenter:
         self.num_frames = 0
         self._previous: Pyramid | None = None  # neighbor of the frame to come
         self._waiting: _Encoded | None = None  # frame whose neighbor has not come yet
+        self.memory_use: list[LevelUse] = []
+        """What the last result read of the memory, per level; empty where it read none."""
 
     @property
     def device(self) -> torch.device:
@@ -138,6 +141,10 @@ class StreamSegmenter:
             memory = self.bank.elements() or query
         logits, usage = network.segment(frame.pyramid, neighbor, query, memory)
         if query is not None:
+            self.memory_use = [
+                LevelUse(level.frame, level.position, used[0], (x.shape[2], x.shape[3]))
+                for level, used, x in zip(self.bank.levels, usage, frame.pyramid, strict=False)
+            ]
             if self.bank.levels:
                 self.bank.count_usage(usage)
             if index % self.every == 0:

@@ -107,7 +107,7 @@ def test_folder_and_frame_by_frame_are_identical(network, tmp_path, options):
     from_folder = [
         (frame.clip, frame.number, probability.numpy())
         for i in range(len(dataset))
-        for frame, probability in runner.push([dataset[i]])
+        for frame, probability, _ in runner.push([dataset[i]])
     ]
     by_frame = []
     for c, clip in enumerate(clips):
@@ -179,7 +179,7 @@ def test_streams_side_by_side_are_streams_one_by_one(network, tmp_path):
         runner = ClipRunner(lambda: StreamSegmenter(network, **CORRECTED))
         found = {}
         for batch in ClipBatches(lengths, streams):
-            for frame, probability in runner.push([dataset[i] for i in batch]):
+            for frame, probability, _ in runner.push([dataset[i] for i in batch]):
                 found[frame.clip, frame.number] = probability.numpy()
         return found
 

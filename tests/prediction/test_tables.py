@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sali.streaming.detections import box_of, encode_rle
+from sali.prediction.tables import box_of, encode_rle
 
 
 @pytest.mark.parametrize(

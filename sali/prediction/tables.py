@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from sali.prediction.result import Result
+
 COLUMNS = ("frame", "time", "area", "x", "y", "width", "height", "peak")
 
 
@@ -54,8 +56,9 @@ class DetectionTables:
         names = [f"{clip}{suffix}" for suffix in (".csv", ".json")]
         return [(self.root / f".{name}.partial", self.root / name) for name in names]
 
-    def write(self, clip: str, frame: str, time: float | None, probability: np.ndarray) -> None:
-        """Append a frame's probability [H, W]."""
+    def write(self, result: Result) -> None:
+        clip, frame, time = result.clip, result.stem, result.time
+        probability = result.probability
         mask = probability >= self.threshold
         begun = clip in self._open
         if not begun:

@@ -1,0 +1,80 @@
+"""Maps and overlays as picture files, a folder for each clip."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sali.figures.overlay import draw_overlay
+from sali.prediction.result import Result
+from sali.streaming.maps import to_map
+
+
+class _ClipFolders:
+    """Pictures of a clip, in a hidden folder that is renamed when the clip is whole."""
+
+    suffix: str
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.unfinished: set[str] = set()
+
+    def _partial(self, clip: str) -> Path:
+        return self.root / f".{clip}.partial"
+
+    def _save(self, result: Result, picture: np.ndarray) -> None:
+        clip = result.clip
+        if clip not in self.unfinished:  # what a killed run left
+            shutil.rmtree(self._partial(clip), ignore_errors=True)
+            self._partial(clip).mkdir(parents=True)
+            self.unfinished.add(clip)
+        Image.fromarray(picture).save(self._partial(clip) / f"{result.stem}{self.suffix}")
+
+    def finish(self, clip: str) -> None:
+        if clip in self.unfinished:
+            final = self.root / clip
+            shutil.rmtree(final, ignore_errors=True)
+            self._partial(clip).rename(final)
+            self.unfinished.remove(clip)
+
+    def discard(self) -> None:
+        for clip in self.unfinished:
+            shutil.rmtree(self._partial(clip), ignore_errors=True)
+
+
+class Maps(_ClipFolders):
+    """``<clip>/<frame>.png`` at the frame's own size.
+
+    Args:
+        root: folder of the maps.
+        rule: see ``sali.streaming.maps``.
+    """
+
+    suffix = ".png"
+
+    def __init__(self, root: Path, rule: str) -> None:
+        super().__init__(root)
+        self._rule = rule
+
+    def write(self, result: Result) -> None:
+        self._save(result, to_map(result.tensor, self._rule).cpu().numpy())
+
+
+class OverlayPictures(_ClipFolders):
+    """``<clip>/<frame>.jpg``: tint and contour over the frame.
+
+    Args:
+        root: folder of the overlays.
+        threshold: probability from which on a pixel is polyp.
+    """
+
+    suffix = ".jpg"
+
+    def __init__(self, root: Path, threshold: float) -> None:
+        super().__init__(root)
+        self._threshold = threshold
+
+    def write(self, result: Result) -> None:
+        drawn = draw_overlay(result.picture, result.probability, threshold=self._threshold)
+        self._save(result, drawn)

@@ -1,0 +1,75 @@
+"""What is known of a frame once it is segmented, and who is told."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from sali.data.frames import read_frame
+from sali.data.samples import ClipFrame
+from sali.data.video import Video
+from sali.prediction.sources import Source
+from sali.streaming import LevelUse
+
+
+@dataclass(frozen=True)
+class Result:
+    """One frame and its probability; whatever costs time is made when it is first asked for."""
+
+    source: Source
+    frame: ClipFrame
+    tensor: Tensor
+    """Probability, float [H, W], wherever the network runs."""
+    memory_use: list[LevelUse]
+    """What the result read of the memory, see ``StreamSegmenter.memory_use``."""
+
+    @property
+    def clip(self) -> str:
+        return self.source.name
+
+    @property
+    def stem(self) -> str:
+        """Name of the frame; of a video its number, from 000000."""
+        if isinstance(self.source, Video):
+            return f"{self.frame.number:06d}"
+        return self.source.frames[self.frame.number].stem
+
+    @property
+    def time(self) -> float | None:
+        """Seconds, on the clock of the video; None for frames in files."""
+        return float(self.frame.time) if isinstance(self.source, Video) else None
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """float32 [H, W]."""
+        return self.tensor.float().cpu().numpy()
+
+    @cached_property
+    def picture(self) -> np.ndarray:
+        """The frame itself, RGB uint8 [H, W, 3].
+
+        Videos keep it only where ``load`` was told so.
+        """
+        if isinstance(self.source, Video):
+            assert self.frame.picture is not None
+            return self.frame.picture.numpy()
+        picture, _ = read_frame(self.source.frames[self.frame.number])
+        return picture
+
+
+class Writer(Protocol):
+    """One kind of output. Frames of a clip come in order; clips may come side by side."""
+
+    root: Path
+
+    def write(self, result: Result) -> None:
+        """Take the next frame of its clip."""
+
+    def finish(self, clip: str) -> None:
+        """The clip is whole: what was written of it gets its final name."""
+
+    def discard(self) -> None:
+        """No more frames will come: drop or mark what is half."""
