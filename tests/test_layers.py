@@ -9,9 +9,13 @@ PACKAGE = Path(__file__).parent.parent / "sali"
 
 # Top to bottom; a file may import from its own layer and from those below.
 LAYERS = [
-    {"train", "predict", "evaluate", "benchmark", "check", "import_cvc_clinicdb"},
-    {"sweeps", "benchmarks"},
+    {
+        *("train", "predict", "evaluate", "benchmark", "demo", "report"),
+        *("check", "import_cvc_clinicdb"),
+    },
+    {"sweeps", "benchmarks", "app"},
     {"build"},
+    {"reports"},
     {"evaluation", "prediction"},
     {"cli", "callbacks", "checkpoint_io", "config", "loggers", "run_record"},
     {"task", "schedules"},
