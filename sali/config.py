@@ -108,7 +108,8 @@ def _check_node(node: Any, path: str, known: Set[str]) -> None:
             own = {f"{path}.{name}" for name in accepted}
             raise ConfigError(f"unknown key {here!r}{suggested_key(here, own)}")
         if "_target_" not in node and here not in known:
-            raise ConfigError(f"unknown key {here!r}{suggested_key(here, known)}")
+            choices = known | groups(Path(config_dir()))
+            raise ConfigError(f"unknown key {here!r}{suggested_key(here, choices)}")
         _check_node(value, here, known)
 
 

@@ -95,6 +95,7 @@ def test_compat_reaches_the_parts_that_it_names():
             "unknown key 'trainer.max_epoch'; did you mean 'trainer.max_epochs'",
         ),
         (["+memori=3"], "unknown key 'memori'; did you mean 'memory'"),
+        (["+experimnt=demo"], "unknown key 'experimnt'; did you mean 'experiment'"),
         (["+memory.max_frame=3"], "did you mean 'memory.max_frames'"),
         (["+data.transform.shard=[]"], "did you mean 'data.transform.shared'"),
         (["+memory.max_frames_x=1"], "did you mean 'memory.max_frames'"),

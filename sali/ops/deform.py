@@ -68,7 +68,7 @@ def _required_native(
     x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
     if x.device.type != "cpu" or not native.available():
-        raise RuntimeError("align kernel 'native' cannot be had on this device; use 'auto'")
+        raise ValueError("align kernel 'native' cannot be had on this device; use 'auto'")
     return _native(x, offset, modulation, weight, bias)
 
 
