@@ -19,6 +19,8 @@ from sali.streaming import LevelUse, use_of_frames
 APPLICATION = "sali"
 FRAME, TIME = "frame", "time"
 """Timelines: number of the frame, and seconds of a video."""
+ROOM = 2**18
+"""Bytes that a recording without frames fits in."""
 LINES = {
     "found/area": ("area, share of the frame", (0, 114, 178)),
     "found/peak": ("largest probability", (230, 159, 0)),
@@ -61,6 +63,9 @@ class Timeline:
         height: in pixels; pictures that are higher are scaled down to it.
         jpeg_quality: of the frames, 1 to 100.
         flush_seconds: what a killed process loses at most.
+
+    Raises:
+        DataError: it cannot be written.
     """
 
     def __init__(
@@ -82,6 +87,10 @@ class Timeline:
         self._count = 0
         self._past: dict[int, _Past] = {}
         self._shown: tuple[int, tuple[int, int]] | None = None
+        try:  # Rerun would wait for ever where there is no room for its first bytes
+            self.partial.write_bytes(bytes(ROOM))
+        except OSError as error:
+            raise DataError(f"cannot write {self.partial}: {error}") from error
         config = rr.ChunkBatcherConfig.DEFAULT()
         config.flush_tick = flush_seconds
         self._stream = rr.RecordingStream(APPLICATION, recording_id=uuid4(), batcher_config=config)
