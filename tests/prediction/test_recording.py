@@ -217,10 +217,11 @@ def test_a_killed_process_leaves_a_recording_that_opens(tmp_path):
 @pytest.mark.parametrize("room", [1000, 500_000])
 def test_a_full_disk_is_an_error(results, tmp_path, room):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = [replace(results[0], tensor=torch.rand(48, 64)) for _ in range(300)]
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         with pytest.raises(DataError, match=r"cannot write .*clip.partial.rrd"):
-            write(results[:1] * 500, tmp_path).finish("clip")
+            write(noise, tmp_path, height=48).finish("clip")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not (tmp_path / "clip.rrd").exists()
