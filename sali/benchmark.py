@@ -132,6 +132,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     machine = describe_machine(setup.start())
     groups = {}
     for name in cfg.groups:
+        log.info("measuring %s (%s)", name, ", ".join(cfg.groups))
         start = time.perf_counter()
         groups[name] = GROUPS[name](setup, values)
         log.info("%s measured in %.0f s", name, time.perf_counter() - start)

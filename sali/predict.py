@@ -20,11 +20,13 @@ from sali.errors import ConfigError, FrameError
 from sali.models.weights import load_network
 from sali.prediction import Result, Source, Writer, index_source, load, protect_source
 from sali.prediction.pictures import Maps, OverlayPictures
+from sali.prediction.recording import Recordings, check_installed
 from sali.prediction.sources import length_of
 from sali.prediction.tables import DetectionTables
 from sali.prediction.videos import OverlayVideos
 from sali.processes import shard
 from sali.progress import progress_bar
+from sali.run_record import provenance
 from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
 from sali.streaming.maps import RULES
 
@@ -65,13 +67,16 @@ def predict(cfg: DictConfig) -> dict[str, int]:
         raise ConfigError(f"on_bad_frame {cfg.on_bad_frame!r} is neither 'error' nor 'skip'")
     if not 0 < cfg.threshold < 1:
         raise ConfigError(f"threshold {cfg.threshold} is not a probability between 0 and 1")
+    if cfg.recording:
+        check_installed()
     sources = index_source(str(cfg.source), cfg.video.max_pixels)
     network, trained = load_network(cfg.ckpt)
     settings = settings_for(cfg, trained)
     if settings["maps"] not in RULES:
         raise ConfigError(f"maps {settings['maps']!r} is not one of {RULES}")
     log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in settings.items()))
-    writers = _writers(cfg, settings.pop("maps"), isinstance(sources[0], Video))
+    about = provenance(checkpoint=str(cfg.ckpt), source=str(cfg.source), settings=dict(settings))
+    writers = _writers(cfg, about, settings.pop("maps"), isinstance(sources[0], Video))
     for source in sources:
         for writer in writers.values():
             protect_source(source, writer.root)
@@ -86,7 +91,12 @@ def predict(cfg: DictConfig) -> dict[str, int]:
         make_segmenter()
         reader = FrameReader(settings["image_size"], decode)
         loader = load(
-            sources, reader, cfg.streams, cfg.num_workers, cfg.prefetch_factor, cfg.overlay
+            sources,
+            reader,
+            cfg.streams,
+            cfg.num_workers,
+            cfg.prefetch_factor,
+            cfg.overlay or cfg.recording,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -99,7 +109,9 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     return count
 
 
-def _writers(cfg: DictConfig, maps: str, of_videos: bool) -> dict[str, Writer]:
+def _writers(
+    cfg: DictConfig, about: dict[str, Any], maps: str, of_videos: bool
+) -> dict[str, Writer]:
     output = Path(cfg.output)
     writers: dict[str, Writer] = {"maps": Maps(output, maps)}
     if cfg.overlay:
@@ -112,6 +124,9 @@ def _writers(cfg: DictConfig, maps: str, of_videos: bool) -> dict[str, Writer]:
     if cfg.tables:
         root = output.with_name(f"{output.name}_tables")
         writers["tables"] = DetectionTables(root, cfg.threshold)
+    if cfg.recording:
+        root = output.with_name(f"{output.name}_recordings")
+        writers["recordings"] = Recordings(root, cfg.threshold, about, dict(cfg.recordings))
     return writers
 
 

@@ -1,5 +1,6 @@
 """Peak memory of one variant, in a process of its own: a peak never falls."""
 
+import logging
 import multiprocessing
 import resource
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+log = logging.getLogger(__name__)
 
 MEBIBYTE = 2**20
 PEAK_TABLE = "memory of a fresh process"
@@ -53,6 +56,7 @@ def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
         function: of a module's top level.
         args: plain values.
     """
+    log.info("memory of a fresh process, some seconds")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         return pool.submit(function, *args).result()

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from sali.progress import progress_bar
+
 Call = Callable[[], object]
 """What is timed."""
 
@@ -32,15 +34,18 @@ def time_interleaved(
         raise ValueError(f"rounds is {rounds}; wanted at least 1")
     names = list(variants)
     times: dict[str, list[float]] = {name: [] for name in names}
-    for r in range(warmup + rounds):
-        first = r % len(names)
-        for name in names[first:] + names[:first]:
-            synchronize(device)
-            start = time.perf_counter()
-            variants[name]()
-            synchronize(device)
-            if r >= warmup:
-                times[name].append(1000 * (time.perf_counter() - start))
+    with progress_bar("rounds", background=False) as progress:
+        bar = progress.add_task("timing", total=warmup + rounds)
+        for r in range(warmup + rounds):
+            first = r % len(names)
+            for name in names[first:] + names[:first]:
+                synchronize(device)
+                start = time.perf_counter()
+                variants[name]()
+                synchronize(device)
+                if r >= warmup:
+                    times[name].append(1000 * (time.perf_counter() - start))
+            progress.update(bar, advance=1, refresh=True)
     return times
 
 

@@ -7,6 +7,7 @@ from sali.callbacks.maps import SaveMaps
 from sali.callbacks.memory import MemoryStatistics
 from sali.callbacks.overlays import SaveOverlays
 from sali.callbacks.preemption import PreemptedError, Preemption
+from sali.callbacks.progress import TrainingProgress
 from sali.callbacks.speed import TrainingSpeed
 from sali.callbacks.tables import ResultTables
 from sali.callbacks.worst_frames import WorstFrames
@@ -21,6 +22,7 @@ __all__ = [
     "ResultTables",
     "SaveMaps",
     "SaveOverlays",
+    "TrainingProgress",
     "TrainingSpeed",
     "WorstFrames",
 ]

@@ -46,7 +46,11 @@ class FrameCache:
         self.record_bytes = CHECKSUM_BYTES + side * side * 4
         lengths = [len(clip.frames) for clip in clips]
         total = sum(lengths) * self.record_bytes
-        log.info("data.cache=%s will take up to %.1f GiB", where, total / 2**30)
+        log.info(
+            "data.cache=%s will take up to %.1f GiB; the first epoch, which fills it, is slower",
+            where,
+            total / 2**30,
+        )
         if where == RAM:
             # One file for all; its number of the process makes it reachable from loader processes.
             self._memory = _anonymous_file(total)

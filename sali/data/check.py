@@ -119,8 +119,10 @@ def main(cfg: DictConfig) -> None:
     counts: Any = OmegaConf.to_container(cfg.counts) if cfg.counts is not None else None
     polyp_free = Path(cfg.polyp_free) if cfg.polyp_free else None
     found = check(Path(cfg.root), counts, polyp_free, cfg.num_workers)
-    write_json(Path(cfg.output) / "check.json", found)
+    report = Path(cfg.output) / "check.json"
+    write_json(report, found)
     show(found, cfg.show)
+    log.info("report: %s", report)
     sys.exit(1 if found["problems"] else 0)
 
 

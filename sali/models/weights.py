@@ -286,6 +286,7 @@ def load_backbone(backbone: Backbone, weights: str) -> LoadReport:
     """
     model = backbone.features.model
     if weights == "timm":
+        log.info("timm's weights of %s; the first time they are downloaded", backbone.name)
         full = timm.create_model(backbone.name, pretrained=True)
         state: StateDict = full.state_dict()
     elif weights == "package:efficientnet_lite0":

@@ -1,6 +1,7 @@
 """What a sweep does before its first job and after its last."""
 
 import logging
+import math
 import os
 import sys
 import uuid
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
@@ -40,23 +42,43 @@ class Sweep(Callback):
                 f"hydra.sweep.dir={quoted(folder)}",
                 f"hydra.job.config.override_dirname.exclude_keys=[{','.join(left_out)}]",
             ]
-        write_json(folder / SWEEP, {"id": uuid.uuid4().hex, **provenance()})
+        given = {"id": uuid.uuid4().hex, "num_jobs": num_jobs(config), **provenance()}
+        write_json(folder / SWEEP, given)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the tables; end with exit code 1 if a job failed, and say which."""
         folder = Path(config.hydra.sweep.dir)
         try:
             failed = failures(folder)
-            write_report(folder)
+            settings = write_report(folder)
         except Exception as error:  # Hydra would turn it into a warning
             log.exception("the sweep's tables could not be written")
             sys.exit(f"error: the tables of {folder} could not be written: {error}")
+        if settings:
+            log.info("%d settings: %s", len(settings), folder / "sweep.md")
         if failed:
             lines = [f"  {name}: {error}\n    {log_file}" for name, error, log_file in failed]
             sys.exit(
                 f"error: {len(failed)} of the sweep's jobs failed; the same command runs them "
                 "again, and only them:\n" + "\n".join(lines)
             )
+
+
+def num_jobs(config: DictConfig) -> int | None:
+    """How many jobs a sweep has; None where only Hydra's sweeper finds out."""
+    sweeper = config.hydra.sweeper
+    if "n_trials" in sweeper:
+        return int(sweeper.n_trials)
+    given = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    given += config.hydra.overrides.task
+    choices = {}  # the command line's, where both have a key
+    for override in OverridesParser.create().parse_overrides(given):
+        if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+            return None
+        swept = override.is_sweep_override()
+        values = list(override.sweep_string_iterator()) if swept else [""]
+        choices[override.get_key_element()] = len(values)
+    return math.prod(choices.values())
 
 
 def failures(folder: Path) -> list[tuple[str, str, Path]]:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 JOB, STATUS, METRICS, SWEEP = "job.json", "status.json", "metrics.json", "sweep.json"
 OUTPUT = "output.log"
+NOT_ENDED = "it did not end"
 MAX_NAME = 120
 """Characters of a folder's name; file systems take 255 bytes."""
 
@@ -108,7 +109,8 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
                 write_json(folder / JOB, {**record, "error": None})
                 return objective(folder)
             _prepare(folder, record)
-            log.info("%s: started; its output is in %s", folder.name, folder / OUTPUT)
+            place = _place(folder.parent, record)
+            log.info("%s: started (%s); its output is in %s", folder.name, place, folder / OUTPUT)
             code = _run(_command(module, folder), folder, lock)
             error = _error(folder, code)
             if error is not None:
@@ -123,6 +125,16 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
     write_json(folder / JOB, {**record, "error": None})
     log.info("%s: best score %.4f", folder.name, objective(folder))
     return objective(folder)
+
+
+def _place(sweep: Path, record: Mapping[str, Any]) -> str:
+    """``3 of 12, 1 failed``: where a job stands in its sweep."""
+    total = read(sweep / SWEEP).get("num_jobs")
+    others = [read(path) for path in sweep.glob(f"*/{JOB}")]
+    errors = [other["error"] for other in others if other["sweep"] == record["sweep"]]
+    failed = sum(error not in (None, NOT_ENDED) for error in errors)
+    place = f"{record['number'] + 1}" + (f" of {total}" if total else "")
+    return place + (f", {failed} failed" if failed else "")
 
 
 def _command(module: str, folder: Path) -> list[str]:
@@ -184,7 +196,7 @@ def _prepare(folder: Path, record: Mapping[str, Any]) -> None:
         (folder / name).unlink(missing_ok=True)
     if old and _difference(old, record):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    write_json(folder / JOB, {**record, "error": "it did not end"})
+    write_json(folder / JOB, {**record, "error": NOT_ENDED})
 
 
 @contextmanager

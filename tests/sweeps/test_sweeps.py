@@ -71,6 +71,8 @@ def test_jobs_run_once_and_their_scores_are_averaged_over_seeds(sweep, tmp_path)
 
     message, output = sweep("optimizer.lr=0.1,0.2", "seed=1,2,3", "name=lr")
     assert message is None and output.count("finished before") == 4
+    assert "started (3 of 6);" in output and "started (6 of 6);" in output
+    assert f"settings: {folder / 'sweep.md'}" in output
     more = [f"optimizer.lr-{lr}__seed-3" for lr in (0.1, 0.2)]
     assert runs(folder) == dict.fromkeys([*names, *more], 1)
 
@@ -96,6 +98,8 @@ def test_a_failed_job_is_told_and_runs_again_and_the_others_go_on(sweep, tmp_pat
     message, output = sweep(f"init_ckpt={ways}", "seed=1", "name=failing")
     folder = tmp_path / "outputs/sweeps/failing"
     assert message.startswith("error: 3 of the sweep's jobs failed")
+    for place in ("1 of 4", "2 of 4", "3 of 4, 1 failed", "4 of 4, 2 failed"):
+        assert f"started ({place});" in output
     for way, error in (
         ("broken", "ValueError: broken"),
         ("killed", "killed by signal 9"),

@@ -1,7 +1,7 @@
 """A generated data set: which clips it has, and how they are written in the SUN-SEG layout."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,6 +14,7 @@ import cv2
 
 from sali.data.synthetic.clip import draw_clip
 from sali.errors import DataError
+from sali.progress import progress_bar
 
 GENERATOR_VERSION = 1  # raise it whenever the same spec would give other pixels
 # Cases without a training clip are numbered from here, so that more clips renumber none of them.
@@ -144,16 +145,24 @@ def plan_clips(spec: SyntheticSpec) -> Iterator[PlannedClip]:
 def write_clips(root: Path, spec: SyntheticSpec, num_workers: int) -> None:
     """Write the frames and masks of all clips."""
     write_one = partial(write_clip, root, spec)
+    clips = list(plan_clips(spec))
+    with progress_bar("clips") as progress:
+        bar = progress.add_task("draw clips", total=len(clips))
+        for _ in _mapped(write_one, clips, num_workers):
+            progress.advance(bar)
+
+
+def _mapped(
+    write_one: Callable[[PlannedClip], None], clips: list[PlannedClip], num_workers: int
+) -> Iterator[None]:
     if num_workers == 1:
-        for clip in plan_clips(spec):
-            write_one(clip)
+        yield from map(write_one, clips)
         return
     # Spawned, not forked: the caller may have threads. Every process keeps to one core.
     with ProcessPoolExecutor(
         num_workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
     ) as pool:
-        for _ in pool.map(write_one, plan_clips(spec)):
-            pass
+        yield from pool.map(write_one, clips)
 
 
 def write_clip(root: Path, spec: SyntheticSpec, clip: PlannedClip) -> None:

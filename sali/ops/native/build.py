@@ -65,7 +65,7 @@ def build() -> Path:
     library.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(library.with_suffix(".lock")):
         if not library.is_file():
-            log.info("compiling %s once, about half a minute: %s", NAME, library.parent)
+            log.info("compiling C++ operators, once, ten seconds and more: %s", library.parent)
             _compile(library)
     return library
 
