@@ -1,6 +1,6 @@
 """One folder of frames as a video file (H.264 in MP4).
 
-python scripts/frames_to_video.py datasets/synthetic/TestHardDataset/Unseen/Frame/case20001_1 clip.mp4
+python scripts/frames_to_video.py datasets/synthetic/TrainDataset/Frame/case1_1 clip.mp4
 """
 
 import argparse

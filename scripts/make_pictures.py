@@ -25,7 +25,6 @@ from sali.data.frames import read_frame, read_mask
 from sali.errors import DataError, UserError
 from sali.figures.overlay import PREDICTION_RGB, TRUTH_RGB, draw_overlay
 from sali.figures.style import (
-    FOOTER,
     INK,
     SMALL,
     WIDTH,
@@ -57,7 +56,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
-class Missing(UserError):
+class MissingError(UserError):
     """What a picture is made of is not there (yet)."""
 
 
@@ -65,14 +64,14 @@ def generated_clip(root: Path, subset: str, name: str | None) -> Clip:
     """A clip of a generated data set; real frames are refused.
 
     Raises:
-        Missing: no generated data set, or no such clip in it.
+        MissingError: no generated data set, or no such clip in it.
     """
     if not (root / "spec.json").is_file():
-        raise Missing(f"{root} is no generated data set (no spec.json); `make demo` draws one")
+        raise MissingError(f"{root} is no generated data set (no spec.json); `make demo` draws one")
     clips = {clip.name: clip for clip in index_subset(root, subset)}
     chosen = name or next(iter(clips))
     if chosen not in clips:
-        raise Missing(f"no clip {chosen} in {subset}; there are {', '.join(clips)}")
+        raise MissingError(f"no clip {chosen} in {subset}; there are {', '.join(clips)}")
     return clips[chosen]
 
 
@@ -80,12 +79,12 @@ def overlay(given: argparse.Namespace) -> dict[str, Any]:
     """A clip that the network never saw, and what it marks in it, as an animation."""
     checkpoint = given.run / "checkpoints" / f"{given.checkpoint}.ckpt"
     if not checkpoint.is_file():
-        raise Missing(f"no {checkpoint}; run `make demo` first, or name a run with --run")
+        raise MissingError(f"no {checkpoint}; run `make demo` first, or name a run with --run")
     clip = generated_clip(given.data, given.subset, given.clip)
     network, settings = load_network(checkpoint)
     segmenter = StreamSegmenter(prepare_network(network), **settings["streaming"])
     if segmenter.looks_ahead:
-        raise Missing("the run looks one frame ahead; wanted compat.neighbor=previous")
+        raise MissingError("the run looks one frame ahead; wanted compat.neighbor=previous")
     films, dice = [], []
     for path, mask_path in zip(clip.frames, clip.masks, strict=True):
         frame, _ = read_frame(path)
@@ -191,7 +190,7 @@ def report(given: argparse.Namespace) -> dict[str, Any]:
     """The top of a run's report, as a browser on a desk shows it."""
     page = given.run / "report.html"
     if not page.is_file():
-        raise Missing(f"no {page}; a run of sali.train writes it")
+        raise MissingError(f"no {page}; a run of sali.train writes it")
     _screenshot(page.resolve().as_uri(), given.output / "report.png", given.report_height)
     return {"page": page.name, "height": given.report_height}
 
@@ -199,11 +198,11 @@ def report(given: argparse.Namespace) -> dict[str, Any]:
 def _screenshot(address: str, target: Path, height: int) -> None:
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
-        raise Missing(f"no browser: none of {', '.join(BROWSERS)} is installed")
+        raise MissingError(f"no browser: none of {', '.join(BROWSERS)} is installed")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
-        raise Missing("playwright is not installed: pip install -e '.[dev]'") from error
+        raise MissingError("playwright is not installed: pip install -e '.[dev]'") from error
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=BROWSER_FLAGS)
         page = chromium.new_page(viewport={"width": 1200, "height": height})
