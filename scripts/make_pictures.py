@@ -10,7 +10,6 @@ gives the same files. What they show is written to pictures.json beside them.
 import argparse
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.patches import Patch
+from page_pictures import MissingError, picture_demo, picture_report
 from PIL import Image, ImageDraw, ImageFont
 
 from sali.data.clips import Clip, index_subset
@@ -52,12 +52,6 @@ PARTS = {
 }
 """Rows of that table, by how their first cell begins, and what they are called in the plot."""
 MACHINE = "PVTv2-B5, 352 px, two cores of an AMD EPYC, no GPU"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-class MissingError(UserError):
-    """What a picture is made of is not there (yet)."""
 
 
 def generated_clip(root: Path, subset: str, name: str | None) -> Clip:
@@ -187,35 +181,24 @@ def speed(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(given: argparse.Namespace) -> dict[str, Any]:
-    """The top of a run's report, as a browser on a desk shows it."""
-    page = given.run / "report.html"
-    if not page.is_file():
-        raise MissingError(f"no {page}; a run of sali.train writes it")
-    _screenshot(page.resolve().as_uri(), given.output / "report.png", given.report_height)
-    return {"page": page.name, "height": given.report_height}
+    """A part of a run's report."""
+    target = given.output / "report.png"
+    picture_report(given.run / "report.html", given.report_part, given.report_height, target)
+    return {"part": given.report_part}
 
 
-def _screenshot(address: str, target: Path, height: int) -> None:
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        raise MissingError(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError as error:
-        raise MissingError("playwright is not installed: pip install -e '.[dev]'") from error
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=BROWSER_FLAGS)
-        page = chromium.new_page(viewport={"width": 1200, "height": height})
-        page.goto(address)
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=target)
-        chromium.close()
+def demo(given: argparse.Namespace) -> dict[str, Any]:
+    """The web app at work on a drawn clip."""
+    checkpoint = given.run / "checkpoints" / f"{given.checkpoint}.ckpt"
+    picture_demo(checkpoint, given.demo_frames, given.demo_height, given.output / "demo.png")
+    return {"steps": int(read_file(checkpoint)["global_step"]), "frames": given.demo_frames}
 
 
 PICTURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "overlay": overlay,
     "speed": speed,
     "report": report,
+    "demo": demo,
 }
 
 
@@ -231,7 +214,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--clip", help="its name; default: the first of the subset")
     options.add_argument("--rate", type=float, default=8, help="frames per second")
     options.add_argument("--quality", type=int, default=70, help="of WebP, 0 to 100")
+    options.add_argument("--report-part", default="scores", help="section of the report")
     options.add_argument("--report-height", type=int, default=900, help="pixels")
+    options.add_argument("--demo-frames", type=int, default=40, help="segmented before the pause")
+    options.add_argument("--demo-height", type=int, default=1250, help="pixels")
     options.add_argument("--output", type=Path, default=ROOT / "docs" / "pictures")
     return options
 

@@ -159,6 +159,8 @@ def check_program(arguments: Sequence[str], module: str = "", path: Path | None 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [module or str(path), *arguments])
         patch.setattr(argparse.ArgumentParser, "parse_args", stop)
+        if path is not None:  # as Python itself does for a script
+            patch.syspath_prepend(path.parent)
         run, what = (runpy.run_path, str(path)) if path else (runpy.run_module, module)
         with pytest.raises(Parsed):
             run(what, run_name="__main__")
