@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format type train predict evaluate data-check benchmark wandb-sync clean
+.PHONY: help setup demo test test-all lint format type train predict evaluate data-check benchmark pictures wandb-sync clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ data-check: $(READY) ## Is a copy of SUN-SEG complete and sound: make data-check
 
 benchmark: $(READY) ## Speed and memory against the released way; outputs/benchmark
 	$(BIN)/python -m sali.benchmark $(ARGS)
+
+pictures: $(READY) ## Those of README.md and docs/, from the run of `make demo`
+	$(BIN)/python scripts/make_pictures.py $(ARGS)
 
 wandb-sync: $(READY) ## Upload the runs that W&B kept offline, resumed ones in order
 	find outputs -type d -path '*/wandb/offline-run-*' -prune -print0 | sort -z \

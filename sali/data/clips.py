@@ -110,7 +110,7 @@ def index_subset(root: Path, subset: str) -> list[Clip]:
     if not (base / "Frame").is_dir():
         raise DataError(
             f"no {base / 'Frame'}; data.root must be a folder in the SUN-SEG layout, with "
-            f"{folder}/Frame/<clip>/ and {folder}/GT/<clip>/ (README, 'Data')"
+            f"{folder}/Frame/<clip>/ and {folder}/GT/<clip>/ (see docs/data.md)"
         )
     return index_clip_folders(base / "Frame", subset, base / "GT")
 

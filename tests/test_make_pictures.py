@@ -1,0 +1,70 @@
+"""The pictures of the documentation: drawn from generated clips, and what they show is told."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from docs_pages import PAGES, ROOT, links
+from PIL import Image
+from test_scripts import script
+
+
+@pytest.fixture
+def pictures(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return script("make_pictures")
+
+
+def test_pictures_show_what_their_captions_say(pictures):
+    folder = ROOT / "docs/pictures"
+    told = json.loads((folder / "pictures.json").read_text())
+    caption = " ".join((ROOT / "README.md").read_text().split())
+    drawn = told["overlay"]
+    assert f"after {drawn['steps']} training steps" in caption
+    assert f"Dice at 0.5 of this clip: {drawn['dice_at_0.5']}" in caption
+    assert drawn["subset"].startswith("unseen") and "never saw" in caption
+    assert told["speed"]["ms"] == pictures.table_rows((ROOT / "docs/deployment.md").read_text())
+    used = {Path(target).name for page in PAGES for target in links(page) if "pictures/" in target}
+    files = [file for file in folder.iterdir() if file.suffix != ".json"]
+    assert {file.name for file in files} == used
+    for file in files:
+        assert file.stat().st_size < 1_000_000
+    with Image.open(folder / "overlay.webp") as film:
+        assert film.n_frames == drawn["frames"] > 10
+
+
+def test_pictures_are_of_drawn_clips_only(pictures, data_root, tmp_path):
+    clip = pictures.generated_clip(data_root, "unseen_hard", None)
+    assert clip.name == "case20001_1"
+    (tmp_path / "TrainDataset").symlink_to(data_root / "TrainDataset")
+    with pytest.raises(pictures.MissingError, match="no generated data set"):
+        pictures.generated_clip(tmp_path, "train", None)
+
+
+def test_what_a_picture_lacks_is_said(pictures, tmp_path, caplog):
+    arguments = ["report", "overlay", "--run", str(tmp_path), "--output", str(tmp_path / "out")]
+    with caplog.at_level("WARNING"), pytest.raises(SystemExit) as stopped:
+        pictures.main(arguments)
+    assert stopped.value.code == 1
+    assert [m.split(": ")[1] for m in caplog.messages] == ["report", "overlay"]
+    assert f"no {tmp_path / 'report.html'}" in caplog.messages[0]
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["pictures.json"]
+
+
+@pytest.mark.slow
+def test_a_part_of_a_report_is_pictured(pictures, tmp_path):
+    pytest.importorskip("playwright", reason="playwright is not installed")
+    page = "<body style='margin:0'><div style='height:999px;background:red'></div>"
+    page += "<div id='scores' style='height:999px;background:blue'></div>"
+    (tmp_path / "report.html").write_text(page)
+    given = ["report", "--run", str(tmp_path), "--output", str(tmp_path), "--report-height", "300"]
+    with pytest.raises(SystemExit) as stopped:
+        pictures.main(given)
+    if not any(map(shutil.which, sys.modules["page_pictures"].BROWSERS)):
+        pytest.skip("no browser is installed")
+    assert stopped.value.code == 0
+    with Image.open(tmp_path / "report.png") as shown:
+        assert shown.size == (1200, 300)
+        assert shown.convert("RGB").getcolors() == [(1200 * 300, (0, 0, 255))]
