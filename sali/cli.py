@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -21,6 +22,9 @@ Command = Callable[[DictConfig], Any]
 def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
     """Make a Hydra app of a function of the configuration ``configs/<config_name>.yaml``.
 
+    ``--help`` shows the docstring of the command's module and the file itself, whose comments say
+    what every key is; train, whose keys come from many files, has a template in configs/hydra.
+
     What a user can mend, a ``UserError`` or a configuration that does not compose, ends as
     ``error: <one line>`` on stderr and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback of the
     latter.
@@ -32,6 +36,9 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
         )
 
         def run() -> None:
+            if config_name != "train" and {"--help", "-h"} & set(sys.argv[1:]):
+                sys.stdout.write(_help(main, config_name))
+                return
             full = os.environ.get("HYDRA_FULL_ERROR")
             os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way
             try:
@@ -48,6 +55,17 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
         return run
 
     return decorate
+
+
+def _help(main: Command, config_name: str) -> str:
+    about = (sys.modules[main.__module__].__doc__ or "").strip()
+    keys = (Path(config_dir()) / f"{config_name}.yaml").read_text()
+    return (
+        f"{about}\n\nResearch software, not a medical device.\n\n"
+        "Flags: --cfg job [--resolve] prints the configuration and stops.\n"
+        "Keys (KEY=VALUE; ??? must be given, all others have these values):\n\n"
+        f"{keys}"
+    )
 
 
 def _with_readable_errors(main: Command) -> Command:

@@ -223,7 +223,7 @@ def test_the_tour_runs(tmp_path):
     }  # fmt: skip
     for name in (
         "metrics.json",
-        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
         "video/clip/000004.png",
         "video_overlays/clip.mp4",
         "video_tables/clip.csv",
@@ -243,7 +243,7 @@ def test_the_tour_runs(tmp_path):
     assert told["steps"] == 2 and told["subset"] == "unseen_easy"
     (block,) = PYTHON
     frames = [np.full((96, 120, 3), level, np.uint8) for level in (0, 128, 255)]
-    (tmp_path / "best.ckpt").symlink_to(tmp_path / "outputs/tour/checkpoints/best.ckpt")
+    (tmp_path / "best.ckpt").symlink_to(tmp_path / "outputs/tour/checkpoints/last.ckpt")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         names = {"camera": frames}
