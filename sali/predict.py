@@ -75,7 +75,7 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     if settings["maps"] not in RULES:
         raise ConfigError(f"maps {settings['maps']!r} is not one of {RULES}")
     log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in settings.items()))
-    about = provenance(checkpoint=str(cfg.ckpt), source=str(cfg.source), settings=dict(settings))
+    about = {"checkpoint": str(cfg.ckpt), "settings": dict(settings), **provenance()}
     writers = _writers(cfg, about, settings.pop("maps"), isinstance(sources[0], Video))
     for source in sources:
         for writer in writers.values():

@@ -190,6 +190,7 @@ def _draw(
     missing = not_drawn(methods[0].settings)
     if missing:
         log.info(missing)
+    log.info("drawing figures")
     return listing(draw(methods, maps, result.get("differences", ()), output), output)
 
 

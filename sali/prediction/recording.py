@@ -24,13 +24,19 @@ class Recordings:
         options: of ``Timeline``.
 
     Raises:
-        ConfigError: rerun-sdk is not installed.
+        ConfigError: rerun-sdk is not installed, or an option that does not fit.
     """
 
     def __init__(
         self, root: Path, threshold: float, about: Mapping[str, Any], options: Mapping[str, Any]
     ) -> None:
         check_installed()
+        if options["height"] < 1 or options["flush_seconds"] <= 0:
+            raise ConfigError("recordings.height and recordings.flush_seconds: wanted above 0")
+        if not 1 <= options["jpeg_quality"] <= 100:
+            raise ConfigError(
+                f"recordings.jpeg_quality is {options['jpeg_quality']}; wanted 1 to 100"
+            )
         self.root = root
         self._threshold = threshold
         self._about = about

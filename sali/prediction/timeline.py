@@ -225,7 +225,7 @@ def layout(of_video: bool) -> rrb.Blueprint:
             ),
             rrb.Horizontal(
                 rrb.TimeSeriesView(
-                    origin="found", name="found", axis_y=rrb.ScalarAxis(range=(0, 1))
+                    origin="found", name="found", axis_y=rrb.ScalarAxis(range=(0, 1.05))
                 ),
                 rrb.TimeSeriesView(origin="memory", name="in the memory"),
                 rrb.BarChartView(origin="reads", name="share of the reading, by past frame"),

@@ -44,6 +44,7 @@ def prepare_network(network: SALI, precision: str = "32", compile_network: bool 
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.to(dtype)
     if compile_network:
+        log.info("torch.compile: the first frames take minutes")
         network.encode = torch.compile(network.encode)  # type: ignore[method-assign]
         network.segment = torch.compile(network.segment)  # type: ignore[method-assign]
     return network
