@@ -260,7 +260,6 @@ def open_options(live: Live, settings: LiveSettings) -> dict[str, str]:
     else:
         options = {
             "protocol_whitelist": ",".join(PROTOCOLS),
-            "fflags": "nobuffer",
             "rtsp_transport": settings.rtsp_transport,
             "overrun_nonfatal": 1,  # of UDP: late packets are lost, the stream goes on
         }
