@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import CompactHydraException, MissingConfigException
+from hydra.errors import (
+    CompactHydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -89,6 +93,13 @@ def explain(error: Exception) -> str:
     """One line for a configuration that does not compose, with the nearest thing there is."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
+    if isinstance(error, OverrideParseException):
+        name, _, value = error.override.partition("=")
+        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        return (
+            f"{error.override!r} cannot be read; a value with = , ( ) {{ }} [ ] quotes or spaces "
+            f"wants quotes of its own: {name}='{quoted}', and the shell's round all of it"
+        )
     key = re.search(r"Could not override '([^']+)'", str(error))
     if key and not key[1].startswith("hydra"):
         return f"unknown key {key[1]!r}{suggested_key(key[1])}"

@@ -5,32 +5,42 @@ python -m sali.predict ckpt=best.ckpt source=procedure.mp4 output=maps overlay=t
 """
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-from torch.utils.data import DataLoader
+import av
+import torch
+from omegaconf import DictConfig, OmegaConf
 
+import sali
 from sali.build import pick_device
 from sali.cli import command
 from sali.config import check_config
+from sali.data.clips import Clip
 from sali.data.datasets import FrameReader
+from sali.data.live import Live, LiveFrames, LiveSettings
 from sali.data.video import Video
-from sali.errors import ConfigError, FrameError
+from sali.errors import ConfigError, DataError
 from sali.models.weights import load_network
-from sali.prediction import Result, Source, Writer, index_source, load, protect_source
+from sali.prediction import Resumable, Source, Writer, index_source, load, protect_source
+from sali.prediction.jobs import Jobs, fingerprint_file, forget
 from sali.prediction.pictures import Maps, OverlayPictures
 from sali.prediction.recording import Recordings, check_installed
-from sali.prediction.sources import length_of
+from sali.prediction.run import run, run_live
+from sali.prediction.sources import check_streams
 from sali.prediction.tables import DetectionTables
+from sali.prediction.track_tables import TrackTables
 from sali.prediction.videos import OverlayVideos
 from sali.processes import shard
-from sali.progress import progress_bar
 from sali.run_record import provenance
 from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
 from sali.streaming.maps import RULES
 
 log = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it. A live source that is stopped so ends with 0."""
 
 
 def settings_for(cfg: DictConfig, trained: dict[str, Any]) -> dict[str, Any]:
@@ -54,10 +64,11 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     """Write the maps of a source.
 
     A clip's folder appears when all of its maps are written, never half. Under torchrun every
-    process takes its share of whole clips.
+    process takes its share of whole clips. A video whose work was interrupted is taken up.
 
     Returns:
-        {"clips": ..., "frames": ..., "skipped": ...}: how many of each, of this process.
+        {"clips": ..., "frames": ..., "skipped": ...}: how many of each, of this process; of a live
+        source also "dropped".
 
     Raises:
         UserError: anything that does not fit, before or during the work.
@@ -69,14 +80,17 @@ def predict(cfg: DictConfig) -> dict[str, int]:
         raise ConfigError(f"threshold {cfg.threshold} is not a probability between 0 and 1")
     if cfg.recording:
         check_installed()
+    live = LiveSettings(**cfg.live)
     sources = index_source(str(cfg.source), cfg.video.max_pixels)
+    check_streams(sources, cfg.streams)
     network, trained = load_network(cfg.ckpt)
     settings = settings_for(cfg, trained)
     if settings["maps"] not in RULES:
         raise ConfigError(f"maps {settings['maps']!r} is not one of {RULES}")
     log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in settings.items()))
+    identity = _identity(cfg, settings)
     about = {"checkpoint": str(cfg.ckpt), "settings": dict(settings), **provenance()}
-    writers = _writers(cfg, about, settings.pop("maps"), isinstance(sources[0], Video))
+    writers = _writers(cfg, about, settings.pop("maps"), not isinstance(sources[0], Clip))
     for source in sources:
         for writer in writers.values():
             protect_source(source, writer.root)
@@ -90,85 +104,121 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     try:
         make_segmenter()
         reader = FrameReader(settings["image_size"], decode)
-        loader = load(
-            sources,
-            reader,
-            cfg.streams,
-            cfg.num_workers,
-            cfg.prefetch_factor,
-            cfg.overlay or cfg.recording,
-        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
     network = prepare_network(network.to(pick_device(cfg.device)), precision, cfg.compile)
     runner = ClipRunner(make_segmenter)
-    count = _run(loader, sources, runner, list(writers.values()), cfg.on_bad_frame == "skip")
+    pictures = bool(cfg.overlay or cfg.recording)  # are needed of videos at their own size
+    try:
+        if sources and isinstance(sources[0], Live):
+            frames = LiveFrames(sources[0], live, reader.image_size, pictures)
+            count = run_live(frames, runner, list(writers.values()))
+        else:
+            count = _run_files(cfg, sources, reader, runner, writers, identity, pictures)
+    except OSError as error:
+        raise DataError(f"stopped: {error}") from error
     log.info("%(frames)d maps of %(clips)d clips, %(skipped)d frames skipped", count)
     for what, writer in writers.items():
         log.info("%s: %s", what, writer.root)
     return count
 
 
+def _run_files(
+    cfg: DictConfig,
+    sources: list[Source],
+    reader: FrameReader,
+    runner: ClipRunner,
+    writers: dict[str, Writer],
+    identity: dict[str, Any],
+    pictures: bool,
+) -> dict[str, int]:
+    num_clips = len(sources)
+    jobs = _jobs(cfg, sources, writers, identity)
+    if jobs is not None:
+        sources = jobs.begin(sources, runner)
+    loader = load(
+        sources,
+        reader,
+        cfg.num_workers,
+        cfg.prefetch_factor,
+        cfg.streams,
+        pictures,
+        jobs.starts if jobs else {},
+    )
+    try:
+        count = run(loader, sources, runner, [*writers.values()], cfg.on_bad_frame == "skip", jobs)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            "a process that decodes was killed, most likely for lack of memory; give a smaller "
+            "prefetch_factor, or num_workers=0"
+        ) from error
+    if jobs is not None:
+        jobs.close()
+    return {"clips": num_clips, **count}
+
+
+def _jobs(
+    cfg: DictConfig, sources: list[Source], writers: dict[str, Writer], identity: dict[str, Any]
+) -> Jobs | None:
+    """Of videos, unless the user or a writer does not want it."""
+    videos = [source for source in sources if isinstance(source, Video)]
+    if not videos:
+        return None
+    resumable = {name: one for name, one in writers.items() if isinstance(one, Resumable)}
+    if len(resumable) < len(writers):
+        others = ", ".join(sorted(set(writers) - set(resumable)))
+        log.info("%s cannot be taken up after an interruption, so nothing is saved for it", others)
+    if not cfg.resume or len(resumable) < len(writers):
+        forget(Path(cfg.output), videos)
+        return None
+    return Jobs(Path(cfg.output), identity, resumable, cfg.video.save_every)
+
+
+def _identity(cfg: DictConfig, settings: dict[str, Any]) -> dict[str, Any]:
+    """All that the results of a video depend on, beside the video itself."""
+    own = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(own, dict)
+    told = ("overlay", "tables", "threshold", "precision", "compile", "device", "video", "tracks")
+    return {
+        "checkpoint": fingerprint_file(Path(cfg.ckpt)),
+        **settings,
+        **{name: own[name] for name in told},
+        "versions": {"sali": sali.__version__, "torch": torch.__version__, "av": av.__version__},
+    }
+
+
 def _writers(
-    cfg: DictConfig, about: dict[str, Any], maps: str, of_videos: bool
+    cfg: DictConfig, about: dict[str, Any], maps: str, as_videos: bool
 ) -> dict[str, Writer]:
     output = Path(cfg.output)
     writers: dict[str, Writer] = {"maps": Maps(output, maps)}
     if cfg.overlay:
         root = output.with_name(f"{output.name}_overlays")
         writers["overlays"] = (
-            OverlayVideos(root, cfg.threshold, dict(cfg.video.overlay))
-            if of_videos
+            OverlayVideos(root, cfg.threshold, **cfg.video.overlay)
+            if as_videos
             else OverlayPictures(root, cfg.threshold)
         )
     if cfg.tables:
         root = output.with_name(f"{output.name}_tables")
         writers["tables"] = DetectionTables(root, cfg.threshold)
+        writers["tracks"] = TrackTables(root, cfg.threshold, **cfg.tracks)
     if cfg.recording:
         root = output.with_name(f"{output.name}_recordings")
         writers["recordings"] = Recordings(root, cfg.threshold, about, dict(cfg.recordings))
     return writers
 
 
-def _run(
-    loader: "DataLoader[Any]",
-    sources: list[Source],
-    runner: ClipRunner,
-    writers: list[Writer],
-    skip_bad: bool,
-) -> dict[str, int]:
-    count = {"clips": len(sources), "frames": 0, "skipped": 0}
-    lengths = [length_of(source) for source in sources]
-    try:
-        with progress_bar("frames") as progress:
-            bar = progress.add_task("predict", total=sum(lengths) if all(lengths) else None)
-            for frames in loader:
-                for frame in frames:
-                    if frame.error:
-                        if not skip_bad and not frame.lost:
-                            raise FrameError(f"{frame.error} (on_bad_frame=skip leaves it out)")
-                        log.warning("skipped: %s", frame.error)
-                        count["skipped"] += max(1, frame.lost)
-                for frame, probability, use in runner.push(frames):
-                    result = Result(sources[frame.clip], frame, probability, use)
-                    for writer in writers:
-                        writer.write(result)
-                    count["frames"] += 1
-                for frame in frames:
-                    if frame.is_last:
-                        for writer in writers:
-                            writer.finish(sources[frame.clip].name)
-                progress.advance(bar, len(frames))
-    finally:
-        for writer in writers:
-            writer.discard()
-    return count
-
-
 @command("predict")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``predict``."""
-    predict(cfg)
+    try:
+        predict(cfg)
+    except KeyboardInterrupt:
+        log.warning("interrupted; a video goes on where it was saved with the same command")
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

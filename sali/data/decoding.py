@@ -44,13 +44,18 @@ class CutVideoError(FrameError):
         self.lost = lost
 
 
-def decode_video(path: Path) -> Iterator[Picture]:
+def decode_video(path: Path, start: int = 0, max_pixels: int | None = None) -> Iterator[Picture]:
     """Every frame of a video, one in memory at a time (and a few inside the decoder).
 
     Rotated and mirrored as the file says it is shown, interlaced frames deinterlaced (yadif, one
     frame of two fields), any depth and colour space converted to 8-bit RGB; high dynamic range is
     tone-mapped to sRGB. A frame that cannot be decoded, or only with damage, comes without a
     picture.
+
+    Args:
+        path: of the file.
+        start: frames before this one are decoded, as those after them need them, and passed over.
+        max_pixels: of a frame; a larger one, whatever the header says, is not decoded.
 
     Raises:
         CutVideoError: after the last frame, if the file ends before its header says.
@@ -63,27 +68,31 @@ def decode_video(path: Path) -> Iterator[Picture]:
         with open_file(path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
+            if max_pixels is not None:
+                stream.codec_context.options = {"max_pixels": str(max_pixels)}
             step = 1 / frame_rate(stream)
             promised = end_time(container, stream)
             pending: list[str] = []
             last: Fraction | None = None
             matrix: np.ndarray | None = None
-            for frame in _deinterlaced(_frames(container, stream)):
+            for frame in deinterlaced(decoded(container, stream)):
                 if isinstance(frame, str) or frame.is_corrupt:
                     pending.append(frame if isinstance(frame, str) else "damaged picture")
                     continue
                 if last is None:  # only once: to ask keeps a frame until garbage is collected
-                    matrix = _display_matrix(frame)
-                time = _time(frame)
+                    matrix = display_matrix(frame)
+                time = time_of(frame)
                 if time is None:
                     time = Fraction(0) if last is None else last + step
                 # Damage with good frames after it is in the middle; without, the file was cut.
                 for bad in pending:
-                    error = f"cannot read frame {number} of {path}: {bad}"
-                    yield Picture(None, time, error)
+                    if number >= start:
+                        error = f"cannot read frame {number} of {path}: {bad}"
+                        yield Picture(None, time, error)
                     number += 1
                 pending = []
-                yield Picture(_shown_rgb(frame, reformatter, matrix), time)
+                if number >= start:
+                    yield Picture(shown_rgb(frame, reformatter, matrix), time)
                 number += 1
                 gap = max(gap, step, time - last if last is not None else step)
                 last, end = time, time + step
@@ -132,11 +141,11 @@ def end_time(container: InputContainer, stream: VideoStream) -> Fraction | None:
     return None
 
 
-def _time(frame: VideoFrame) -> Fraction | None:
+def time_of(frame: VideoFrame) -> Fraction | None:
     return None if frame.pts is None else frame.pts * Fraction(frame.time_base or 0)
 
 
-def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | str]:
+def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | str]:
     """Decoded frames; in place of one that cannot be decoded the reason."""
     packets = container.demux(stream)
     while True:
@@ -155,7 +164,7 @@ def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
             yield reason_of(error)
 
 
-def _deinterlaced(frames: Iterator[VideoFrame | str]) -> Iterator[VideoFrame | str]:
+def deinterlaced(frames: Iterator[VideoFrame | str]) -> Iterator[VideoFrame | str]:
     """From the first frame that is flagged interlaced on, frames go through yadif."""
     graph: Graph | None = None
     shape = None
@@ -205,13 +214,13 @@ def _drain(graph: Graph) -> Iterator[VideoFrame]:
     yield from _ready(graph)
 
 
-def _display_matrix(frame: VideoFrame) -> np.ndarray | None:
+def display_matrix(frame: VideoFrame) -> np.ndarray | None:
     """How the video is turned, int32 [9]."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     return np.frombuffer(bytes(matrix), np.int32) if isinstance(matrix, SideData) else None
 
 
-def _shown_rgb(
+def shown_rgb(
     frame: VideoFrame, reformatter: VideoReformatter, matrix: np.ndarray | None
 ) -> np.ndarray:
     """uint8 [H, W, 3] as the frame is meant to be shown."""

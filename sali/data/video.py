@@ -1,7 +1,7 @@
 """Video files as clips: which there are, and their frames as they are streamed."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -46,6 +46,12 @@ class Video:
     """Frames per second, the mean where it varies."""
     length: int
     """Frames by duration and rate; 0 where the file does not say."""
+    size: tuple[int, int]
+    """(H, W) of a frame as it is stored, before it is turned."""
+    pixel_aspect: Fraction
+    """Width of a stored pixel over its height."""
+    max_pixels: int
+    """Frames that turn out larger are not decoded."""
 
 
 def index_videos(source: Path, max_pixels: int) -> list[Video]:
@@ -116,6 +122,7 @@ def open_video(path: Path, max_pixels: int) -> Video:
             end = end_time(container, stream)
             length = round((end - start_time(stream)) * rate) if end is not None else 0
             time_base = stream.time_base or 1 / rate
+            pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
     except av.error.FFmpegError as error:
         raise DataError(
             f"{path} cannot be read as video: {reason_of(error)}; it is another kind of file or "
@@ -126,7 +133,8 @@ def open_video(path: Path, max_pixels: int) -> Video:
             f"{path} has frames of {width}x{height} pixels, more than video.max_pixels "
             f"({max_pixels}); raise it or scale the video down"
         )
-    return Video(path.stem, path, time_base, rate, length)
+    size = height, width
+    return Video(path.stem, path, time_base, rate, length, size, pixel_aspect, max_pixels)
 
 
 class VideoFrames(IterableDataset[ClipFrame]):
@@ -136,19 +144,27 @@ class VideoFrames(IterableDataset[ClipFrame]):
         videos: in the order in which they are numbered.
         image_size: side in pixels of the square that the network sees.
         keep_pictures: give the frames at their own size too.
+        starts: {number of a video: frame to begin with}; 0 for the others.
     """
 
-    def __init__(self, videos: Sequence[Video], image_size: int, keep_pictures: bool) -> None:
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        image_size: int,
+        keep_pictures: bool,
+        starts: Mapping[int, int] | None = None,
+    ) -> None:
         self.videos = list(videos)
         self.image_size = image_size
         self.keep_pictures = keep_pictures
+        self.starts = dict(starts or {})
 
     def __iter__(self) -> Iterator[ClipFrame]:
         for c, video in enumerate(self.videos):
-            number, error, lost = 0, "", 0
+            number, error, lost = self.starts.get(c, 0), "", 0
             try:
-                for picture in decode_video(video.path):
-                    yield self._frame(picture, c, number)
+                for picture in decode_video(video.path, number, video.max_pixels):
+                    yield to_clip_frame(picture, c, number, self.image_size, self.keep_pictures)
                     number += 1
             except CutVideoError as cut:
                 error, lost = str(cut), cut.lost
@@ -156,22 +172,28 @@ class VideoFrames(IterableDataset[ClipFrame]):
                 error = str(unreadable)
             yield ClipFrame(None, None, (0, 0), c, number, is_last=True, error=error, lost=lost)
 
-    def _frame(self, picture: Picture, clip: int, number: int) -> ClipFrame:
-        if picture.rgb is None:
-            return ClipFrame(None, None, (0, 0), clip, number, is_last=False, error=picture.error)
-        height, width = picture.rgb.shape[:2]
-        return ClipFrame(
-            to_tensor(resize_frame(picture.rgb, self.image_size)),
-            None,
-            (height, width),
-            clip,
-            number,
-            is_last=False,
-            picture=torch.from_numpy(picture.rgb) if self.keep_pictures else None,
-            time=picture.time,
-        )
+
+def to_clip_frame(
+    picture: Picture, clip: int, number: int, image_size: int, keep_picture: bool
+) -> ClipFrame:
+    """A decoded picture, or the reason why there is none, as streams take it."""
+    if picture.rgb is None:
+        return ClipFrame(None, None, (0, 0), clip, number, is_last=False, error=picture.error)
+    height, width = picture.rgb.shape[:2]
+    return ClipFrame(
+        to_tensor(resize_frame(picture.rgb, image_size)),
+        None,
+        (height, width),
+        clip,
+        number,
+        is_last=False,
+        picture=torch.from_numpy(picture.rgb) if keep_picture else None,
+        time=picture.time,
+    )
 
 
 def _require_target(path: Path) -> None:
     if path.is_symlink() and not path.exists():
         raise DataError(f"{path} is a symbolic link to itself or to nothing; mend or remove it")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"{path} is a device or a pipe; wanted a file or a folder")

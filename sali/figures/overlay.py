@@ -6,6 +6,12 @@ import numpy as np
 PREDICTION_RGB = (64, 224, 255)
 TRUTH_RGB = (255, 214, 64)
 TINT_STRENGTH = 0.35
+TEXT_RGB, OUTLINE_RGB = (255, 255, 255), (0, 0, 0)
+TEXT_HEIGHT = 0.03
+"""Of the frame's shorter side; never below eight pixels."""
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_PIXELS = 21
+"""Height of the font's digits at scale 1."""
 
 
 def draw_overlay(
@@ -25,8 +31,10 @@ def draw_overlay(
     Returns:
         RGB uint8 [H, W, 3].
     """
-    strength = TINT_STRENGTH * probability[..., None]
-    drawn = (frame * (1 - strength) + np.array(PREDICTION_RGB) * strength).astype(np.uint8)
+    strength = TINT_STRENGTH * probability.astype(np.float32, copy=False)
+    colour = np.empty_like(frame)
+    cv2.rectangle(colour, (0, 0), frame.shape[1::-1], PREDICTION_RGB, cv2.FILLED)
+    drawn = cv2.blendLinear(frame, colour, 1 - strength, strength)
     width = max(1, round(min(frame.shape[:2]) / 200))
     if mask is not None:
         _contour(drawn, mask > 0, TRUTH_RGB, width)
@@ -37,8 +45,38 @@ def draw_overlay(
 def _contour(
     canvas: np.ndarray, area: np.ndarray, colour: tuple[int, int, int], width: int
 ) -> None:
-    contours, _ = cv2.findContours(area.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(area.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(canvas, contours, -1, colour, width, cv2.LINE_AA)
+
+
+def draw_time(canvas: np.ndarray, seconds: float) -> None:
+    """Write h:mm:ss.mmm into the lower left corner, white with a black outline.
+
+    Args:
+        canvas: RGB uint8 [H, W, 3], drawn on.
+        seconds: zero or more.
+    """
+    height, width = canvas.shape[:2]
+    text = clock(seconds)
+    size = max(8.0, TEXT_HEIGHT * min(height, width))
+    (text_width, _), _ = cv2.getTextSize(text, FONT, 1.0, 1)
+    scale = min(size / FONT_PIXELS, 0.9 * width / text_width)
+    stroke = max(1, round(scale * 1.5))
+    corner = (round(size / 2), height - 1 - round(size / 2))
+    for colour, thickness in ((OUTLINE_RGB, 3 * stroke), (TEXT_RGB, stroke)):
+        cv2.putText(canvas, text, corner, FONT, scale, colour, thickness, cv2.LINE_AA)
+
+
+def clock(seconds: float) -> str:
+    """h:mm:ss.mmm, cut to whole milliseconds: a clock does not run ahead.
+
+    Args:
+        seconds: zero or more; a ``Fraction`` is cut exactly.
+    """
+    milliseconds = int(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"
 
 
 def contact_sheet(pictures: list[np.ndarray], columns: int, width: int) -> np.ndarray:

@@ -3,19 +3,27 @@
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any, BinaryIO
 
 import av
 import cv2
 import numpy as np
+from av.container.output import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+
+from sali.errors import DataError
 
 
 class OverlayVideo:
     """H.264 in MP4, written frame by frame as ``<stem>.partial.mp4``, renamed when it is whole.
 
     An interrupted one keeps that name and plays as far as it goes: it consists of fragments, one
-    for each key frame.
+    for each key frame. The whole one is an ordinary MP4 with its index in front.
+
+    ``save`` brings all pictures so far to disk and starts a new encoder, with a key frame. A video
+    that is taken up again there is cut back to that byte, and equals one that was never
+    interrupted.
 
     Args:
         path: of the whole file, ``<stem>.mp4``.
@@ -24,6 +32,11 @@ class OverlayVideo:
         quality: x264's crf; lower is better and larger.
         preset: x264's, of speed against size.
         key_frame_every: frames; what a killed process loses at most.
+        pixel_aspect: width of a pixel over its height.
+        saved: go on with the partial file from here: what ``save`` returned.
+
+    Raises:
+        DataError: the partial file does not hold what was saved.
     """
 
     def __init__(
@@ -34,27 +47,29 @@ class OverlayVideo:
         quality: int,
         preset: str,
         key_frame_every: int,
+        pixel_aspect: Fraction = Fraction(1),
+        saved: dict[str, Any] | None = None,
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
         self._time_base = time_base
         self._rate = rate
+        self._pixel_aspect = pixel_aspect
         # Without B frames every picture is written when it comes, and times stay what they are.
         self._options = {"crf": str(quality), "preset": preset, "bf": "0"}
         self._options["g"] = str(key_frame_every)
-        self._container = av.open(
-            f"file:{self.partial.absolute()}",
-            "w",
-            format="mp4",
-            options={
-                "movflags": "frag_keyframe+empty_moov+default_base_moof",
-                "flush_packets": "1",  # a killed process leaves what it has written
-            },
-        )
-        self._stream: VideoStream | None = None
+        self._file = _Fragments(self.partial, 0 if saved is None else saved["bytes"])
+        self._size: tuple[int, int] | None = None
         self._first: Fraction | None = None
         self._last = -1
+        if saved is not None:
+            self._size = saved["height"], saved["width"]
+            self._first = Fraction(saved["first"])
+            self._last = saved["last"]
+            self._pixel_aspect = Fraction(saved["pixel_aspect"])
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
 
     def __enter__(self) -> "OverlayVideo":
         return self
@@ -75,11 +90,14 @@ class OverlayVideo:
         than the first are scaled to it.
         """
         height, width = picture.shape[:2]
-        picture = cv2.copyMakeBorder(
-            picture, 0, height % 2, 0, width % 2, borderType=cv2.BORDER_REPLICATE
-        )
+        if height % 2 or width % 2:
+            picture = cv2.copyMakeBorder(
+                picture, 0, height % 2, 0, width % 2, borderType=cv2.BORDER_REPLICATE
+            )
+        self._size = self._size or (picture.shape[0], picture.shape[1])
         if self._stream is None:
-            self._stream = self._start(*picture.shape[:2])
+            self._start(*self._size)
+        assert self._stream is not None and self._container is not None
         frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(
             width=self._stream.width, height=self._stream.height, format="yuv420p"
         )
@@ -90,18 +108,108 @@ class OverlayVideo:
         frame.pts, frame.time_base = self._last, self._time_base
         self._container.mux(self._stream.encode(frame))
 
+    def save(self) -> dict[str, Any]:
+        """Bring all pictures to disk, one at least; plain values to go on from."""
+        assert self._size is not None
+        self._stop()
+        return {
+            "bytes": self._file.size,
+            "height": self._size[0],
+            "width": self._size[1],
+            "first": str(self._first),
+            "last": self._last,
+            "pixel_aspect": str(self._pixel_aspect),
+        }
+
     def close(self, whole: bool) -> None:
         """Write what the encoder still holds; give the file its name if the video is ``whole``."""
-        if self._stream is not None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
-        if self._stream is None:  # an MP4 without pictures is no video
+        try:
+            self._stop()
+        finally:
+            self._file.close()
+        if self._size is None:  # an MP4 without pictures is no video
             self.partial.unlink()
         elif whole:
-            self.partial.replace(self._path)
+            _index(self.partial, self._path)
+            self.partial.unlink()
 
-    def _start(self, height: int, width: int) -> VideoStream:
+    def _start(self, height: int, width: int) -> None:
+        self._container = av.open(
+            self._file,
+            "w",
+            format="mp4",
+            options={
+                # Fragments follow on each other by their own times, whoever wrote them.
+                "movflags": "frag_keyframe+empty_moov+default_base_moof+frag_discont+skip_trailer",
+                "use_editlist": "0",
+                "avoid_negative_ts": "disabled",
+                "flush_packets": "1",  # a killed process leaves what it has written
+            },
+        )
         stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = self._time_base
-        return stream
+        stream.codec_context.sample_aspect_ratio = self._pixel_aspect
+        self._stream = stream
+        self._file.skips = self._file.size > 0  # it has a header already
+        self._container.start_encoding()
+        self._file.skips = False
+
+    def _stop(self) -> None:
+        if self._stream is not None and self._container is not None:
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+        self._stream = self._container = None
+
+
+class _Fragments:
+    """A file that several muxers write to, one after the other: one header, then fragments.
+
+    Args:
+        path: of the file.
+        size: bytes that are kept of what is there; the file is begun anew with 0.
+
+    Raises:
+        DataError: it holds less.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._file: BinaryIO
+        if size:
+            if not path.is_file() or path.stat().st_size < size:
+                raise DataError(f"{path} is missing or shorter than it was")
+            self._file = path.open("r+b", buffering=0)
+            self._file.truncate(size)
+            self._file.seek(size)
+        else:
+            self._file = path.open("wb", buffering=0)
+        self.size = size
+        self.skips = False
+        """Whether what FFmpeg writes is left out."""
+
+    def write(self, data: bytes) -> int:
+        """Called by FFmpeg; it has no ``seek``, as nothing written is changed later."""
+        if not self.skips:
+            self.size += self._file.write(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _index(fragments: Path, final: Path) -> None:
+    """Copy a file of fragments, packet by packet, to one that players can seek in."""
+    temporary = final.with_name(f".{final.name}.partial")
+    with (
+        av.open(f"file:{fragments.absolute()}") as source,
+        av.open(
+            f"file:{temporary.absolute()}", "w", format="mp4", options={"movflags": "faststart"}
+        ) as target,
+    ):
+        stream = source.streams.video[0]
+        copied = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copied
+                target.mux(packet)
+    temporary.replace(final)

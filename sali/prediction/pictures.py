@@ -2,12 +2,15 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from sali.errors import DataError
 from sali.figures.overlay import draw_overlay
 from sali.prediction.result import Result
+from sali.prediction.sources import Source
 from sali.streaming.maps import to_map
 
 
@@ -18,7 +21,8 @@ class _ClipFolders:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.unfinished: set[str] = set()
+        self.unfinished: dict[str, int] = {}
+        """Clips under way, and how many pictures were written of each."""
 
     def _partial(self, clip: str) -> Path:
         return self.root / f".{clip}.partial"
@@ -28,19 +32,37 @@ class _ClipFolders:
         if clip not in self.unfinished:  # what a killed run left
             shutil.rmtree(self._partial(clip), ignore_errors=True)
             self._partial(clip).mkdir(parents=True)
-            self.unfinished.add(clip)
+            self.unfinished[clip] = 0
         Image.fromarray(picture).save(self._partial(clip) / f"{result.stem}{self.suffix}")
+        self.unfinished[clip] += 1
+
+    def save(self, clip: str) -> dict[str, Any]:
+        return {"pictures": self.unfinished[clip]}
+
+    def restore(self, source: Source, state: dict[str, Any]) -> None:
+        """Frames of a video are numbered, so the first ones by name are those that were saved."""
+        folder, kept = self._partial(source.name), state["pictures"]
+        there = sorted(folder.iterdir(), key=lambda path: int(path.stem)) if folder.is_dir() else []
+        if len(there) < kept:
+            raise DataError(f"{folder} holds {len(there)} of {kept} pictures")
+        for path in there[kept:]:
+            path.unlink()
+        self.unfinished[source.name] = kept
 
     def finish(self, clip: str) -> None:
         if clip in self.unfinished:
             final = self.root / clip
             shutil.rmtree(final, ignore_errors=True)
             self._partial(clip).rename(final)
-            self.unfinished.remove(clip)
+            del self.unfinished[clip]
+
+    def suspend(self) -> None:
+        """Every picture is on disk already."""
 
     def discard(self) -> None:
         for clip in self.unfinished:
             shutil.rmtree(self._partial(clip), ignore_errors=True)
+        self.unfinished.clear()
 
 
 class Maps(_ClipFolders):

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
+from sali.data.clips import Clip
 from sali.data.frames import read_frame
 from sali.data.samples import ClipFrame
-from sali.data.video import Video
 from sali.prediction.sources import Source
 from sali.streaming import LevelUse
 
@@ -32,15 +32,15 @@ class Result:
 
     @property
     def stem(self) -> str:
-        """Name of the frame; of a video its number, from 000000."""
-        if isinstance(self.source, Video):
-            return f"{self.frame.number:06d}"
-        return self.source.frames[self.frame.number].stem
+        """Name of the frame; of a video or live source its number, from 000000."""
+        if isinstance(self.source, Clip):
+            return self.source.frames[self.frame.number].stem
+        return f"{self.frame.number:06d}"
 
     @property
     def time(self) -> float | None:
-        """Seconds, on the clock of the video; None for frames in files."""
-        return float(self.frame.time) if isinstance(self.source, Video) else None
+        """Seconds, on the clock of the video or from a live beginning; None for frames in files."""
+        return None if isinstance(self.source, Clip) else float(self.frame.time)
 
     @cached_property
     def probability(self) -> np.ndarray:
@@ -51,13 +51,13 @@ class Result:
     def picture(self) -> np.ndarray:
         """The frame itself, RGB uint8 [H, W, 3].
 
-        Videos keep it only where ``load`` was told so.
+        Videos and live sources keep it only where ``load`` was told so.
         """
-        if isinstance(self.source, Video):
-            assert self.frame.picture is not None
-            return self.frame.picture.numpy()
-        picture, _ = read_frame(self.source.frames[self.frame.number])
-        return picture
+        if isinstance(self.source, Clip):
+            picture, _ = read_frame(self.source.frames[self.frame.number])
+            return picture
+        assert self.frame.picture is not None
+        return self.frame.picture.numpy()
 
 
 class Writer(Protocol):
@@ -73,3 +73,21 @@ class Writer(Protocol):
 
     def discard(self) -> None:
         """No more frames will come: drop or mark what is half."""
+
+
+@runtime_checkable
+class Resumable(Writer, Protocol):
+    """A writer that can go on with the clip of an interrupted run, with the same result."""
+
+    def save(self, clip: str) -> dict[str, Any]:
+        """Bring what was written to disk; what ``restore`` needs, in tensors and plain values."""
+
+    def restore(self, source: Source, state: dict[str, Any]) -> None:
+        """Go on where ``save`` was called: what was written after it is dropped.
+
+        Raises:
+            DataError: what was saved is not there any more.
+        """
+
+    def suspend(self) -> None:
+        """As ``discard``, but what was saved is kept."""

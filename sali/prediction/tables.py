@@ -2,13 +2,14 @@
 
 import csv
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sali.prediction.growing import GrowingFile
 from sali.prediction.result import Result
+from sali.prediction.sources import Source
 
 COLUMNS = ("frame", "time", "area", "x", "y", "width", "height", "peak")
 
@@ -49,12 +50,13 @@ class DetectionTables:
     def __init__(self, root: Path, threshold: float) -> None:
         self.root = root
         self.threshold = threshold
-        self._open: dict[str, tuple[ExitStack, Any, Any]] = {}
+        self._open: dict[str, tuple[GrowingFile, GrowingFile]] = {}
 
-    def _paths(self, clip: str) -> list[tuple[Path, Path]]:
-        """Where each table is while it grows, and when it is whole."""
-        names = [f"{clip}{suffix}" for suffix in (".csv", ".json")]
-        return [(self.root / f".{name}.partial", self.root / name) for name in names]
+    def _begin(self, clip: str, rows: int | None = None, masks: int | None = None) -> None:
+        self._open[clip] = (
+            GrowingFile(self.root / f"{clip}.csv", rows),
+            GrowingFile(self.root / f"{clip}.json", masks),
+        )
 
     def write(self, result: Result) -> None:
         clip, frame, time = result.clip, result.stem, result.time
@@ -62,31 +64,43 @@ class DetectionTables:
         mask = probability >= self.threshold
         begun = clip in self._open
         if not begun:
-            self.root.mkdir(parents=True, exist_ok=True)
-            stack = ExitStack()
-            table, masks = (
-                stack.enter_context(partial.open("w", newline=""))
-                for partial, _ in self._paths(clip)
-            )
-            self._open[clip] = stack, csv.writer(table), masks
-            self._open[clip][1].writerow(COLUMNS)
-        _, rows, masks = self._open[clip]
+            self._begin(clip)
+        rows, masks = self._open[clip]
+        table = csv.writer(rows)
+        if not begun:
+            table.writerow(COLUMNS)
         box = box_of(mask) or ("", "", "", "")
-        seconds = "" if time is None else f"{time:.6f}"
-        rows.writerow([frame, seconds, int(mask.sum()), *box, f"{probability.max():.4f}"])
+        peak = f"{probability.max():.4f}"
+        table.writerow([frame, in_seconds(time), int(mask.sum()), *box, peak])
         entry = {"frame": frame, "time": time, **encode_rle(mask)}
         masks.write((",\n" if begun else "[\n") + json.dumps(entry))
 
+    def save(self, clip: str) -> dict[str, Any]:
+        rows, masks = self._open[clip]
+        return {"rows": rows.save(), "masks": masks.save()}
+
+    def restore(self, source: Source, state: dict[str, Any]) -> None:
+        self._begin(source.name, **state)
+
     def finish(self, clip: str) -> None:
         if clip in self._open:
-            stack, _, masks = self._open.pop(clip)
-            with stack:
-                masks.write("\n]\n")
-            for partial, final in self._paths(clip):
-                partial.replace(final)
+            rows, masks = self._open.pop(clip)
+            masks.write("\n]\n")
+            rows.finish()
+            masks.finish()
+
+    def suspend(self) -> None:
+        for files in self._open.values():
+            for file in files:
+                file.suspend()
 
     def discard(self) -> None:
-        for clip, (stack, *_) in self._open.items():
-            stack.close()
-            for partial, _ in self._paths(clip):
-                partial.unlink()
+        for files in self._open.values():
+            for file in files:
+                file.discard()
+        self._open.clear()
+
+
+def in_seconds(time: float | None) -> str:
+    """Time of a frame in a table; empty for frames in files."""
+    return "" if time is None else f"{time:.6f}"

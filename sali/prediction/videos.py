@@ -1,13 +1,18 @@
 """Overlays of a video as a video."""
 
 import logging
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sali.data.clips import Clip
 from sali.data.video import Video
-from sali.figures.overlay import draw_overlay
+from sali.figures.overlay import draw_overlay, draw_time
 from sali.figures.video import OverlayVideo
 from sali.prediction.result import Result
+from sali.prediction.sources import Source
 
 log = logging.getLogger(__name__)
 
@@ -18,31 +23,66 @@ class OverlayVideos:
     Args:
         root: folder of the overlays.
         threshold: probability from which on a pixel is polyp.
-        encoding: quality, preset and key frames, see ``OverlayVideo``.
+        show_time: write the time of the frame into a corner.
+        side_by_side: the frame as it is on the left, the overlay on the right.
+        **encoding: quality, preset and key frames, see ``OverlayVideo``.
     """
 
-    def __init__(self, root: Path, threshold: float, encoding: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        threshold: float,
+        show_time: bool,
+        side_by_side: bool,
+        **encoding: Any,
+    ) -> None:
         self.root = root
         self._threshold = threshold
+        self._show_time = show_time
+        self._side_by_side = side_by_side
         self._encoding = encoding
         self._open: dict[str, OverlayVideo] = {}
 
     def write(self, result: Result) -> None:
-        video = result.source
-        assert isinstance(video, Video)
-        if video.name not in self._open:
-            path = self.root / f"{video.name}.mp4"
-            self._open[video.name] = OverlayVideo(
-                path, video.time_base, video.rate, **self._encoding
-            )
-        drawn = draw_overlay(result.picture, result.probability, threshold=self._threshold)
-        self._open[video.name].write(drawn, result.frame.time)
+        picture, source = result.picture, result.source
+        if source.name not in self._open:
+            aspect = _pixel_aspect(source, (picture.shape[0], picture.shape[1]))
+            self._open[source.name] = self._begin(source, pixel_aspect=aspect)
+        drawn = draw_overlay(picture, result.probability, threshold=self._threshold)
+        time = result.frame.time
+        if self._show_time:
+            draw_time(drawn, float(max(time, Fraction(0))))
+        if self._side_by_side:
+            drawn = np.hstack([picture, drawn])
+        self._open[source.name].write(drawn, time)
+
+    def _begin(self, source: Source, **more: Any) -> OverlayVideo:
+        assert not isinstance(source, Clip)
+        path = self.root / f"{source.name}.mp4"
+        return OverlayVideo(path, source.time_base, source.rate, **self._encoding, **more)
+
+    def save(self, clip: str) -> dict[str, Any]:
+        return self._open[clip].save()
+
+    def restore(self, source: Source, state: dict[str, Any]) -> None:
+        self._open[source.name] = self._begin(source, saved=state)
 
     def finish(self, clip: str) -> None:
         if clip in self._open:
             self._open.pop(clip).close(whole=True)
 
+    def suspend(self) -> None:
+        self.discard()
+
     def discard(self) -> None:
         for video in self._open.values():
             video.close(whole=False)
             log.warning("unfinished overlay, up to where it stopped: %s", video.partial)
+        self._open.clear()
+
+
+def _pixel_aspect(source: Source, shown: tuple[int, int]) -> Fraction:
+    """Width of a pixel over its height in frames that are shown with (H, W) pixels."""
+    assert not isinstance(source, Clip)
+    is_turned = isinstance(source, Video) and shown == source.size[::-1] != source.size
+    return 1 / source.pixel_aspect if is_turned else source.pixel_aspect

@@ -164,3 +164,16 @@ class MemoryBank:
         if self.levels:
             new = [old.append(fresh) for old, fresh in zip(self.levels, new, strict=True)]
         self.levels = self._evict(new, grids, self.max_frames)
+
+    def state(self) -> list[dict[str, Tensor]]:
+        """A copy of all elements, level by level, for ``load_state``."""
+        return [
+            {name: tensor.clone() for name, tensor in vars(level).items()} for level in self.levels
+        ]
+
+    def load_state(self, state: list[dict[str, Tensor]], device: torch.device) -> None:
+        """Hold what the bank held that ``state`` was taken of, on ``device``."""
+        self.levels = [
+            Level(**{name: tensor.to(device, copy=True) for name, tensor in level.items()})
+            for level in state
+        ]

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -75,6 +75,26 @@ class ClipRunner:
             if frame.is_last:
                 yield from clip.take(clip.segmenter.flush_tensor())
                 del self._clips[frame.clip]
+
+    def state(self, clip: int) -> dict[str, Any]:
+        """What ``resume`` needs of a clip under way, plain tensors and numbers.
+
+        ``next_frame`` is the number of the frame that is to be pushed first then: the first one
+        without a result.
+        """
+        under_way = self._clips[clip]
+        waiting = under_way.waiting
+        return {
+            "next_frame": waiting[0].number if waiting else under_way.expected,
+            "segmenter": under_way.segmenter.state(),
+        }
+
+    def resume(self, clip: int, state: dict[str, Any]) -> None:
+        """Go on with a clip from its ``next_frame`` on."""
+        resumed = _Clip(self._make_segmenter())
+        resumed.segmenter.load_state(state["segmenter"])
+        resumed.expected = state["next_frame"]
+        self._clips[clip] = resumed
 
     def _clip_of(self, frame: ClipFrame) -> _Clip:
         if frame.number == 0:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,6 +86,27 @@ class StreamSegmenter:
         self._waiting: _Encoded | None = None  # frame whose neighbor has not come yet
         self.memory_use: list[LevelUse] = []
         """What the last result read of the memory, per level; empty where it read none."""
+
+    def state(self) -> dict[str, Any]:
+        """A copy of what is remembered of the video, plain tensors and numbers.
+
+        A frame whose result has not come yet is not in it: after ``load_state`` give that one
+        again.
+        """
+        previous = self._previous
+        return {
+            "num_frames": self.num_frames,
+            "previous": None if previous is None else [level.clone() for level in previous],
+            "bank": self.bank.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on as the segmenter of the same network and settings would whose ``state`` it is."""
+        self.reset()
+        self.num_frames = state["num_frames"]
+        if state["previous"] is not None:
+            self._previous = [level.to(self.device, copy=True) for level in state["previous"]]
+        self.bank.load_state(state["bank"], self.device)
 
     @property
     def device(self) -> torch.device:

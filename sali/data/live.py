@@ -1,0 +1,266 @@
+"""Cameras and network streams: where their frames come from, one at a time and never late."""
+
+import logging
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import av
+from av.container.input import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from sali.data.decoding import (
+    RATE_WHERE_UNKNOWN,
+    Picture,
+    decoded,
+    deinterlaced,
+    display_matrix,
+    reason_of,
+    shown_rgb,
+    time_of,
+)
+from sali.data.mailbox import Mailbox
+from sali.data.samples import ClipFrame
+from sali.data.video import to_clip_frame
+from sali.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt")
+PROTOCOLS = (*SCHEMES, "rtmpt", "rtmpts", "rtp", "srtp", "tcp", "tls", "crypto", "httpproxy")
+"""What an address may lead to, by itself or by what it delivers (a playlist): no local files."""
+CLOSING_SECONDS = 1.0
+"""How long the end waits for a connection to be closed tidily."""
+CAMERA = re.compile(r"(?:/dev/video)?(\d+)")
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How live sources are read; the comments are in ``configs/predict.yaml``."""
+
+    open_timeout: float
+    read_timeout: float
+    max_seconds: float | None
+    drop_late: bool
+    rtsp_transport: str
+    camera_size: str | None
+    camera_rate: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("open_timeout", "read_timeout", "max_seconds"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"live.{name} is {value}; wanted seconds, more than 0")
+
+
+@dataclass(frozen=True)
+class Live:
+    """A camera or a network stream."""
+
+    name: str
+    address: str
+    """What FFmpeg opens."""
+    shown: str
+    """The same for people: without a password."""
+    format: str | None = None
+    """FFmpeg's, of cameras."""
+
+    # Nothing is known before it is opened; a frame has its own time.
+    time_base = Fraction(1, 90_000)
+    rate = RATE_WHERE_UNKNOWN
+    pixel_aspect = Fraction(1)
+
+
+def find_live(source: str, platform: str = sys.platform) -> Live | None:
+    """The camera or stream that a user names; None for files and folders.
+
+    Args:
+        source: index of a camera (where no file has that name), ``/dev/video0``, on Windows
+            ``video=<its name>``, or an address of one of ``SCHEMES``.
+        platform: ``sys.platform``.
+
+    Raises:
+        ConfigError: an address of another kind, or without a host; a camera by index on Windows.
+    """
+    if "://" in source:
+        return _stream(source)
+    if platform == "win32" and source.startswith("video="):
+        name = re.sub(r"[^\w.-]+", "_", source.removeprefix("video="))
+        return Live(f"camera_{name}", source, source, "dshow")
+    camera = CAMERA.fullmatch(source)
+    if not camera or (source.isdigit() and Path(source).exists()):
+        return None
+    index = int(camera[1])
+    if platform == "win32":
+        raise ConfigError(
+            f"source {source!r}: cameras have names on Windows; give source=\"'video=<name>'\""
+        )
+    if platform == "darwin":
+        return Live(f"camera{index}", str(index), f"camera {index}", "avfoundation")
+    return Live(f"camera{index}", f"/dev/video{index}", f"camera /dev/video{index}", "v4l2")
+
+
+def _stream(source: str) -> Live:
+    scheme = source.partition("://")[0].lower()
+    if scheme not in SCHEMES:
+        raise ConfigError(
+            f"source {without_password(source)!r} is an address of {scheme!r}; wanted one of "
+            f"{', '.join(SCHEMES)}, or a file or folder"
+        )
+    try:
+        parts = urlsplit(source)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"source {without_password(source)!r}: {error}") from error
+    if not host and port is None:
+        raise ConfigError(f"source {without_password(source)!r} names no host")
+    name = re.sub(r"[^a-z0-9.-]+", "_", host.lower()).strip("._") if host else ""
+    return Live(f"live_{name or port}", source, without_password(source))
+
+
+def without_password(address: str) -> str:
+    """An address without ``user:password@`` and without what follows ``?``, fit for logs."""
+    return re.sub(r"://.*@", "://", address).partition("?")[0]
+
+
+class LiveFrames:
+    """Frames of a live source, each as a list of one; in the end one without an image.
+
+    A thread receives and decodes. With ``drop_late`` it keeps the newest frame only: whatever
+    arrives while the network works takes its place, so that no delay builds up.
+
+    Args:
+        live: the source.
+        settings: see ``LiveSettings``.
+        image_size: side in pixels of the square that the network sees.
+        keep_pictures: give the frames at their own size too.
+    """
+
+    def __init__(
+        self, live: Live, settings: LiveSettings, image_size: int, keep_pictures: bool
+    ) -> None:
+        self.live = live
+        self.settings = settings
+        self.image_size = image_size
+        self.keep_pictures = keep_pictures
+        self.damaged = 0
+        """Frames so far that could not be decoded."""
+        self._mailbox: Mailbox[VideoFrame] = Mailbox(replaces=settings.drop_late)
+        self._end = ""
+
+    @property
+    def received(self) -> int:
+        return self._mailbox.received
+
+    @property
+    def dropped(self) -> int:
+        """Frames so far that were decoded and then replaced by newer ones."""
+        return self._mailbox.dropped
+
+    def stop(self) -> None:
+        """No more frames; for signal handlers."""
+        self._mailbox.close()
+
+    def __iter__(self) -> Iterator[list[ClipFrame]]:
+        thread = threading.Thread(target=self._receive, name=self.live.name, daemon=True)
+        thread.start()
+        number = 0
+        try:
+            for picture in self._pictures():
+                yield [to_clip_frame(picture, 0, number, self.image_size, self.keep_pictures)]
+                number += 1
+        finally:
+            self._mailbox.close()
+        thread.join(timeout=CLOSING_SECONDS)
+        if number == 0:
+            raise DataError(f"{self.live.shown}: {self._end or 'stopped before the first frame'}")
+        if self._end:
+            log.warning("%s ended: %s", self.live.shown, self._end)
+        yield [ClipFrame(None, None, (0, 0), 0, number, is_last=True)]
+
+    def _pictures(self) -> Iterator[Picture]:
+        reformatter = VideoReformatter()
+        first: Fraction | None = None
+        matrix, began, last = None, 0.0, Fraction(-1)
+        while (frame := self._mailbox.take()) is not None:
+            now = time.monotonic()
+            if first is None:
+                began, first, matrix = now, time_of(frame), display_matrix(frame)
+            limit = self.settings.max_seconds
+            if limit is not None and now - began >= limit:
+                return
+            stamp = time_of(frame)
+            if stamp is None or first is None:  # frames without times: when they come
+                seconds = Fraction(round((now - began) * 1000), 1000)
+            else:
+                seconds = stamp - first
+            last = max(seconds, last + self.live.time_base)  # a sender may start its clock again
+            yield Picture(shown_rgb(frame, reformatter, matrix), last)
+
+    def _receive(self) -> None:
+        """The thread."""
+        problem = ""
+        try:
+            with open_live(self.live, self.settings) as container:
+                if not container.streams.video:
+                    problem = "it holds no video"
+                    return
+                stream = container.streams.video[0]
+                stream.thread_type = "SLICE"  # threads by frame would each hold one back
+                for frame in deinterlaced(decoded(container, stream)):
+                    if isinstance(frame, str) or frame.is_corrupt:
+                        self.damaged += 1
+                        problem = frame if isinstance(frame, str) else ""
+                        continue
+                    problem = ""
+                    if not self._mailbox.put(frame):
+                        return
+        except av.error.FFmpegError as error:
+            problem = reason_of(error)
+        finally:
+            self._end = self._explain(problem)
+            self._mailbox.close()
+
+    def _explain(self, problem: str) -> str:
+        if "Immediate exit" in problem:
+            opened = self._mailbox.received > 0
+            wait = self.settings.read_timeout if opened else self.settings.open_timeout
+            return f"nothing came for {wait:g} s"
+        if "Protocol not found" in problem:
+            return "the FFmpeg inside PyAV cannot read this kind of address, or what it points to"
+        return problem
+
+
+def open_live(live: Live, settings: LiveSettings) -> InputContainer:
+    """Connect to a camera or stream.
+
+    Raises:
+        av.error.FFmpegError: nobody answers, in time or at all.
+    """
+    return av.open(
+        live.address,
+        format=live.format,
+        options=open_options(live, settings),
+        timeout=(settings.open_timeout, settings.read_timeout),
+    )
+
+
+def open_options(live: Live, settings: LiveSettings) -> dict[str, str]:
+    """FFmpeg's options for a source."""
+    options: Mapping[str, object | None]
+    if live.format:
+        options = {"video_size": settings.camera_size, "framerate": settings.camera_rate}
+    else:
+        options = {
+            "protocol_whitelist": ",".join(PROTOCOLS),
+            "rtsp_transport": settings.rtsp_transport,
+            "overrun_nonfatal": 1,  # of UDP: late packets are lost, the stream goes on
+        }
+    return {name: str(value) for name, value in options.items() if value is not None}

@@ -1,0 +1,107 @@
+"""Overlays: the tint is the mixture it should be, the time can be read, files are what they say."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from video_files import smooth_frames
+
+from sali.data.decoding import decode_video
+from sali.errors import DataError
+from sali.figures.overlay import PREDICTION_RGB, TINT_STRENGTH, clock, draw_overlay, draw_time
+from sali.figures.video import OverlayVideo
+
+
+def test_the_tint_mixes_frame_and_colour_by_the_probability():
+    frame = smooth_frames(1, 40, 60)[0]
+    probability = np.linspace(0, 0.49, 40 * 60, dtype=np.float32).reshape(40, 60)
+    strength = TINT_STRENGTH * probability[..., None].astype(float)
+    expected = frame * (1 - strength) + np.array(PREDICTION_RGB) * strength
+    assert np.abs(draw_overlay(frame, probability) - expected).max() <= 1
+
+
+def test_the_contour_goes_round_the_prediction():
+    frame = np.zeros((40, 60, 3), np.uint8)
+    probability = np.zeros((40, 60), np.float32)
+    probability[10:30, 20:50] = 1
+    drawn = draw_overlay(frame, probability)
+    edge = [drawn[10, 35], drawn[29, 35], drawn[20, 20], drawn[20, 49]]
+    assert np.abs(np.array(edge, int) - PREDICTION_RGB).max() <= 8  # antialiased
+    assert drawn[20, 35].max() < 100 and drawn[5, 5].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0:00:00.000"),
+        (Fraction(1, 25), "0:00:00.040"),
+        (59.9999, "0:00:59.999"),
+        (Fraction(3_725_080, 1000), "1:02:05.080"),
+        (36_000, "10:00:00.000"),
+    ],
+)
+def test_clock(seconds, text):
+    assert clock(seconds) == text
+
+
+@pytest.mark.parametrize("size", [(96, 120), (1008, 1158), (2160, 3840)])
+@pytest.mark.parametrize("background", [0, 128, 255])
+def test_the_time_stands_out_and_grows_with_the_frame(size, background):
+    frame = np.full((*size, 3), background, np.uint8)
+    draw_time(frame, 83.04)
+    changed = (frame != background).any(2)
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    assert rows[0] > size[0] / 2 and columns[-1] < size[1]  # in the lower left corner, all of it
+    assert columns[0] < size[1] / 4
+    height = rows[-1] - rows[0]
+    assert max(8, 0.03 * min(size)) <= height <= max(16, 0.06 * min(size))
+    window = frame[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert (window > 200).mean() > 0.05 and (window < 55).mean() > 0.05  # white on black
+
+
+ENCODING = dict(
+    time_base=Fraction(1, 1000),
+    rate=Fraction(25),
+    quality=20,
+    preset="veryfast",
+    key_frame_every=4,
+    pixel_aspect=Fraction(16, 15),
+)
+
+
+def write(video, frames, numbers, save_every=5):
+    saved = None
+    for i in numbers:
+        video.write(frames[i], Fraction(7) + Fraction(40 * i + i % 3, 1000))
+        if i % save_every == save_every - 1:
+            saved = video.save()
+    return saved
+
+
+def test_a_video_that_is_taken_up_equals_one_that_was_never_interrupted(tmp_path):
+    frames = smooth_frames(17, 47, 64)
+    with OverlayVideo(tmp_path / "whole.mp4", **ENCODING) as video:
+        write(video, frames, range(17))
+    video = OverlayVideo(tmp_path / "a.mp4", **ENCODING)
+    saved = write(video, frames, range(13))
+    video.close(whole=False)
+    assert len(list(decode_video(video.partial))) == 13
+    with OverlayVideo(tmp_path / "a.mp4", **{**ENCODING, "pixel_aspect": 1}, saved=saved) as video:
+        write(video, frames, range(10, 17))
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "whole.mp4"]
+    times = [Fraction(40 * i + i % 3, 1000) for i in range(17)]
+    assert [p.time for p in decode_video(tmp_path / "a.mp4")] == times
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.frames == 17 and stream.sample_aspect_ratio == Fraction(16, 15)
+
+
+def test_a_partial_file_that_was_changed_is_refused(tmp_path):
+    video = OverlayVideo(tmp_path / "a.mp4", **ENCODING)
+    saved = write(video, smooth_frames(5), range(5))
+    video.close(whole=False)
+    video.partial.write_bytes(video.partial.read_bytes()[:-1])
+    with pytest.raises(DataError, match="missing or shorter"):
+        OverlayVideo(tmp_path / "a.mp4", **ENCODING, saved=saved)
