@@ -17,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from sali.app.job import Engine
 from sali.app.limits import Limits
 from sali.app.models import Models, find_checkpoints
+from sali.app.reads import Album
 from sali.app.samples import drawn_samples, own_samples
 from sali.app.seats import Seats
 from sali.app.session import Exporting, Session
@@ -77,7 +78,7 @@ def _serve(cfg: DictConfig, models: Models, samples: dict[str, Source], folder: 
             forward,
             limits,
             cfg.display.meter_frames,
-            cfg.display.thumbnail_width,
+            Album(cfg.thumbnails.width, cfg.display.jpeg_quality, cfg.thumbnails.most),
         )
 
         def make_session(token: str, own: Path) -> Session:

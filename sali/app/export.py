@@ -95,12 +95,14 @@ def _clock(source: Source, clip_rate: float) -> tuple[Fraction, Fraction]:
 
 
 def _results(job: Job, clip_rate: float) -> Iterator[Result]:
-    """Results with a map of 8 bits; its highest pixel is set to the true peak, which it rounds."""
+    """Results of 8-bit maps, with the true peak where they round it."""
     for frame in _frames(job.source, clip_rate):
         if frame.number not in job.maps:
             continue
         probability = torch.from_numpy(job.maps.read(frame.number)).float().div_(255)
-        probability.view(-1)[probability.argmax()] = job.peaks[frame.number]
+        peak = job.peaks[frame.number]
+        probability.view(-1)[probability.argmax()] = peak
+        probability.clamp_(max=peak)
         yield Result(job.source, frame, probability, [])
 
 

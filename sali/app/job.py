@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from sali.app.kept_maps import KeptMaps
 from sali.app.limits import Limits, without_folder
 from sali.app.meter import Meter, Speed
 from sali.app.models import Models, Options
-from sali.app.reads import PastFrame, shrink, still_there
+from sali.app.reads import Album, PastFrame
 from sali.app.seats import Seats
 from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.samples import ClipFrame
@@ -54,7 +55,7 @@ class Engine:
             job hands in one frame at a time, so frames of several jobs take turns.
         limits: of videos; durations and sizes that no header told are checked as frames come.
         meter_frames: last frames of which speed is told.
-        thumbnail_width: pixels, of past frames.
+        album: how past frames are kept.
     """
 
     models: Models
@@ -62,7 +63,7 @@ class Engine:
     forward: ThreadPoolExecutor
     limits: Limits
     meter_frames: int
-    thumbnail_width: int
+    album: Album
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class _Step:
 
     segmented: Segmented
     index: int
-    stored: frozenset[int]
+    stored: Counter[int]
+    """Elements in the memory of each past frame."""
     memory_frames: float
 
 
@@ -261,6 +263,7 @@ class Job(threading.Thread):
             self.message = self._readable(frame.error)
 
     def _keep(self, steps: list[_Step], ready: float) -> None:
+        album = self._engine.album
         for step in steps:
             result = Result(self.source, *step.segmented)
             number = result.frame.number
@@ -268,9 +271,8 @@ class Job(threading.Thread):
             self.peaks[number] = float(result.probability.max())
             past = dict(self.latest.past) if self.latest else {}
             if step.index in step.stored:
-                small = shrink(result.picture, self._engine.thumbnail_width)
-                past[step.index] = PastFrame(number, result.time, small)
-            past = still_there(past, step.stored)
+                past[step.index] = album.picture(number, result.time, result.picture)
+            past = album.still_there(past, step.stored)
             self.frames += 1
             self.latest = Latest(result, past, step.memory_frames, self._meter.speed(), ready)
         if steps:
@@ -282,9 +284,10 @@ def _step(runner: ClipRunner, segmenter: StreamSegmenter, frame: ClipFrame) -> l
     steps = []
     for segmented in runner.push([frame]):
         levels = segmenter.bank.levels
-        stored = frozenset(
-            n for level in levels for n in level.frame.bincount().nonzero()[:, 0].tolist()
-        )
+        stored: Counter[int] = Counter()
+        for level in levels:
+            counts = level.frame.bincount()
+            stored.update({n: int(counts[n]) for n in counts.nonzero()[:, 0].tolist()})
         held = 0.0
         if levels:
             grid = segmenter.memory_use[0].grid if segmenter.memory_use else None

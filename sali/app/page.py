@@ -95,7 +95,7 @@ class Page:
                 suffixes = list(self._limits.suffixes)
                 limits = f"{self._limits.megabytes:g} MB, {self._limits.seconds:g} s"
                 self.file = gr.File(
-                    label=f"Or upload a video (up to {limits})", file_types=suffixes, height=140
+                    label=f"Or upload a video (up to {limits})", file_types=suffixes, height=180
                 )
                 self.model = gr.Dropdown(self._models.names, value=first, label="Model")
                 with gr.Accordion("Settings", open=False):
@@ -119,11 +119,9 @@ class Page:
                     )
                 self.start = gr.Button("Start", variant="primary", elem_id="start")
             with gr.Column(scale=3, min_width=320):
-                with gr.Row(equal_height=True):
+                with gr.Row():
                     self.pause = gr.Button("Pause", interactive=False, min_width=90, scale=1)
-                    self.cancel = gr.Button(
-                        "Cancel", variant="stop", interactive=False, min_width=90, scale=1
-                    )
+                    self.cancel = gr.Button("Cancel", interactive=False, min_width=90, scale=1)
                     self.threshold = gr.Slider(
                         0.01,
                         0.99,

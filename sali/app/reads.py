@@ -1,6 +1,6 @@
 """Which past frames a result read, as small pictures."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -17,12 +17,51 @@ class PastFrame:
     Attributes:
         number: in its video.
         time: seconds; None for frames in files.
-        picture: RGB uint8 [h, w, 3], small.
+        jpeg: a small picture of it; there may be hundreds.
     """
 
     number: int
     time: float | None
-    picture: np.ndarray
+    jpeg: bytes
+
+    @property
+    def picture(self) -> np.ndarray:
+        """RGB uint8 [h, w, 3]."""
+        picture = cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert picture is not None
+        return picture
+
+
+@dataclass(frozen=True)
+class Album:
+    """How past frames are kept.
+
+    Attributes:
+        width: pixels.
+        quality: of JPEGs, 1 to 100.
+        most: pictures at once. The memory forgets elements, not frames, so it may hold a few of
+            very many frames.
+    """
+
+    width: int
+    quality: int
+    most: int
+
+    def picture(self, number: int, time: float | None, picture: np.ndarray) -> PastFrame:
+        """A past frame of its picture, RGB uint8 [H, W, 3]."""
+        return PastFrame(number, time, encode_jpeg(shrink(picture, self.width), self.quality))
+
+    def still_there(
+        self, past: Mapping[int, PastFrame], stored: Mapping[int, int]
+    ) -> dict[int, PastFrame]:
+        """Past frames of which the memory holds something; of too many those that it holds most of.
+
+        Args:
+            past: by their numbers in the memory.
+            stored: elements in the memory, by the same numbers.
+        """
+        there = sorted((i for i in past if i in stored), key=lambda i: (-stored[i], -i))
+        return {i: past[i] for i in sorted(there[: self.most])}
 
 
 @dataclass(frozen=True)
@@ -48,9 +87,10 @@ def shrink(picture: np.ndarray, width: int) -> np.ndarray:
     return cv2.resize(picture, (width, max(1, height)), interpolation=cv2.INTER_AREA)
 
 
-def still_there(past: Mapping[int, PastFrame], stored: Collection[int]) -> dict[int, PastFrame]:
-    """Past frames without those of which nothing is left in the memory."""
-    return {index: frame for index, frame in past.items() if index in stored}
+def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
+    """RGB uint8 [H, W, 3] as a JPEG."""
+    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
 
 
 def most_read(
@@ -80,5 +120,5 @@ def heat(picture: np.ndarray, share: np.ndarray) -> np.ndarray:
     level = level / max(float(level.max()), 1e-12)
     colours = cv2.applyColorMap((255 * level).astype(np.uint8), HEAT_MAP)[..., ::-1]
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
-    strength = HEAT_STRENGTH * np.sqrt(level)[..., None]
+    strength = HEAT_STRENGTH * level[..., None]
     return (grey * (1 - strength) + colours * strength).astype(np.uint8)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from sali.app.job import Job, Latest
-from sali.app.reads import most_read, shrink
+from sali.app.reads import encode_jpeg, most_read, shrink
 from sali.figures.overlay import draw_overlay
 from sali.prediction import Result
 from sali.streaming import use_of_frames
@@ -54,7 +54,8 @@ class View:
             "frame": f"{number + 1}{length}",
             "time": _clock(latest.result.time),
             "rate": f"{speed.rate:.1f} / s" if speed else "",
-            "latency": f"{speed.mean:.0f} ms, 95 % below {speed.high:.0f}" if speed else "",
+            "latency": f"{speed.mean:.0f} ms" if speed else "",
+            "high": f"{speed.high:.0f} ms" if speed else "",
             "memory": f"{latest.memory_frames:.1f} of {cap} frames" if cap else "off",
         }
 
@@ -71,9 +72,8 @@ class View:
         ]
 
     def _data_uri(self, picture: np.ndarray) -> str:
-        options = [cv2.IMWRITE_JPEG_QUALITY, self._quality]
-        _, data = cv2.imencode(".jpg", picture[..., ::-1], options)
-        return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+        data = encode_jpeg(picture, self._quality)
+        return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
 def _percent(share: float) -> str:
