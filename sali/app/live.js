@@ -118,6 +118,7 @@ async function follow(mine) {
       showWords(news);
       if (news.shown !== undefined) await showFrame(news.shown);
       element.dataset.state = news.state;
+      element.dataset.threshold = news.threshold;
       if (turned) trigger("turned");
     } catch (error) {
       write(".sali-state", "The server does not answer; trying again");

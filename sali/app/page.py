@@ -97,6 +97,8 @@ class Page:
                 self.file = gr.File(
                     label=f"Or upload a video (up to {limits})", file_types=suffixes, height=180
                 )
+                # Gradio's own would leave an empty file behind for every upload.
+                self.file.preprocess = _path_of  # type: ignore[method-assign, assignment]
                 self.model = gr.Dropdown(self._models.names, value=first, label="Model")
                 with gr.Accordion("Settings", open=False):
                     self.memory = gr.Slider(
@@ -249,6 +251,11 @@ class Page:
             return self._sessions.get(token)
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
+
+
+def _path_of(payload: Any) -> str | None:
+    """Of what Gradio's page sends for an upload."""
+    return None if payload is None else payload.path
 
 
 def _name_of_upload(name: str) -> str:
