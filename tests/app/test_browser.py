@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -90,6 +91,7 @@ class Server:
             text=True,
         )
         said = []
+        assert self.process.stdout is not None
         for line in self.process.stdout:
             said.append(line)
             if ready := re.search(r"ready: (http\S+)", line):
@@ -349,6 +351,19 @@ def test_every_control_has_a_name_and_fits_the_screen(visit, width):
             name = control.evaluate("e => e.ariaLabel || e.innerText || e.labels?.[0]?.innerText")
             assert name and name.strip(), control.evaluate("e => e.outerHTML")
     assert user.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_server_that_is_stopped_in_mid_run_leaves_nothing(browser, tmp_path, long_video):
+    server = Server(tmp_path, f"samples={long_video}")
+    user = Visit(browser, server.url)
+    user.start()
+    wait_for(user.frames)
+    assert len(server.sessions()) == 1
+    server.stop()
+    assert list(server.temporary.iterdir()) == []
+    assert not server.outside.exists()
+    user.page.get_by_text("The server does not answer").wait_for(timeout=20_000)
+    user.close()
 
 
 def test_only_this_machine_is_answered(server):
