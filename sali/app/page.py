@@ -98,7 +98,7 @@ class Page:
                     label=f"Or upload a video (up to {limits})", file_types=suffixes, height=180
                 )
                 # Gradio's own would leave an empty file behind for every upload.
-                self.file.preprocess = _path_of  # type: ignore[method-assign, assignment]
+                vars(self.file)["preprocess"] = _path_of
                 self.model = gr.Dropdown(self._models.names, value=first, label="Model")
                 with gr.Accordion("Settings", open=False):
                     self.memory = gr.Slider(
