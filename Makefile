@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format type train predict evaluate data-check benchmark pictures wandb-sync clean
+.PHONY: help setup demo test test-all lint format type train predict evaluate view report data-check benchmark pictures wandb-sync clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ train: $(READY) ## Train: make train ARGS='experiment=seen_easy data.root=...'
 
 predict: $(READY) ## Maps: make predict ARGS='ckpt=... source=... output=...'
 	$(BIN)/python -m sali.predict $(ARGS)
+
+view: $(READY) ## Watch the segmenter in a page on this machine: make view ARGS='ckpt=...'
+	$(BIN)/python -m sali.demo $(ARGS)
 
 evaluate: $(READY) ## Scores of maps on disk: make evaluate ARGS='gt=... pred=... output=...'
 	$(BIN)/python -m sali.evaluate $(ARGS)

@@ -1,0 +1,383 @@
+"""The page as a person meets it: a real server, a real browser."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pytest
+from app_parts import save_checkpoint
+from miniature import ROOT, wait_for
+from video_files import smooth_frames, write_video
+
+from sali.data.decoding import decode_video
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("gradio", reason="gradio is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+# Whatever the server wants from another machine is written down.
+WATCHING = """
+import sys
+
+def watch(event, details):
+    if event == "socket.connect":
+        host = details[1][0] if isinstance(details[1], tuple) else "local"
+    elif event == "socket.getaddrinfo":
+        host = details[0] or "local"
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else str(host)
+    if host not in ("local", "localhost", "::1", "::", "0.0.0.0") and not host.startswith("127."):
+        with open({outside!r}, "a") as file:
+            file.write(f"{{event}} {{host}}\\n")
+
+sys.addaudithook(watch)
+from sali.demo import main
+main()
+"""
+FAST = smooth_frames(8, 96, 120)
+
+
+class Server:
+    """``python -m sali.demo`` in a process and a temporary folder of its own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        self.outside = folder / "outside.txt"
+        checkpoint = save_checkpoint(folder / "small.ckpt")
+        script = folder / "server.py"
+        script.write_text(WATCHING.format(outside=str(self.outside)))
+        given = {
+            "ckpt": checkpoint,
+            "port": 0,
+            "open_browser": "false",
+            "generated.frames_per_clip": 24,
+            "generated.height": 96,
+            "generated.width": 120,
+            "generated.polyp_free_clips": 0,
+            "limits.megabytes": 2,
+            "limits.seconds": 30,
+            "lost_seconds": 6,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), *(f"{k}={v}" for k, v in given.items()), *options],
+            cwd=folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "OMP_NUM_THREADS": "1",
+                "TMPDIR": str(self.temporary),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        said = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            said.append(line)
+            if ready := re.search(r"ready: (http\S+)", line):
+                self.url = ready[1]
+                return
+        pytest.fail("".join(said))
+
+    def sessions(self) -> list[Path]:
+        """Folders of pages that hold anything."""
+        return [p for p in self.temporary.glob("sali_demo_*/sessions/*") if any(p.rglob("*.*"))]
+
+    def uploads(self) -> list[Path]:
+        return [p for p in self.temporary.glob("sali_demo_*/gradio/**/*") if p.is_file()]
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    running = Server(tmp_path_factory.mktemp("server"))
+    yield running
+    running.stop()
+    assert not running.outside.exists(), running.outside.read_text()
+    assert list(running.temporary.iterdir()) == []  # nothing is left of anything
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+class Visit:
+    """A user with a browser of their own."""
+
+    def __init__(self, browser, url: str, **options) -> None:
+        self.asked: list[str] = []
+        self.errors: list[str] = []
+        self.context = browser.new_context(accept_downloads=True, **options)
+        self.page = self.context.new_page()
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(url)
+        self.page.locator("[data-state=idle]").wait_for(timeout=30_000)
+
+    def state(self, name: str, seconds: float = 60) -> None:
+        self.page.locator(f"[data-state={name}]").wait_for(timeout=1000 * seconds)
+
+    def number(self, name: str) -> str:
+        return self.page.locator(f"[data-number={name}]").inner_text()
+
+    def frames(self) -> int:
+        return int(re.match(r"\d*", self.number("frame"))[0] or 0)
+
+    def message(self) -> str:
+        return self.page.locator(".sali-message").text_content()
+
+    def upload(self, path: Path) -> None:
+        self.page.set_input_files("input[type=file]", path)
+
+    def upload_video(self, path: Path) -> None:
+        self.upload(path)
+        wait_for(lambda: f"uploaded: {path.name}" in self.picked(), 20)
+
+    def picked(self) -> str:
+        return self.page.get_by_label("Clip", exact=True).input_value()
+
+    def start(self) -> None:
+        self.page.get_by_role("button", name="Start").click()
+
+    def click(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def threshold(self, value: float) -> None:
+        box = self.page.get_by_label("number input for Threshold", exact=False)
+        box.fill(str(value))
+        box.press("Enter")
+
+    def download(self) -> dict[str, bytes]:
+        with self.page.expect_download(timeout=60_000) as waiting:
+            self.click("Download the result")
+        with zipfile.ZipFile(waiting.value.path()) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+    def close(self) -> None:
+        self.context.close()
+
+
+@pytest.fixture
+def visit(browser, server):
+    visits: list[Visit] = []
+
+    def open_page(**options) -> Visit:
+        visits.append(Visit(browser, server.url, **options))
+        return visits[-1]
+
+    yield open_page
+    for one in visits:
+        assert one.errors == []
+        own = [url for url in one.asked if url.startswith((server.url, "data:", "blob:"))]
+        assert own == one.asked  # nothing is asked of another machine
+        one.close()
+    wait_for(lambda: server.sessions() == [] and server.uploads() == [], 20)
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory):
+    frames = (frame for _ in range(90) for frame in FAST)
+    return mp4(tmp_path_factory.mktemp("long") / "long.mp4", frames)
+
+
+def mp4(path: Path, frames, **options) -> Path:
+    return write_video(path, frames, codec="libx264", pixels="yuv420p", **options)
+
+
+def test_a_sample_runs_to_the_end_and_can_be_downloaded(visit, tmp_path):
+    user = visit()
+    assert "not a medical device" in user.page.locator("body").inner_text()
+    user.start()
+    user.state("finished")
+    assert user.number("frame") == "24 / 24"
+    assert re.fullmatch(r"\d+\.\d / s", user.number("rate"))
+    assert re.fullmatch(r"\d+ ms", user.number("latency"))
+    assert re.fullmatch(r"3\.0 of 3 frames", user.number("memory"))
+    texts = user.page.locator(".sali-reads li strong").all_inner_texts()
+    shares = [float(text.removesuffix(" %")) for text in texts]
+    assert len(shares) == 5 and shares == sorted(shares, reverse=True) and 50 < sum(shares) <= 100.5
+
+    # The threshold changes the picture without another run.
+    frame = user.page.locator(".sali-frame")
+    pictures = {}
+    for value, low, high in ((0.01, 50, 100), (0.99, 0, 50), (0.5, 0, 100)):
+        user.threshold(value)
+        wanted = f"{value:.2f}"
+        user.page.locator(f"[data-threshold='{wanted}']").wait_for(timeout=20_000)
+        pictures[value] = frame.get_attribute("src")
+        assert low <= float(user.number("area").split()[0]) <= high, value
+    assert len(set(pictures.values())) > 1
+    assert user.number("frame") == "24 / 24"
+
+    files = user.download()
+    (table,) = [data for name, data in files.items() if name.endswith(".csv")]
+    rows = list(csv.DictReader(io.StringIO(table.decode())))
+    assert len(rows) == 24
+    area = 100 * int(rows[-1]["area"] or 0) / (96 * 120)
+    assert f"{area:.1f} %" == user.number("area")  # of the threshold as it is now
+    (overlay,) = [name for name in files if name.endswith(".mp4")]
+    (tmp_path / overlay).write_bytes(files[overlay])
+    assert len(list(decode_video(tmp_path / overlay))) == 24
+
+
+def test_numbers_move_and_the_run_can_be_paused_and_cancelled(visit, long_video):
+    user = visit()
+    user.upload_video(long_video)
+    user.start()
+    user.state("running")
+    seen = {wait_for(user.frames)}
+    wait_for(lambda: seen.add(user.frames()) or len(seen) > 4, 30)
+    user.threshold(0.01)
+    wait_for(lambda: float(user.number("area").split()[0]) > 99, 20)
+    assert user.page.locator("[data-state=running]").count() == 1
+    user.click("Pause")
+    user.state("paused")
+    user.page.wait_for_timeout(300)
+    stopped = user.frames()
+    user.threshold(0.99)  # draws, though nothing runs
+    wait_for(lambda: float(user.number("area").split()[0]) < 99, 20)
+    user.page.wait_for_timeout(300)
+    assert user.frames() == stopped
+    user.click("Continue")
+    wait_for(lambda: user.frames() > stopped, 20)
+    user.click("Cancel")
+    user.state("cancelled")
+    done = user.frames()
+    assert stopped < done < 720
+    files = user.download()
+    assert len(json.loads(files["long.json"])) == done
+    user.start()  # and once more
+    user.state("running")
+
+
+def test_users_run_side_by_side_and_wait_in_a_line(visit, long_video):
+    users = [visit() for _ in range(3)]
+    for user in users:
+        user.upload_video(long_video)
+        user.start()
+        user.state("waiting" if user is users[2] else "running")
+    status = users[2].page.locator(".sali-state")
+    wait_for(lambda: "number 1 in the line" in status.inner_text(), 10)
+    before = [user.frames() for user in users[:2]]
+    wait_for(lambda: all(u.frames() > b for u, b in zip(users, before, strict=False)), 20)
+    users[0].click("Cancel")
+    users[0].state("cancelled")
+    users[2].state("running")
+    before = users[1].frames()
+    wait_for(lambda: users[1].frames() > before, 20)
+
+
+def test_a_closed_page_ends_its_run_and_deletes_what_is_there(visit, long_video, server):
+    user = visit()
+    user.upload_video(long_video)
+    user.start()
+    wait_for(user.frames)
+    assert len(server.sessions()) == 1
+    user.page.close()
+    wait_for(lambda: server.sessions() == [], 10)
+    other = visit()  # its seat is free
+    other.start()
+    other.state("finished")
+
+
+def test_a_crashed_page_is_missed(visit, long_video, server):
+    user = visit()
+    user.upload_video(long_video)
+    user.start()
+    wait_for(user.frames)
+    user.context.set_offline(True)  # no farewell
+    wait_for(lambda: server.sessions() == [], 20)
+
+
+def test_uploads(visit, tmp_path, server):
+    user = visit()
+    user.upload_video(mp4(tmp_path / "a film.mp4", FAST))
+    user.start()
+    user.state("finished")
+    assert user.number("frame") == "8 / 8" and user.number("time") == "0:00.28"
+    assert "a film" in user.page.locator(".sali-state").inner_text()
+
+    for name, write, message in [
+        ("notes.mp4", lambda path: path.write_text("text"), "notes.mp4 cannot be read as video"),
+        ("long.mp4", lambda p: mp4(p, FAST[:3], times=[0, 9000, 40_000]), "up to 30 s are taken"),
+    ]:
+        path = tmp_path / name
+        write(path)
+        user.upload(path)
+        wait_for(lambda m=message: m in user.message(), 20)
+        assert str(server.temporary) not in user.message()
+        wait_for(lambda: server.uploads() == [], 10)
+
+    (tmp_path / "large.mp4").write_bytes(bytes(2_500_000))
+    user.upload(tmp_path / "large.mp4")
+    user.page.get_by_text("exceed the maximum allowed size").wait_for(timeout=20_000)
+    wait_for(lambda: server.uploads() == [], 10)
+    user.start()  # the page goes on
+    user.state("finished")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_control_has_a_name_and_fits_the_screen(visit, width):
+    user = visit(viewport={"width": width, "height": 844})
+    for role in ("button", "slider", "combobox", "textbox", "spinbutton"):
+        for control in user.page.get_by_role(role).all():
+            name = control.evaluate("e => e.ariaLabel || e.innerText || e.labels?.[0]?.innerText")
+            assert name and name.strip(), control.evaluate("e => e.outerHTML")
+    assert user.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_server_that_is_stopped_in_mid_run_leaves_nothing(browser, tmp_path, long_video):
+    server = Server(tmp_path, f"samples={long_video}")
+    user = Visit(browser, server.url)
+    user.start()
+    wait_for(user.frames)
+    assert len(server.sessions()) == 1
+    server.stop()
+    assert list(server.temporary.iterdir()) == []
+    assert not server.outside.exists()
+    user.page.get_by_text("The server does not answer").wait_for(timeout=20_000)
+    user.close()
+
+
+def test_only_this_machine_is_answered(server):
+    with urllib.request.urlopen(server.url) as answer:
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        page = answer.read().decode()
+    assert "fonts.googleapis" not in page
+    stranger = urllib.request.Request(server.url, headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(stranger)
+    assert refused.value.code == 400
+
+
+def test_folders_are_private(server):
+    (private,) = server.temporary.glob("sali_demo_*")
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert (private / "gradio").stat().st_mode & 0o777 == 0o700
