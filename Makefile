@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format type train predict evaluate data-check benchmark wandb-sync clean
+.PHONY: help setup demo test test-all lint format type train predict evaluate report data-check benchmark wandb-sync clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ predict: $(READY) ## Maps: make predict ARGS='ckpt=... source=... output=...'
 
 evaluate: $(READY) ## Scores of maps on disk: make evaluate ARGS='gt=... pred=... output=...'
 	$(BIN)/python -m sali.evaluate $(ARGS)
+
+report: $(READY) ## Make report.html of a run, evaluation or sweep again: make report RUN=outputs/...
+	$(BIN)/python -m sali.report 'run=$(RUN)' $(ARGS)
 
 data-check: $(READY) ## Is a copy of SUN-SEG complete and sound: make data-check ARGS='root=...'
 	$(BIN)/python -m sali.data.check $(ARGS)

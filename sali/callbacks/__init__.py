@@ -7,6 +7,7 @@ from sali.callbacks.maps import SaveMaps
 from sali.callbacks.memory import MemoryStatistics
 from sali.callbacks.overlays import SaveOverlays
 from sali.callbacks.preemption import PreemptedError, Preemption
+from sali.callbacks.report_frames import ReportFrames
 from sali.callbacks.speed import TrainingSpeed
 from sali.callbacks.tables import ResultTables
 from sali.callbacks.worst_frames import WorstFrames
@@ -18,6 +19,7 @@ __all__ = [
     "MemoryStatistics",
     "PreemptedError",
     "Preemption",
+    "ReportFrames",
     "ResultTables",
     "SaveMaps",
     "SaveOverlays",
