@@ -74,10 +74,10 @@ def read_clips(run: RunFolder, options: ReportOptions) -> Clips | None:
         rows.append(_row(key, content, scores[key], figures, films.get(key)))
         blocks.append(_block(content, films.get(key)))
     several = len(run.methods) > 1
-    scored = [f"{metric}: {m}" if several else f"{metric} of the clip" for m in run.methods]
+    scored = [f"{metric}: {m}" if several else metric for m in run.methods]
     more = [] if several else [n for n in _VPS_OF_CLIPS if n in known and n != metric]
-    header = ["clip", "subset", "frames", *scored, *more, "lowest frame", "bad frames", "pictures"]
-    grid = Grid(f"{len(ranked)} clips, lowest {metric} first", header, rows)
+    header = ["clip", *scored, "subset", "frames", "lowest frame", "bad frames", "pictures", *more]
+    grid = Grid(f"{len(ranked)} clips, at first by {metric}, lowest first", header, rows)
     return Clips(grid, blocks, notes)
 
 
@@ -213,13 +213,13 @@ def _row(
         pictures = Cell(text, value=f"{every:09}")
     return [
         Cell(key[1], value=key[1], link=f"#clip={name}"),
+        *(_figure(score) for score in scores),
         Cell(key[0], value=key[0]),
         Cell(str(frames) if frames else NONE, True, value=frames),
-        *(_figure(score) for score in scores),
-        *more,
         _figure(min(dice, default=None)),
         Cell(str(len(bad)) if frames else NONE, True, value=len(bad)),
         pictures,
+        *more,
     ]
 
 

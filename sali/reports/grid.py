@@ -45,21 +45,8 @@ class Grid:
 def grid_of(table: Table, caption: str, notes: Sequence[str] = ()) -> Grid:
     """A table of figures, as the Markdown files have it."""
     num_labels = len(table.labels)
-    rows = [
-        [Cell(text, index >= num_labels, is_best) for index, (text, is_best) in enumerate(cells)]
-        for cells in table.cells()
-    ]
+    rows = []
+    for cells in table.cells():
+        is_number = [i >= num_labels or text.isdecimal() for i, (text, _) in enumerate(cells)]
+        rows.append([Cell(t, n, b) for (t, b), n in zip(cells, is_number, strict=True)])
     return Grid(caption, [*table.labels, *table.columns], rows, list(notes))
-
-
-def text_grid(caption: str, header: list[str], rows: Sequence[Sequence[str]]) -> Grid:
-    """A table of plain text; what looks like a number stands on the right."""
-    return Grid(caption, header, [[Cell(text, _is_number(text)) for text in row] for row in rows])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.split(" ")[0].strip("*"))
-    except ValueError:
-        return text == "-"
-    return True

@@ -36,20 +36,29 @@ def title(run: RunFolder) -> str:
 
 
 def _facts(run: RunFolder) -> Iterator[Fact]:
+    """Long ones last: they take a whole line each."""
     record, metrics = run.record, run.metrics
+    data = record.get("data", {})
     yield "Experiment", str(run.settings.get("name", ""))
     yield "Methods", ", ".join(run.methods) if not run.status else ""
     yield "Started" if run.status else "Written", _date(record.get("started"))
     yield "Duration", _duration(run)
+    yield "Protocol", str(metrics.get("protocol", ""))
     yield "Checkpoint tested", str(metrics.get("checkpoint", ""))
     for name, value in metrics.get("best", {}).items():
         yield f"Best {name}", f"{value:.4f}"
-    yield "Held-out cases", ", ".join(record.get("data", {}).get("validation_clips", []))
-    yield from _data(record)
-    yield "Protocol", str(metrics.get("protocol", ""))
+    if data:
+        yield "Training clips", f"{data['train_clips']} ({data['train_frames']} frames)"
+        subsets = [f"{name} ({number})" for name, number in data["test_subsets"].items()]
+        yield "Test clips", ", ".join(subsets)
+        yield "Held-out cases", ", ".join(data["validation_clips"])
     yield "Seed", str(record.get("seed", ""))
     yield "Device", _device(record)
-    yield "Commit", str(record.get("git_commit") or "")
+    yield "Commit", _commit(record)
+    if data:
+        yield "Data", f"{data['root']}, fingerprint {data['fingerprint']}"
+    yield "Ground truth", str(record.get("gt", ""))
+    yield "Maps", str(record.get("pred", ""))
     yield "Resumed from", str(record.get("resumed_from") or "")
     yield "Command", str(record.get("command", ""))
     if run.overrides is not None:
@@ -59,15 +68,10 @@ def _facts(run: RunFolder) -> Iterator[Fact]:
     yield "Versions", ", ".join(f"{name} {value}" for name, value in versions.items() if value)
 
 
-def _data(record: dict[str, Any]) -> Iterator[Fact]:
-    data = record.get("data", {})
-    if data:
-        yield "Data", f"{data['root']}, fingerprint {data['fingerprint']}"
-        yield "Training clips", f"{data['train_clips']} ({data['train_frames']} frames)"
-        subsets = [f"{name} ({number})" for name, number in data["test_subsets"].items()]
-        yield "Test clips", ", ".join(subsets)
-    yield "Ground truth", str(record.get("gt", ""))
-    yield "Maps", str(record.get("pred", ""))
+def _commit(record: dict[str, Any]) -> str:
+    """Twelve digits of it, and that there were changes."""
+    commit, plus, changes = str(record.get("git_commit") or "").partition("+")
+    return commit[:12] + plus + changes
 
 
 def _device(record: dict[str, Any]) -> str:

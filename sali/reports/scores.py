@@ -7,10 +7,11 @@ from sali.evaluation.ground_truth import TEST_SUBSETS
 from sali.evaluation.published import VARIANTS, other_data, published_rows
 from sali.evaluation.tables import NONE, Row, Table
 from sali.metrics.bootstrap import Interval
-from sali.metrics.vps import METRIC_NAMES
 from sali.reports.folder import RunFolder
 from sali.reports.grid import Cell, Grid, grid_of
 
+_FIRST = ("dice_max", "dice_mean", "iou_max", "iou_mean", "s_measure", "weighted_f", "mae")
+"""Columns of figures that most readers look for."""
 _VPS_NOTE = (
     "Every map is min-max stretched to 0-1 before it is scored; the first and the last frame of a "
     "clip are left out."
@@ -54,7 +55,7 @@ def _table(run: RunFolder, figures: dict[str, dict[str, dict[str, Any]]]) -> Tab
         if subset in own
     ]
     names = dict.fromkeys(name for row in rows for name in row.figures if name != "clips")
-    first = [name for name in METRIC_NAMES if name in names]
+    first = [name for name in _FIRST if name in names]
     columns = [*first, *(name for name in names if name not in first)]
     return Table(("subset", "method", "clips"), tuple(columns), tuple(rows))
 
@@ -74,7 +75,8 @@ def _clinical_notes(run: RunFolder) -> list[str]:
     what = "Maps stretched to 0-1 frame by frame (compat.maps)" if is_stretched else "Probabilities"
     return [
         f"{what} at {rules['threshold']:g}, all frames; seconds at "
-        f"{rules['frames_per_second']:g} frames per second."
+        f"{rules['frames_per_second']:g} frames per second.",
+        "A dash: there is no case of it, say no frame without a polyp.",
     ]
 
 

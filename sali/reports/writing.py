@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,9 @@ def sweep_page(folder: Path) -> str:
     return render("sweep.html", title=f"Sweep {folder.resolve().name}", sweep=read_sweep(folder))
 
 
-def render(template: str, **content: Any) -> str:
-    """Fill a template in; whatever is not markup of the templates is escaped."""
-    environment = Environment(
+@cache
+def _templates() -> Environment:
+    return Environment(
         loader=PackageLoader("sali.reports"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -144,20 +145,29 @@ def render(template: str, **content: Any) -> str:
         lstrip_blocks=True,
     )
 
-    def source(name: str) -> str:
-        assert environment.loader is not None
-        return environment.loader.get_source(environment, name)[0]
 
-    style, script = source("page.css"), source("page.js")
-    return environment.get_template(template).render(
-        **content,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        disclaimer=FOOTER,
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        safe=Markup,
+def _source(name: str) -> str:
+    environment = _templates()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def render(template: str, **content: Any) -> str:
+    """Fill a template in; whatever is not markup of the templates is escaped."""
+    style, script = _source("page.css"), _source("page.js")
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            **content,
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            disclaimer=FOOTER,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+            safe=Markup,
+        )
     )
 
 

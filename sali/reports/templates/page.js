@@ -34,6 +34,9 @@ function sortTable(table, column, direction) {
   });
 }
 
+// "subset/clip", out of the link to it.
+const nameOf = (row) => decodeURIComponent(row.querySelector("a").hash.replace("#clip=", ""));
+
 function startTable(table) {
   [...table.tHead.rows[0].cells].forEach((cell, column) => {
     cell.querySelector("button").addEventListener("click", () => {
@@ -46,8 +49,7 @@ function startTable(table) {
   const filter = () => {
     const wanted = search.value.trim().toLowerCase();
     for (const row of rows) {
-      const name = `${row.cells[1].textContent}/${row.cells[0].textContent}`.toLowerCase();
-      row.hidden = !name.includes(wanted);
+      row.hidden = !nameOf(row).toLowerCase().includes(wanted);
     }
     byId("found").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} clips`;
   };
@@ -59,13 +61,14 @@ function startTable(table) {
 // scrubber are always of one frame.
 
 const TRUTH = { colour: "#ffd640", dash: "7 4" };
-const PREDICTIONS = [
-  { colour: "#40e0ff", dash: "" },
-  { colour: "#ff9ad5", dash: "12 3" },
-  { colour: "#a6ff7a", dash: "3 3" },
-  { colour: "#ffb27a", dash: "12 3 3 3" },
+// Of a method in pictures, and in charts, whose colours follow the look of the page: one hue.
+const METHODS = [
+  { colour: "#40e0ff", dash: "", inChart: "c0" },
+  { colour: "#ff9ad5", dash: "10 3", inChart: "c4" },
+  { colour: "#a6ff7a", dash: "3 3", inChart: "c2" },
+  { colour: "#ffb27a", dash: "10 3 3 3", inChart: "c3" },
 ];
-const LINES = ["", "7 4", "9 3 2 3", "2 3"];
+const methodLook = (number) => METHODS[number % METHODS.length];
 const CHART = { height: 190, left: 40, right: 10, top: 8, bottom: 34 };
 
 class Player {
@@ -76,10 +79,7 @@ class Player {
     this.timer = null;
     this.opening = 0;
     this.hidden = new Set();
-    this.rows = new Map([...table.tBodies[0].rows].map((row) => {
-      const [clip, subset] = [row.cells[0].textContent, row.cells[1].textContent];
-      return [`${subset}/${clip}`, row];
-    }));
+    this.rows = new Map([...table.tBodies[0].rows].map((row) => [nameOf(row), row]));
     table.addEventListener("click", (event) => this.clicked(event));
     byId("previous").addEventListener("click", () => this.neighbour(-1));
     byId("next").addEventListener("click", () => this.neighbour(1));
@@ -263,7 +263,7 @@ class Player {
       }));
     };
     this.shownMethods().forEach((method, number) => {
-      draw(frame.predictions[method] ?? [], PREDICTIONS[number % PREDICTIONS.length], `of ${method}`);
+      draw(frame.predictions[method] ?? [], methodLook(number), `of ${method}`);
     });
     draw(frame.truth, TRUTH, "truth");
     byId("outlines").replaceChildren(...shapes);
@@ -295,7 +295,7 @@ class Player {
     };
     add("truth", "ground truth", TRUTH);
     this.shownMethods().forEach((method, number) => {
-      add(`of ${method}`, method, PREDICTIONS[number % PREDICTIONS.length]);
+      add(`of ${method}`, method, methodLook(number));
     });
     add("tint", "tint of the marked area", null);
   }
@@ -357,13 +357,13 @@ class Player {
         path += `${isOpen ? "L" : "M"}${this.across(index).toFixed(1)} ${down(dice).toFixed(1)}`;
         const isAlone = !isOpen && (values[index + 1] ?? null) === null;
         if (isAlone || number <= 60) {
-          shapes.push(make("circle", { class: `mark c${which % 7}`, cx: this.across(index), cy: down(dice), r: 2.6 }));
+          shapes.push(make("circle", { class: `mark ${methodLook(which).inChart}`, cx: this.across(index), cy: down(dice), r: 2.6 }));
         }
       });
-      shapes.push(make("path", { class: `line c${which % 7}`, d: path, "stroke-dasharray": LINES[which % 4] }));
+      shapes.push(make("path", { class: `line ${methodLook(which).inChart}`, d: path, "stroke-dasharray": methodLook(which).dash }));
     });
     this.cursor = make("line", { class: "cursor", id: "cursor", y1: top, y2: floor + 3 });
-    this.dots = clip.methods.map((_, which) => make("circle", { class: `mark c${which % 7}`, r: 5 }));
+    this.dots = clip.methods.map((_, which) => make("circle", { class: `mark ${methodLook(which).inChart}`, r: 5 }));
     this.down = down;
     chart.replaceChildren(...shapes, this.cursor, ...this.dots);
     byId("chart-title").textContent = `${clip.metric} over the frames of ${clip.clip}`;
@@ -374,7 +374,7 @@ class Player {
   listLegend() {
     const { clip } = this;
     const items = clip.methods.map((method, which) => [
-      { class: `line c${which % 7}`, d: "M1 5H33", "stroke-dasharray": LINES[which % 4] },
+      { class: `line ${methodLook(which).inChart}`, d: "M1 5H33", "stroke-dasharray": methodLook(which).dash },
       clip.methods.length > 1 ? method : clip.metric,
     ]);
     const bar = "M1 0H33V10H1Z";
