@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 440, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 46
 DASHES = ("", "7 4", "9 3 2 3", "2 3")
 NUM_COLOURS = 7
 _TABLE_ROWS = 21
@@ -120,6 +120,9 @@ def ticks(low: float, high: float, number: int = 6) -> list[float]:
 
 def number(value: float) -> str:
     """A number for an axis or a table: short."""
+    if 0 < abs(value) < 1e-3:
+        digits, _, power = f"{value:.2e}".partition("e")
+        return f"{float(digits):g}e{int(power)}"
     return f"{value:.4g}"
 
 

@@ -180,7 +180,7 @@ class Page(HTMLParser):
             return
         self.words.append(data)
         if self._table is not None and data.strip():
-            if self._open == "caption":
+            if self._open == "span" and not self._table:
                 self._caption = data
             elif self._table and self._table[-1]:
                 self._table[-1][-1] += data.strip()
