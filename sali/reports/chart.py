@@ -14,7 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 46
 DASHES = ("", "7 4", "9 3 2 3", "2 3")
 NUM_COLOURS = 7
 _TABLE_ROWS = 21
-_ROW_HEIGHT = 30
+_ROW_HEIGHT = 36
 
 
 class Series(NamedTuple):

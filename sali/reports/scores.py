@@ -117,18 +117,20 @@ def beside_published(
             values = [subsets.get(subset, {}).get(variant) for subset in TEST_SUBSETS]
             if any(value is not None for value in values):
                 cells = [_cell(value, is_ours=True) for value in values]
-                rows.append([Cell(f"{name} (here)", is_best=True), Cell(NONE), Cell(NONE), *cells])
+                first = [Cell(f"{name} (here)", is_best=True), Cell(NONE), Cell(NONE)]
+                rows.append([*first, *cells, Cell("this folder")])
         if not rows:
             continue
         rows += [
             [
                 *(Cell(text) for text in (row.method, row.venue, row.backbone)),
                 *(_cell(_share(row.percent[subset])) for subset in TEST_SUBSETS),
+                Cell(row.source),
             ]
             for row in published_rows()
             if row.dice_variant == variant
         ]
-        header = ["method", "venue", "backbone", *TEST_SUBSETS]
+        header = ["method", "venue", "backbone", *TEST_SUBSETS, "source"]
         caption = f"{variant}, percent: ours (bold) beside published values"
         grids.append(Grid(caption, header, rows, [f"{variant} is {meaning}."]))
     warning = (

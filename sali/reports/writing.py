@@ -154,7 +154,7 @@ def _source(name: str) -> str:
 
 def render(template: str, **content: Any) -> str:
     """Fill a template in; whatever is not markup of the templates is escaped."""
-    style, script = _source("page.css"), _source("page.js")
+    style, script = _source("page.css"), _source("page.js") + _source("player.js")
     return (
         _templates()
         .get_template(template)
