@@ -54,6 +54,9 @@ view: $(READY) ## Watch the segmenter in a page on this machine: make view ARGS=
 evaluate: $(READY) ## Scores of maps on disk: make evaluate ARGS='gt=... pred=... output=...'
 	$(BIN)/python -m sali.evaluate $(ARGS)
 
+report: $(READY) ## Make report.html of a run, evaluation or sweep again: make report RUN=outputs/...
+	$(BIN)/python -m sali.report 'run=$(RUN)' $(ARGS)
+
 data-check: $(READY) ## Is a copy of SUN-SEG complete and sound: make data-check ARGS='root=...'
 	$(BIN)/python -m sali.data.check $(ARGS)
 

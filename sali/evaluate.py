@@ -15,8 +15,9 @@ from sali.errors import ConfigError, UserError
 from sali.evaluation import Bootstrap, Settings, evaluate
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.frame_quality import QualityLimits
+from sali.reports import ReportOptions, report_evaluation
 
-_FOLDERS = ("gt", "pred", "output")
+_NOT_SETTINGS = ("gt", "pred", "output", "report")
 _PATHS = ("frames", "polyp_free", "attributes")
 INTERRUPTED = 130
 """Exit code of shells for a command that Ctrl-C ended."""
@@ -30,7 +31,7 @@ def settings_from(cfg: DictConfig) -> Settings:
         ConfigError: a value that does not fit.
     """
     given: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    for name in _FOLDERS:
+    for name in _NOT_SETTINGS:
         given.pop(name)
     try:
         given |= {name: kind(**given[name]) for name, kind in _GROUPS.items()}
@@ -48,8 +49,12 @@ def settings_from(cfg: DictConfig) -> Settings:
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``evaluate``."""
     check_config(cfg)
+    settings = settings_from(cfg)
+    report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
+    folders = Path(cfg.gt), Path(cfg.pred), Path(cfg.output)
     try:
-        evaluate(Path(cfg.gt), Path(cfg.pred), Path(cfg.output), settings_from(cfg))
+        evaluate(*folders, settings)
+        report_evaluation(*folders, settings, report)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

@@ -18,7 +18,7 @@ from sali.data.samples import ClipBatch, ClipFrame
 from sali.errors import ConfigError
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.fixed_threshold import FixedThresholdScores
-from sali.metrics.histogram import IntArray
+from sali.metrics.histogram import FloatArray, IntArray
 from sali.metrics.subset_scores import SubsetScores
 from sali.models.network import SALI
 from sali.processes import gathered
@@ -83,6 +83,8 @@ class SegmentationTask(L.LightningModule):
         "clinical" and "frame_means" hold the others in the same shape."""
         self.pixels: dict[str, IntArray] = {}
         """After a test: background and polyp pixels by grey level, [2, 256] per subset."""
+        self.curves: dict[str, dict[str, FloatArray]] = {}
+        """After a test: mean curves [256] of VPS by name, per subset."""
         self._runner: ClipRunner | None = None
         self._random_state: dict[str, Tensor] | None = None
 
@@ -196,18 +198,24 @@ class SegmentationTask(L.LightningModule):
     def test_step(
         self, frame: ClipFrame, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, Any]:
-        """Returns {"results": [(frame, probability [H, W]), ...]} for callbacks."""
+        """Returns {"results": [(frame, probability [H, W]), ...]} for callbacks.
+
+        "outcomes" in it are what the clinical protocol makes of the same frames.
+        """
         results = self._stream(frame)
+        outcomes = []
         scores = list(self._test_scores.values())[dataloader_idx]
         for done, probability in results:
             assert done.mask is not None
             shown = to_map(probability, self.maps)
-            scores.update(shown, done.mask.to(shown.device), done.clip, done.number)
-        return {"results": results}
+            mask = done.mask.to(shown.device)
+            outcomes.append(scores.update(shown, mask, done.clip, done.number))
+        return {"results": results, "outcomes": outcomes}
 
     def on_test_epoch_end(self) -> None:
         computed = {subset: scores.compute() for subset, scores in self._test_scores.items()}
         self.pixels = {subset: scores.pixels() for subset, scores in self._test_scores.items()}
+        self.curves = {subset: scores.curves() for subset, scores in self._test_scores.items()}
 
         def part(kind: str) -> dict[str, Any]:
             return {

@@ -20,6 +20,7 @@ from sali.data.datamodule import ClipData
 from sali.errors import ConfigError
 from sali.loggers import finished, forget_wandb_run
 from sali.models.weights import read_file
+from sali.reports import ReportOptions, reported
 from sali.run_record import provenance, tracked, write_json
 from sali.sweeps import is_sweep, run_job
 from sali.task import MONITOR
@@ -52,7 +53,8 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     check_config(cfg)
     output = Path(cfg.paths.output_dir)
     loggers: list[Any] = []
-    with finished(loggers), tracked(output):
+    report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
+    with reported(output, report), finished(loggers), tracked(output):
         return _train(cfg, output, loggers)
 
 

@@ -8,6 +8,7 @@ from sali.callbacks.memory import MemoryStatistics
 from sali.callbacks.overlays import SaveOverlays
 from sali.callbacks.preemption import PreemptedError, Preemption
 from sali.callbacks.progress import TrainingProgress
+from sali.callbacks.report_frames import ReportFrames
 from sali.callbacks.speed import TrainingSpeed
 from sali.callbacks.tables import ResultTables
 from sali.callbacks.worst_frames import WorstFrames
@@ -19,6 +20,7 @@ __all__ = [
     "MemoryStatistics",
     "PreemptedError",
     "Preemption",
+    "ReportFrames",
     "ResultTables",
     "SaveMaps",
     "SaveOverlays",

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from sali.metrics.clinical import TALLY_SIZE, ClinicalRules, ClipTally, ClipTracker
+from sali.metrics.clinical import (
+    TALLY_SIZE,
+    ClinicalRules,
+    ClipTally,
+    ClipTracker,
+    FrameOutcome,
+)
 from sali.metrics.clinical_summary import summarise
 from sali.metrics.vps_metric import as_array, check_clip_index
 
@@ -41,6 +47,8 @@ class ClinicalMetric(Metric):
         super().__init__(**kwargs)
         self.clip_names = tuple(clip_names)
         self.rules = rules or ClinicalRules()
+        self.outcome: FrameOutcome | None = None
+        """Of the frame that was added last."""
         self._clip_index: int | None = None
         self._tracker = ClipTracker(self.rules)
         self.add_state(
@@ -74,7 +82,7 @@ class ClinicalMetric(Metric):
                 )
             self._clip_index = clip_index
             self._tracker = ClipTracker(self.rules)
-        self._tracker.step(as_array(prediction), as_array(mask))
+        self.outcome = self._tracker.step(as_array(prediction), as_array(mask))
         vector = self._tracker.tally.vector()
         self.tallies[clip_index] = torch.from_numpy(vector).to(self.tallies.device)
 

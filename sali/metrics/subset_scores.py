@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sali.metrics.clinical import ClinicalRules, ClipTally
+from sali.metrics.clinical import ClinicalRules, ClipTally, FrameOutcome
 from sali.metrics.clinical_metric import ClinicalMetric
 from sali.metrics.clip_order import is_scored
 from sali.metrics.fixed_threshold import FixedThresholdScores
-from sali.metrics.histogram import IntArray
+from sali.metrics.histogram import FloatArray, IntArray
+from sali.metrics.vps import CURVES, curve, reduce_subset
 from sali.metrics.vps_metric import VpsMetric, as_array
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class SubsetScores:
         self.frame_means = FixedThresholdScores(names).to(device)
         self._too_short = [name for name, length in clip_lengths.items() if length < 3]
 
-    def update(self, shown: Tensor, mask: Tensor, clip: int, number: int) -> None:
+    def update(self, shown: Tensor, mask: Tensor, clip: int, number: int) -> FrameOutcome:
         """Score the next frame of a clip; frames of a clip come in order.
 
         Args:
@@ -47,12 +48,26 @@ class SubsetScores:
             mask: 0/1 uint8 [H, W].
             clip: number of the clip.
             number: number of the frame in its clip; VPS leaves out the first and the last.
+
+        Returns:
+            What the clinical protocol makes of the frame.
         """
         truth = mask > 0
         self.frame_means.update(shown.float() / 255, truth, clip)
         self.clinical.update(shown, truth, clip)
         if is_scored(number, self._lengths[clip]):
             self.vps.update(shown, truth, clip)
+        assert self.clinical.outcome is not None
+        return self.clinical.outcome
+
+    def curves(self) -> dict[str, FloatArray]:
+        """Mean curves [256] of VPS, of all processes together; empty if no frame counts."""
+        with self.vps.sync_context():
+            vectors = self.vps.clip_vectors()
+        if not vectors:
+            return {}
+        mean = reduce_subset(vectors.values())
+        return {name: curve(mean, name) for name in CURVES}
 
     def pixels(self) -> IntArray:
         """Counts [2, 256], background and polyp pixels by grey level, of all processes together."""

@@ -8,6 +8,7 @@ from sali.errors import DataError
 from sali.evaluation.ground_truth import TEST_SUBSETS
 from sali.evaluation.published import VARIANTS, other_data, published_rows
 from sali.evaluation.tables import NONE, latex_lines, latex_text, markdown_lines
+from sali.reports import write_sweep_report
 from sali.sweeps.collect import VALIDATION, Setting, Spread, finished_jobs, settings_of
 from sali.sweeps.plot import plot_settings
 
@@ -21,7 +22,7 @@ EXPLAINED = (
 
 
 def write_report(folder: Path) -> list[Setting]:
-    """Write `sweep.csv`, `sweep.md`, `sweep.tex` and `figures/` of a sweep's finished jobs.
+    """Write `sweep.csv`, `sweep.md`, `sweep.tex`, `figures/` and `report.html` of finished jobs.
 
     Args:
         folder: of the sweep, `outputs/sweeps/<name>`.
@@ -37,6 +38,7 @@ def write_report(folder: Path) -> list[Setting]:
     jobs = finished_jobs(folder)
     settings = settings_of(jobs)
     if not jobs:
+        write_sweep_report(folder)  # says what failed
         return []
     _write_csv(folder / "sweep.csv", settings)
     notes = other_data({k: v for job in jobs for k, v in job.num_clips.items()})
@@ -48,6 +50,7 @@ def write_report(folder: Path) -> list[Setting]:
         if any(figure in scores for s in settings for scores in s.scores.values()):
             stem = folder / "figures" / figure
             plot_settings(settings, figure, stem, published={} if notes else _published(figure))
+    write_sweep_report(folder)
     return settings
 
 

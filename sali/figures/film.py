@@ -1,0 +1,144 @@
+"""A clip as small pictures and outlines: what a page needs to play it.
+
+Kept as one JSON file per clip, so that a page can be made again without frames, masks or maps.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sali.metrics.histogram import BoolArray, ByteArray
+
+Outlines = list[list[int]]
+"""Closed polygons, each x, y, x, y ... in pixels of the small picture."""
+
+
+@dataclass(frozen=True)
+class FilmRules:
+    """How much of a clip is kept.
+
+    Attributes:
+        max_frames: of a clip; longer ones are thinned evenly.
+        height: of the pictures, pixels.
+        quality: of their JPEGs, 1 to 100.
+        tolerance: how far an outline may lie from the mask's edge, pixels of the picture.
+    """
+
+    max_frames: int
+    height: int
+    quality: int
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers out of range."""
+        if not (
+            self.max_frames >= 1
+            and self.height >= 16
+            and 1 <= self.quality <= 100
+            and self.tolerance >= 0
+        ):
+            raise ValueError(
+                f"got {self}; wanted max_frames of at least 1, height of at least 16, quality from "
+                "1 to 100 and a tolerance not below 0"
+            )
+
+
+def film_path(folder: Path, subset: str, clip: str) -> Path:
+    """Where the film of a clip is in a run's folder."""
+    return films_folder(folder) / subset / f"{clip}.json"
+
+
+def films_folder(folder: Path) -> Path:
+    """Where the films are in a run's folder."""
+    return folder / "report" / "clips"
+
+
+class Film:
+    """Collects the frames of a clip.
+
+    Args:
+        subset: of the clip.
+        clip: its name.
+        num_frames: of the whole clip.
+        rules: how much is kept.
+    """
+
+    def __init__(self, subset: str, clip: str, num_frames: int, rules: FilmRules) -> None:
+        self.subset, self.clip, self.num_frames = subset, clip, num_frames
+        self.rules = rules
+        self.every = -(-num_frames // rules.max_frames)
+        self._size: tuple[int, int] | None = None
+        self._frames: list[dict[str, Any]] = []
+
+    def keeps(self, index: int) -> bool:
+        """Whether a frame, by its place in the clip, is one of the evenly thinned."""
+        return index % self.every == 0
+
+    def add(
+        self,
+        index: int,
+        picture: ByteArray | None,
+        truth: BoolArray,
+        predictions: Mapping[str, BoolArray],
+    ) -> None:
+        """Add the next frame that is kept.
+
+        Args:
+            index: its place in the clip.
+            picture: RGB uint8 [h, w, 3] of any size; None where there is none to be had.
+            truth: [H, W].
+            predictions: [H, W] by method.
+        """
+        if self._size is None:
+            height, width = truth.shape
+            self._size = max(1, round(self.rules.height * width / height)), self.rules.height
+        self._frames.append(
+            {
+                "index": index,
+                "picture": None if picture is None else self._jpeg(picture),
+                "truth": self._outlines(truth),
+                "predictions": {name: self._outlines(m) for name, m in predictions.items()},
+            }
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the film through a temporary file, so that nobody reads half of it."""
+        assert self._size is not None
+        content = {
+            "subset": self.subset,
+            "clip": self.clip,
+            "num_frames": self.num_frames,
+            "every": self.every,
+            "width": self._size[0],
+            "height": self._size[1],
+            "frames": self._frames,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+    def _jpeg(self, picture: ByteArray) -> str:
+        assert self._size is not None
+        small = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, self.rules.quality]
+        is_written, code = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)
+        assert is_written
+        return base64.b64encode(code.tobytes()).decode()
+
+    def _outlines(self, mask: BoolArray) -> Outlines:
+        assert self._size is not None
+        share = cv2.resize(mask.astype(np.float32), self._size, interpolation=cv2.INTER_AREA)
+        area = (share >= 0.5).astype(np.uint8)
+        found, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        return [
+            cv2.approxPolyDP(points, self.rules.tolerance, True).ravel().tolist()
+            for points in found
+        ]

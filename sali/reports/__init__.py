@@ -1,0 +1,12 @@
+"""One page per run, evaluation and sweep, made of what lies in its folder and nothing else."""
+
+from sali.reports.options import ReportOptions
+from sali.reports.writing import report_evaluation, reported, write_report, write_sweep_report
+
+__all__ = [
+    "ReportOptions",
+    "report_evaluation",
+    "reported",
+    "write_report",
+    "write_sweep_report",
+]

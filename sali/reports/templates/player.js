@@ -1,0 +1,438 @@
+// The player. `show` is the only place that moves anything: picture, outlines, chart, text and
+// scrubber are always of one frame.
+
+const TRUTH = { colour: "#ffd640", dash: "7 4" };
+// Of a method in pictures, and in charts, whose colours follow the look of the page: one hue.
+const METHODS = [
+  { colour: "#40e0ff", dash: "", inChart: "c0" },
+  { colour: "#ff9ad5", dash: "10 3", inChart: "c4" },
+  { colour: "#a6ff7a", dash: "3 3", inChart: "c2" },
+  { colour: "#ffb27a", dash: "10 3 3 3", inChart: "c3" },
+];
+const methodLook = (number) => METHODS[number % METHODS.length];
+const CHART = { height: 190, left: 40, right: 10, top: 8, bottom: 34 };
+
+class Player {
+  constructor(table) {
+    this.table = table;
+    this.clip = null;
+    this.position = 0;
+    this.timer = null;
+    this.opening = 0;
+    this.hidden = new Set();
+    this.rows = new Map([...table.tBodies[0].rows].map((row) => [nameOf(row), row]));
+    table.addEventListener("click", (event) => this.clicked(event));
+    byId("previous").addEventListener("click", () => this.neighbour(-1));
+    byId("next").addEventListener("click", () => this.neighbour(1));
+    byId("play").addEventListener("click", () => this.toggle());
+    byId("speed").addEventListener("change", () => this.timer && (this.pause(), this.play()));
+    byId("scrubber").addEventListener("input", (event) => {
+      this.pause();
+      this.show(Number(event.target.value));
+    });
+    byId("player").addEventListener("keydown", (event) => this.pressed(event));
+    byId("time-chart").addEventListener("click", (event) => this.pointed(event));
+    new ResizeObserver(() => this.clip && this.drawChart()).observe(byId("time-chart").parentNode);
+    addEventListener("hashchange", () => this.follow());
+    this.follow();
+  }
+
+  clicked(event) {
+    const row = event.target.closest("tbody tr");
+    if (!row || event.target.closest("a")) return; // links change the hash by themselves
+    location.hash = row.querySelector("a").hash;
+  }
+
+  follow() {
+    const match = location.hash.match(/^#clip=([^&]*)(?:&frame=(\d+))?$/);
+    if (!match) return;
+    const name = decodeURIComponent(match[1]);
+    const row = this.rows.get(name);
+    if (row) this.open(row, match[2] === undefined ? 0 : Number(match[2]));
+    else {
+      byId("player-empty").hidden = false;
+      byId("player-empty").textContent = `There is no clip ${name} in this report.`;
+    }
+  }
+
+  async open(row, frame) {
+    this.pause();
+    const turn = ++this.opening;
+    const clip = JSON.parse(byId(`clip-${row.dataset.index}`).textContent);
+    const film = clip.film;
+    let pictures = [];
+    if (film) {
+      pictures = await Promise.all(film.frames.map(async (one) => {
+        if (!one.picture) return null;
+        const image = new Image();
+        image.src = `data:image/jpeg;base64,${one.picture}`;
+        await image.decode();
+        return image;
+      }));
+    }
+    if (turn !== this.opening) return; // another one was chosen meanwhile
+    this.clip = clip;
+    this.row = row;
+    this.pictures = pictures;
+    this.places = film ? film.frames.map((one) => one.index) : clip.frames.map((_, index) => index);
+    byId("player-empty").hidden = true;
+    byId("player-body").hidden = false;
+    byId("clip-name").textContent = `${clip.subset}/${clip.clip}`;
+    byId("screen").hidden = !film;
+    byId("no-picture").hidden = Boolean(film);
+    byId("no-picture").textContent = clip.why;
+    const several = this.places.length > 1;
+    byId("play").disabled = !several;
+    byId("scrubber").disabled = !several;
+    byId("scrubber").max = Math.max(0, this.places.length - 1);
+    for (const other of this.rows.values()) other.removeAttribute("aria-current");
+    row.setAttribute("aria-current", "true");
+    row.scrollIntoView({ block: "nearest" });
+    const order = this.order();
+    byId("previous").disabled = order.indexOf(row) <= 0;
+    byId("next").disabled = order.indexOf(row) === order.length - 1;
+    if (film) {
+      byId("picture").width = film.width;
+      byId("picture").height = film.height;
+      byId("outlines").setAttribute("viewBox", `0 0 ${film.width} ${film.height}`);
+    }
+    this.listToggles();
+    this.listRuns();
+    this.drawChart();
+    this.show(this.nearest(frame));
+    byId("stage").focus({ preventScroll: true });
+    byId("player").scrollIntoView({ block: "start" });
+  }
+
+  order() {
+    return [...this.table.tBodies[0].rows].filter((row) => !row.hidden || row === this.row);
+  }
+
+  neighbour(step) {
+    const order = this.order();
+    const row = order[order.indexOf(this.row) + step];
+    if (row) location.hash = row.querySelector("a").hash;
+  }
+
+  nearest(frame) {
+    let best = 0;
+    this.places.forEach((place, index) => {
+      if (Math.abs(place - frame) < Math.abs(this.places[best] - frame)) best = index;
+    });
+    return best;
+  }
+
+  show(position) {
+    const { clip, places } = this;
+    if (!places.length) {
+      byId("readout").textContent = "Nothing is known of the single frames of this clip.";
+      return;
+    }
+    this.position = Math.min(Math.max(position, 0), places.length - 1);
+    const index = places[this.position];
+    byId("scrubber").value = this.position;
+    byId("scrubber").setAttribute("aria-valuetext", `frame ${index}, ${clip.frames[index] ?? ""}`);
+    this.drawPicture(index);
+    this.moveCursor(index);
+    byId("readout").textContent = this.told(index);
+    if (!this.timer) this.remember(index);
+  }
+
+  remember(index) {
+    const name = encodeURIComponent(`${this.clip.subset}/${this.clip.clip}`).replaceAll("%2F", "/");
+    history.replaceState(null, "", `#clip=${name}&frame=${index}`);
+  }
+
+  told(index) {
+    const { clip } = this;
+    const film = clip.film;
+    const total = film ? film.num_frames : clip.frames.length;
+    const parts = [`Frame ${index} (0 to ${total - 1})`];
+    if (clip.frames[index] !== undefined) parts.push(clip.frames[index]);
+    const several = clip.methods.length > 1;
+    for (const method of clip.methods) {
+      const dice = clip.dice[method][index];
+      const marked = clip.marked[method][index];
+      const shown = dice === null || dice === undefined ? "-" : dice.toFixed(4);
+      const area = marked === null || marked === undefined ? "" : `, marked ${marked} px`;
+      parts.push(`${several ? `${method}: ` : ""}${clip.metric} ${shown}${area}`);
+    }
+    const polyp = clip.polyp[index];
+    if (polyp === 0) parts.push("no polyp");
+    else if (polyp) parts.push(`polyp ${polyp} px`);
+    for (const run of clip.runs) if (index >= run.start && index < run.stop) parts.push(run.text);
+    return parts.join(" · ") + this.thinned();
+  }
+
+  thinned() {
+    const film = this.clip.film;
+    if (!film || film.every === 1) return "";
+    const last = film.every % 10;
+    const isTeen = Math.floor(film.every / 10) % 10 === 1;
+    const ending = isTeen ? "th" : { 1: "st", 2: "nd", 3: "rd" }[last] ?? "th";
+    return ` · pictures of every ${film.every}${ending} frame`;
+  }
+
+  shownMethods() {
+    return this.clip.film ? Object.keys(this.clip.film.frames[0].predictions) : [];
+  }
+
+  drawPicture(index) {
+    const film = this.clip.film;
+    if (!film) return;
+    const frame = film.frames[this.position];
+    const canvas = byId("picture");
+    const brush = canvas.getContext("2d");
+    brush.fillStyle = "#3a3f45";
+    brush.fillRect(0, 0, film.width, film.height);
+    if (this.pictures[this.position]) {
+      brush.drawImage(this.pictures[this.position], 0, 0, film.width, film.height);
+    }
+    canvas.dataset.index = index;
+    const name = this.clip.frames[index] ?? `frame ${index}`;
+    canvas.setAttribute("aria-label", frame.picture ? `Frame ${name}` : `Frame ${name}, not to be had`);
+    const shapes = [];
+    const draw = (outlines, look, key) => {
+      if (!outlines.length || this.hidden.has(key)) return;
+      const path = outlines.map((points) => outline(points)).join("");
+      if (key !== "truth" && !this.hidden.has("tint")) {
+        shapes.push(make("path", { class: "tint", d: path, fill: look.colour, "fill-rule": "evenodd" }));
+      }
+      shapes.push(make("path", { class: "halo", d: path }));
+      shapes.push(make("path", {
+        class: "outline", d: path, stroke: look.colour, "stroke-dasharray": look.dash, "data-of": key,
+      }));
+    };
+    this.shownMethods().forEach((method, number) => {
+      draw(frame.predictions[method] ?? [], methodLook(number), `of ${method}`);
+    });
+    draw(frame.truth, TRUTH, "truth");
+    byId("outlines").replaceChildren(...shapes);
+    byId("outlines").dataset.index = index;
+  }
+
+  listToggles() {
+    const box = byId("toggles");
+    box.replaceChildren(box.querySelector("legend"));
+    box.hidden = !this.clip.film;
+    if (!this.clip.film) return;
+    const add = (key, text, look) => {
+      const label = make("label");
+      const input = make("input", { type: "checkbox", "data-key": key });
+      input.checked = !this.hidden.has(key);
+      input.addEventListener("change", () => {
+        if (input.checked) this.hidden.delete(key);
+        else this.hidden.add(key);
+        this.drawPicture(this.places[this.position]);
+      });
+      label.append(input);
+      if (look) {
+        const sample = make("svg", { class: "sample", viewBox: "0 0 34 14", "aria-hidden": "true" });
+        sample.append(make("path", { class: "outline", d: "M3 7H31", stroke: look.colour, "stroke-dasharray": look.dash }));
+        label.append(sample);
+      }
+      label.append(text);
+      box.append(label);
+    };
+    add("truth", "ground truth", TRUTH);
+    this.shownMethods().forEach((method, number) => {
+      add(`of ${method}`, method, methodLook(number));
+    });
+    add("tint", "tint of the marked area", null);
+  }
+
+  listRuns() {
+    byId("runs").hidden = !this.clip.runs.length;
+    byId("run-list").replaceChildren(...this.clip.runs.map((run) => {
+      const text = `${run.start} to ${run.stop - 1}: ${run.text}`;
+      const button = make("button", { type: "button" }, text);
+      button.addEventListener("click", () => {
+        this.pause();
+        this.show(this.nearest(run.start));
+      });
+      const item = make("li");
+      item.append(button);
+      return item;
+    }));
+  }
+
+  // The chart is drawn in pixels of the screen, so that its text keeps its size on a phone.
+  drawChart() {
+    const { clip } = this;
+    const chart = byId("time-chart");
+    const number = clip.frames.length;
+    chart.parentNode.hidden = !number;
+    if (!number) return;
+    const width = Math.max(260, Math.round(chart.parentNode.clientWidth));
+    const { height, left, right, top, bottom } = CHART;
+    const floor = height - bottom;
+    chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.across = (index) => left + ((index + 0.5) / number) * (width - left - right);
+    this.frameAt = (x) => Math.floor(((x - left) / (width - left - right)) * number);
+    const down = (dice) => top + (1 - dice) * (floor - top);
+    const edge = (index) => this.across(index - 0.5);
+    const shapes = [hatching()];
+    for (const run of clip.runs) {
+      const box = { x: edge(run.start), y: top, width: edge(run.stop) - edge(run.start), height: floor - top };
+      if (run.kind === "quality") shapes.push(make("rect", { ...box, fill: "url(#hatching)", class: "band" }));
+      else shapes.push(make("rect", { ...box, class: "band band-dice" }));
+    }
+    for (const dice of [0, 0.25, 0.5, 0.75, 1]) {
+      shapes.push(make("path", { class: "rule", d: `M${left} ${down(dice)}H${width - right}` }));
+      shapes.push(make("text", { class: "tick", x: left - 6, y: down(dice) + 4, "text-anchor": "end" }, String(dice)));
+    }
+    spans(clip.polyp, (value) => value === 0).forEach(([start, stop]) => {
+      shapes.push(make("rect", { class: "band-free", x: edge(start), y: floor - 4, width: edge(stop) - edge(start), height: 4 }));
+    });
+    const step = niceStep(number / Math.max(2, width / 90));
+    for (let index = 0; index < number; index += step) {
+      shapes.push(make("text", { class: "tick", x: this.across(index), y: floor + 16, "text-anchor": "middle" }, String(index)));
+    }
+    shapes.push(make("path", { class: "axis", d: `M${left} ${floor}H${width - right}` }));
+    clip.methods.forEach((method, which) => {
+      const values = clip.dice[method];
+      let path = "";
+      values.forEach((dice, index) => {
+        if (dice === null) return;
+        const isOpen = index > 0 && values[index - 1] !== null;
+        path += `${isOpen ? "L" : "M"}${this.across(index).toFixed(1)} ${down(dice).toFixed(1)}`;
+        const isAlone = !isOpen && (values[index + 1] ?? null) === null;
+        if (isAlone || number <= 60) {
+          shapes.push(make("circle", { class: `mark ${methodLook(which).inChart}`, cx: this.across(index), cy: down(dice), r: 2.6 }));
+        }
+      });
+      shapes.push(make("path", { class: `line ${methodLook(which).inChart}`, d: path, "stroke-dasharray": methodLook(which).dash }));
+    });
+    this.cursor = make("line", { class: "cursor", id: "cursor", y1: top, y2: floor + 3 });
+    this.dots = clip.methods.map((_, which) => make("circle", { class: `mark ${methodLook(which).inChart}`, r: 5 }));
+    this.down = down;
+    chart.replaceChildren(...shapes, this.cursor, ...this.dots);
+    byId("chart-title").textContent = `${clip.metric} over the frames of ${clip.clip}`;
+    this.listLegend();
+    if (this.places.length) this.moveCursor(this.places[this.position] ?? 0);
+  }
+
+  listLegend() {
+    const { clip } = this;
+    const items = clip.methods.map((method, which) => [
+      { class: `line ${methodLook(which).inChart}`, d: "M1 5H33", "stroke-dasharray": methodLook(which).dash },
+      clip.methods.length > 1 ? method : clip.metric,
+    ]);
+    const bar = "M1 0H33V10H1Z";
+    const texts = new Set(clip.runs.map((run) => run.text));
+    for (const text of texts) {
+      const isQuality = clip.runs.find((run) => run.text === text).kind === "quality";
+      items.push([isQuality ? { d: bar, fill: "url(#hatching)" } : { d: bar, class: "band-dice" }, `${isQuality ? "hatched: " : "shaded: "}${text}`]);
+    }
+    if (clip.polyp.includes(0)) items.push([{ d: "M1 3H33V7H1Z", class: "band-free" }, "bar below: no polyp"]);
+    byId("time-legend").replaceChildren(...items.map(([look, text]) => {
+      const item = make("li");
+      const swatch = make("svg", { class: "swatch", viewBox: "0 0 34 10", "aria-hidden": "true" });
+      swatch.append(make("path", look));
+      item.append(swatch, text);
+      return item;
+    }));
+  }
+
+  moveCursor(index) {
+    if (!this.clip.frames.length) return;
+    const x = this.across(index);
+    this.cursor.setAttribute("x1", x);
+    this.cursor.setAttribute("x2", x);
+    this.cursor.dataset.index = index;
+    this.clip.methods.forEach((method, which) => {
+      const dice = this.clip.dice[method][index];
+      const isThere = dice !== null && dice !== undefined;
+      this.dots[which].setAttribute("visibility", isThere ? "visible" : "hidden");
+      this.dots[which].setAttribute("cx", x);
+      this.dots[which].setAttribute("cy", isThere ? this.down(dice) : 0);
+    });
+  }
+
+  pointed(event) {
+    const box = byId("time-chart").getBoundingClientRect();
+    const width = byId("time-chart").viewBox.baseVal.width;
+    this.pause();
+    this.show(this.nearest(this.frameAt(((event.clientX - box.left) / box.width) * width)));
+  }
+
+  pressed(event) {
+    const isField = event.target.matches("input[type=range], select");
+    const isButton = event.target.matches("button, input, select");
+    if (!this.clip || event.ctrlKey || event.metaKey || event.altKey) return;
+    const last = this.places.length - 1;
+    const moves = { ArrowLeft: this.position - 1, ArrowRight: this.position + 1, Home: 0, End: last };
+    if (event.key in moves && !isField) {
+      this.pause();
+      this.show(moves[event.key]);
+    } else if (event.key === " " && !isButton) this.toggle();
+    else if (event.key === "PageUp" && !isField) this.neighbour(-1);
+    else if (event.key === "PageDown" && !isField) this.neighbour(1);
+    else return;
+    event.preventDefault();
+  }
+
+  toggle() {
+    if (this.timer) this.pause();
+    else this.play();
+  }
+
+  play() {
+    if (this.places.length < 2) return;
+    byId("readout").setAttribute("aria-live", "off"); // or else every frame would be read out
+    byId("play").textContent = "Pause";
+    byId("play").setAttribute("aria-pressed", "true");
+    const milliseconds = 1000 / Number(byId("speed").value);
+    this.timer = setInterval(() => this.show((this.position + 1) % this.places.length), milliseconds);
+  }
+
+  pause() {
+    if (!this.timer) return;
+    clearInterval(this.timer);
+    this.timer = null;
+    byId("readout").setAttribute("aria-live", "polite");
+    byId("play").textContent = "Play";
+    byId("play").setAttribute("aria-pressed", "false");
+    this.remember(this.places[this.position]);
+  }
+}
+
+function outline(points) {
+  let path = "";
+  for (let i = 0; i < points.length; i += 2) {
+    path += `${i ? "L" : "M"}${points[i] + 0.5} ${points[i + 1] + 0.5}`; // middles of pixels
+  }
+  return `${path}Z`;
+}
+
+function spans(values, isIn) {
+  const found = [];
+  values.forEach((value, index) => {
+    if (!isIn(value)) return;
+    const last = found[found.length - 1];
+    if (last && last[1] === index) last[1] = index + 1;
+    else found.push([index, index + 1]);
+  });
+  return found;
+}
+
+function niceStep(least) {
+  const size = 10 ** Math.floor(Math.log10(Math.max(1, least)));
+  return [1, 2, 5, 10].map((m) => m * size).find((step) => step >= least) ?? 10 * size;
+}
+
+function hatching() {
+  const defs = make("defs");
+  const pattern = make("pattern", {
+    id: "hatching", width: 7, height: 7, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
+  });
+  pattern.append(make("line", { class: "hatch", x1: 0, y1: 0, x2: 0, y2: 7 }));
+  defs.append(pattern);
+  return defs;
+}
+
+const list = byId("clip-list");
+if (list) {
+  startTable(list);
+  new Player(list);
+}
