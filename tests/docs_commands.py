@@ -34,7 +34,7 @@ NEEDS_PLUGIN = {
 """Overrides that compose only with the extra `sweeps`."""
 
 
-LATER = {"sali.demo", "report", "recording"}
+LATER: set[str] = set()
 """Modules, targets and keys that the pages name and that are still to come."""
 
 
