@@ -101,7 +101,8 @@ class Server:
 
     def sessions(self) -> list[Path]:
         """Folders of pages that hold anything."""
-        return [p for p in self.temporary.glob("sali_demo_*/sessions/*") if any(p.rglob("*.*"))]
+        folders = self.temporary.glob("sali_demo_*/sessions/*")
+        return [p for p in folders if any(file.is_file() for file in p.rglob("*"))]
 
     def uploads(self) -> list[Path]:
         return [p for p in self.temporary.glob("sali_demo_*/gradio/**/*") if p.is_file()]
@@ -114,8 +115,11 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     running = Server(tmp_path_factory.mktemp("server"))
-    yield running
-    running.stop()
+    try:
+        yield running
+        running.stop()
+    finally:
+        running.process.kill()
     assert not running.outside.exists(), running.outside.read_text()
     assert list(running.temporary.iterdir()) == []  # nothing is left of anything
 
@@ -355,11 +359,14 @@ def test_every_control_has_a_name_and_fits_the_screen(visit, width):
 
 def test_a_server_that_is_stopped_in_mid_run_leaves_nothing(browser, tmp_path, long_video):
     server = Server(tmp_path, f"samples={long_video}")
-    user = Visit(browser, server.url)
-    user.start()
-    wait_for(user.frames)
-    assert len(server.sessions()) == 1
-    server.stop()
+    try:
+        user = Visit(browser, server.url)
+        user.start()
+        wait_for(user.frames)
+        assert len(server.sessions()) == 1
+        server.stop()
+    finally:
+        server.process.kill()  # nothing happens to one that has ended
     assert list(server.temporary.iterdir()) == []
     assert not server.outside.exists()
     user.page.get_by_text("The server does not answer").wait_for(timeout=20_000)
