@@ -96,15 +96,19 @@ def explain(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         name, _, value = error.override.partition("=")
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        return (
-            f"{error.override!r} cannot be read; a value with = , ( ) {{ }} [ ] quotes or spaces "
+        return _one_line(
+            f"{error.override} cannot be read; a value with = , ( ) {{ }} [ ] quotes or spaces "
             f"wants quotes of its own: {name}='{quoted}', and the shell's round all of it"
         )
     key = re.search(r"Could not override '([^']+)'", str(error))
     if key and not key[1].startswith("hydra"):
         return f"unknown key {key[1]!r}{suggested_key(key[1])}"
     causes = [str(e) for e in (error, error.__cause__) if e]
-    return " ".join(" ".join(causes).split())
+    return _one_line(" ".join(causes))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _missing_option(error: MissingConfigException) -> str:
