@@ -30,7 +30,7 @@ from sali.data.synthetic import SyntheticSpec
 from sali.data.video import VIDEO_SUFFIXES
 from sali.errors import ConfigError
 from sali.predict import settings_for
-from sali.prediction import Source
+from sali.prediction import Recorded
 from sali.streaming.precision import PRECISIONS
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def demo(cfg: DictConfig) -> None:
         _serve(cfg, models, samples, folder)
 
 
-def _serve(cfg: DictConfig, models: Models, samples: dict[str, Source], folder: Path) -> None:
+def _serve(cfg: DictConfig, models: Models, samples: dict[str, Recorded], folder: Path) -> None:
     # Reads the environment when it is imported.
     from sali.app.page import Choices, Page
     from sali.app.server import Address, end_on_signals, make_app, serve
@@ -134,7 +134,7 @@ def _limits(cfg: DictConfig) -> Limits:
     return Limits(limits.megabytes, limits.seconds, cfg.video.max_pixels, tuple(suffixes))
 
 
-def _drawn(cfg: DictConfig, folder: Path) -> dict[str, Source]:
+def _drawn(cfg: DictConfig, folder: Path) -> dict[str, Recorded]:
     log.info("drawing sample clips; samples=DIR shows your own")
     return drawn_samples(folder, SyntheticSpec(**cfg.generated))
 

@@ -15,7 +15,7 @@ from sali.data.video import Video
 from sali.errors import FrameError
 from sali.figures.overlay import draw_overlay
 from sali.figures.video import OverlayVideo
-from sali.prediction import Result, Source
+from sali.prediction import Recorded, Result
 from sali.prediction.tables import DetectionTables
 
 NOTE = """\
@@ -87,7 +87,7 @@ def write_result(
     return packed
 
 
-def _clock(source: Source, clip_rate: float) -> tuple[Fraction, Fraction]:
+def _clock(source: Recorded, clip_rate: float) -> tuple[Fraction, Fraction]:
     if isinstance(source, Video):
         return source.time_base, source.rate
     rate = Fraction(clip_rate).limit_denominator(1000)
@@ -106,7 +106,7 @@ def _results(job: Job, clip_rate: float) -> Iterator[Result]:
         yield Result(job.source, frame, probability, [])
 
 
-def _frames(source: Source, clip_rate: float) -> Iterator[ClipFrame]:
+def _frames(source: Recorded, clip_rate: float) -> Iterator[ClipFrame]:
     """The frames once more; Result reads those of folders itself."""
     if not isinstance(source, Video):
         rate = Fraction(clip_rate).limit_denominator(1000)

@@ -20,7 +20,7 @@ from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.samples import ClipFrame
 from sali.data.video import Video, VideoFrames
 from sali.errors import DataError, UserError
-from sali.prediction import Result, Source
+from sali.prediction import Recorded, Result
 from sali.prediction.sources import length_of
 from sali.streaming import ClipRunner, StreamSegmenter
 from sali.streaming.clip_runner import Segmented
@@ -106,7 +106,7 @@ class Job(threading.Thread):
     def __init__(
         self,
         engine: Engine,
-        source: Source,
+        source: Recorded,
         options: Options,
         folder: Path,
         changed: Callable[[], None],

@@ -12,7 +12,7 @@ from sali.app.models import Models, Options
 from sali.app.sessions import Sessions
 from sali.errors import UserError
 from sali.figures.style import FOOTER
-from sali.prediction import Source
+from sali.prediction import Recorded
 
 HERE = Path(__file__).parent
 STYLE = HERE / "live.css"
@@ -64,7 +64,7 @@ class Page:
     def __init__(
         self,
         sessions: Sessions,
-        samples: Mapping[str, Source],
+        samples: Mapping[str, Recorded],
         models: Models,
         limits: Limits,
         choices: Choices,

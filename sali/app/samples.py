@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from sali.data.clips import SUBSETS, index_present
+from sali.data.live import Live
 from sali.data.synthetic import SyntheticSpec, generate
-from sali.prediction import Source, index_source
+from sali.errors import ConfigError
+from sali.prediction import Recorded, index_source
 
 
-def own_samples(folder: str, max_pixels: int) -> dict[str, Source]:
+def own_samples(folder: str, max_pixels: int) -> dict[str, Recorded]:
     """Clips or videos of a folder, by their names.
 
     Args:
@@ -17,10 +19,14 @@ def own_samples(folder: str, max_pixels: int) -> dict[str, Source]:
     Raises:
         UserError: nothing there that could be segmented.
     """
-    return {source.name: source for source in index_source(folder, max_pixels)}
+    sources = index_source(folder, max_pixels)
+    samples = {source.name: source for source in sources if not isinstance(source, Live)}
+    if len(samples) < len(sources):
+        raise ConfigError(f"samples={folder} is live; wanted a folder or a video")
+    return samples
 
 
-def drawn_samples(folder: Path, spec: SyntheticSpec) -> dict[str, Source]:
+def drawn_samples(folder: Path, spec: SyntheticSpec) -> dict[str, Recorded]:
     """Drawn test clips, by what is special about them; nothing of them is medical data."""
     generate(folder, spec)
     clips = [clip for clip in index_present(folder) if clip.subset in SUBSETS]

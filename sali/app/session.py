@@ -13,7 +13,7 @@ from sali.app.kept_maps import between_levels
 from sali.app.models import Options
 from sali.app.view import View
 from sali.errors import ConfigError, DataError, UserError
-from sali.prediction import Source
+from sali.prediction import Recorded
 
 FAREWELL_SECONDS = 10.0
 """How long a job that was told to end is waited for; a frame takes less."""
@@ -57,7 +57,7 @@ class Session:
     ) -> None:
         self.token = token
         self.folder = folder
-        self.upload: Source | None = None
+        self.upload: Recorded | None = None
         self.job: Job | None = None
         self.closed = False
         self.seen = self.touched = time.monotonic()
@@ -115,7 +115,7 @@ class Session:
             self._notice = ""
             self._draw_again()
 
-    def start(self, source: Source, options: Options) -> None:
+    def start(self, source: Recorded, options: Options) -> None:
         """Run over a source; the result before is forgotten.
 
         Raises:

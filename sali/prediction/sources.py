@@ -15,7 +15,8 @@ from sali.data.sampling import ClipBatches
 from sali.data.video import Video, VideoFrames, index_videos
 from sali.errors import ConfigError, DataError
 
-Source = Clip | Video | Live
+Recorded = Clip | Video
+Source = Recorded | Live
 Loader = Iterable[list[ClipFrame]]
 """Lists of frames, one of each of the clips that are streamed side by side."""
 
