@@ -26,9 +26,13 @@ def test_the_contour_goes_round_the_prediction():
     probability = np.zeros((40, 60), np.float32)
     probability[10:30, 20:50] = 1
     drawn = draw_overlay(frame, probability)
-    edge = [drawn[10, 35], drawn[29, 35], drawn[20, 20], drawn[20, 49]]
-    assert np.abs(np.array(edge, int) - PREDICTION_RGB).max() <= 8  # antialiased
-    assert drawn[20, 35].max() < 100 and drawn[5, 5].max() == 0
+    tint, outside = drawn[20, 35].astype(int), drawn[5, 5]
+    assert np.abs(tint - TINT_STRENGTH * np.array(PREDICTION_RGB)).max() <= 1
+    assert outside.max() == 0
+    for edge in (drawn[10, 35], drawn[29, 35], drawn[20, 20], drawn[20, 49]):
+        # How strong an antialiased line gets is OpenCV's affair; it is the prediction's colour,
+        # and nearer to it than to the tint.
+        assert np.abs(PREDICTION_RGB - edge.astype(int)).sum() < np.abs(tint - edge).sum()
 
 
 @pytest.mark.parametrize(
