@@ -94,7 +94,9 @@ def explain(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     if isinstance(error, OverrideParseException):
-        name, _, value = error.override.partition("=")
+        name, equals, value = error.override.partition("=")
+        if not equals:
+            return f"{name!r} has no value; wanted {name}=VALUE"
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")
         return _one_line(
             f"{error.override} cannot be read; a value with = , ( ) {{ }} [ ] quotes or spaces "

@@ -130,8 +130,8 @@ def test_a_stray_key_of_an_experiment_file_is_refused(group, tmp_path):
         ("backbone=pvt_v2_b9", "backbone has no option 'pvt_v2_b9'; did you mean 'pvt_v2_b5'?"),
         ("hydra/launcher=rai", "hydra/launcher has no option 'rai' in this environment"),
         ("data.root=???", "no value for data.root"),
-        ("data.root", "Error parsing override 'data.root' missing EQUAL"),
-        ("weight_decay=[", "no viable alternative at input"),
+        ("data.root", "'data.root' has no value; wanted data.root=VALUE"),
+        ("weight_decay=[", "weight_decay=[ cannot be read; a value with = , ( ) { } [ ] quotes or"),
     ],
 )
 def test_mistakes_end_as_one_line(argument, message, tmp_path, monkeypatch):

@@ -21,8 +21,9 @@ from sali.benchmarks.setup import (
     write_jpegs,
 )
 from sali.benchmarks.timing import Call, summarize, time_interleaved
-from sali.data.frames import read_frame, resize_frame, to_tensor
+from sali.data.frames import read_frame, resize_frame
 from sali.data.synthetic import draw_clip
+from sali.data.tensors import to_tensor
 from sali.metrics.vps import frame_scores
 from sali.models.blocks import Pyramid
 from sali.models.long_term import KeyValue

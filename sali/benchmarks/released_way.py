@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from sali.data.frames import resize_frame, to_tensor
+from sali.data.frames import resize_frame
+from sali.data.tensors import to_tensor
 from sali.models.blocks import Pyramid, resize
 from sali.models.decoder import SideLogits
 from sali.models.fusion import Fusion, PooledNonLocal

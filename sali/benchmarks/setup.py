@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sali.data.frames import resize_frame, to_tensor
+from sali.data.frames import resize_frame
 from sali.data.synthetic import draw_clip
+from sali.data.tensors import to_tensor
 from sali.models.long_term import KeyValue
 from sali.models.network import SALI
 from sali.models.weights import load_backbone

@@ -13,8 +13,9 @@ from sali.benchmarks.parts import RELEASED
 from sali.benchmarks.released_way import training_heads, training_loss
 from sali.benchmarks.setup import Setup, autocast
 from sali.benchmarks.timing import summarize, time_interleaved
-from sali.data.frames import resize_frame, resize_mask, to_tensor
+from sali.data.frames import resize_frame, resize_mask
 from sali.data.synthetic import draw_clip
+from sali.data.tensors import to_tensor
 from sali.losses import StructureLoss
 from sali.models.network import SALI
 

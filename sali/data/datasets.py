@@ -10,16 +10,10 @@ from torch.utils.data import Dataset
 
 from sali.data.cache import FrameCache
 from sali.data.clips import Clip
-from sali.data.frames import (
-    check_size,
-    read_frame,
-    read_mask,
-    resize_frame,
-    resize_mask,
-    to_tensor,
-)
+from sali.data.frames import check_size, read_frame, read_mask, resize_frame, resize_mask
 from sali.data.samples import ClipBatch, ClipFrame
 from sali.data.sampling import sample_triplet, skip_at
+from sali.data.tensors import to_tensor
 from sali.data.transforms import ClipTransform
 from sali.errors import ConfigError, DataError, FrameError
 

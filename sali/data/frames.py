@@ -1,16 +1,12 @@
-"""Reading, resizing and normalising frames and masks."""
+"""Reading and resizing frames and masks."""
 
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from sali.errors import FrameError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 MID_GREY = 128
 
 
@@ -85,13 +81,3 @@ def resize_mask(mask: np.ndarray, side: int) -> np.ndarray:
         return mask
     grey = Image.fromarray(mask * np.uint8(255)).resize((side, side), Image.Resampling.BILINEAR)
     return (np.asarray(grey) >= MID_GREY).astype(np.uint8)
-
-
-def to_tensor(frame: np.ndarray) -> Tensor:
-    """uint8 [H, W, 3] -> float32 [3, H, W], 0..1, normalised by ImageNet's mean and deviation."""
-    # Bytes are put in order, not floats: a quarter of the memory to move.
-    planes = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).contiguous()
-    image = planes.float().div_(255)
-    mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-    std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
-    return image.sub_(mean).div_(std)

@@ -21,8 +21,9 @@ from sali.data.decoding import (
     reason_of,
     start_time,
 )
-from sali.data.frames import resize_frame, to_tensor
+from sali.data.frames import resize_frame
 from sali.data.samples import ClipFrame
+from sali.data.tensors import to_tensor
 from sali.errors import DataError, FrameError
 from sali.metrics.clip_order import clip_key
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sali.data.frames import resize_frame, to_tensor
+from sali.data.frames import resize_frame
+from sali.data.tensors import to_tensor
 from sali.models.blocks import Pyramid, resize
 from sali.models.long_term import KeyValue, weigh_values
 from sali.models.network import SALI, check_side

@@ -13,7 +13,7 @@ from sali.benchmarks.released_way import (
     training_heads,
     training_loss,
 )
-from sali.data.frames import to_tensor
+from sali.data.tensors import to_tensor
 from sali.losses import StructureLoss
 from sali.models.weights import load_network
 from sali.ops import memory_read

@@ -9,7 +9,8 @@ from torchvision.transforms import v2
 
 from sali.data.clips import index_clip
 from sali.data.datasets import ClipFrames, FrameReader, TripletDataset
-from sali.data.frames import IMAGENET_MEAN, IMAGENET_STD, read_frame, read_mask, to_tensor
+from sali.data.frames import read_frame, read_mask
+from sali.data.tensors import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from sali.data.transforms import ClipTransform, MaskNoise, Sharpness
 from sali.errors import DataError, FrameError
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import GOLDEN
 
-from sali.data.frames import to_tensor
+from sali.data.tensors import to_tensor
 from sali.losses import boundary_weight, structure_loss
 from sali.models.weights import load_network, rename_released
 from sali.ops import read

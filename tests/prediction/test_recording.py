@@ -76,7 +76,8 @@ def results(tmp_path_factory):
     network = small_network().eval()
     runner = ClipRunner(lambda: StreamSegmenter(network, **STREAMING))
     found = []
-    for frames in load(videos, FrameReader(256, "fast"), 1, 0, 4, keep_pictures=True):
+    reader = FrameReader(256, "fast")
+    for frames in load(videos, reader, 0, 4, streams=1, keep_pictures=True, starts={}):
         for frame, probability, use in runner.push(frames):
             spread = (probability - probability.min()) / (probability.max() - probability.min())
             found.append(Result(videos[frame.clip], frame, 0.9 * spread, use))
