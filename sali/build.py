@@ -45,6 +45,27 @@ def streaming_options(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
+def prediction_settings(cfg: DictConfig, trained: dict[str, Any]) -> dict[str, Any]:
+    """How a trained network is run.
+
+    Each setting is the command line's, else that of ``compat``, else the checkpoint's
+    (``trained``), else that under ``fallback``.
+    """
+    compat = cfg.get("compat") or {}
+    told = {
+        "image_size": cfg.data.image_size,
+        "max_frames": cfg.memory.max_frames,
+        "every": cfg.memory.every,
+        "maps": cfg.maps,
+    }
+    from_training = {**trained, **trained.get("streaming", {})}
+    chosen = {}
+    for name, fallback in cfg.fallback.items():
+        options = (told.get(name), compat.get(name), from_training.get(name), fallback)
+        chosen[name] = next(value for value in options if value is not None)
+    return chosen
+
+
 def build_network(cfg: DictConfig) -> SALI:
     """The network with its starting weights."""
     try:

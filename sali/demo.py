@@ -23,13 +23,12 @@ from sali.app.seats import Seats
 from sali.app.session import Exporting, Session
 from sali.app.sessions import Lifetimes, Sessions
 from sali.app.view import View
-from sali.build import pick_device
+from sali.build import pick_device, prediction_settings
 from sali.cli import command
 from sali.config import check_config
 from sali.data.synthetic import SyntheticSpec
 from sali.data.video import VIDEO_SUFFIXES
 from sali.errors import ConfigError
-from sali.predict import settings_for
 from sali.prediction import Recorded
 from sali.streaming.precision import PRECISIONS
 
@@ -45,7 +44,9 @@ def demo(cfg: DictConfig) -> None:
     _check(cfg)
     paths = _checkpoints(cfg)
     own = own_samples(str(cfg.samples), cfg.video.max_pixels) if cfg.samples else None
-    models = Models(paths, lambda trained: settings_for(cfg, trained), pick_device(cfg.device))
+    models = Models(
+        paths, lambda trained: prediction_settings(cfg, trained), pick_device(cfg.device)
+    )
     models.settings(models.names[0])
     # Readable by this user alone; a folder in it for what Gradio holds of uploads.
     with tempfile.TemporaryDirectory(prefix="sali_demo_", ignore_cleanup_errors=True) as private:

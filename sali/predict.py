@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 import sali
-from sali.build import pick_device
+from sali.build import pick_device, prediction_settings
 from sali.cli import command
 from sali.config import check_config
 from sali.data.clips import Clip
@@ -43,23 +43,6 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it. A live source that is stopped so ends with 0."""
 
 
-def settings_for(cfg: DictConfig, trained: dict[str, Any]) -> dict[str, Any]:
-    """Each setting from the command line, else from ``compat``, else the checkpoint, else YAML."""
-    compat = cfg.get("compat") or {}
-    told = {
-        "image_size": cfg.data.image_size,
-        "max_frames": cfg.memory.max_frames,
-        "every": cfg.memory.every,
-        "maps": cfg.maps,
-    }
-    from_training = {**trained, **trained.get("streaming", {})}
-    chosen = {}
-    for name, fallback in cfg.fallback.items():
-        options = (told.get(name), compat.get(name), from_training.get(name), fallback)
-        chosen[name] = next(value for value in options if value is not None)
-    return chosen
-
-
 def predict(cfg: DictConfig) -> dict[str, int]:
     """Write the maps of a source.
 
@@ -84,7 +67,7 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     sources = index_source(str(cfg.source), cfg.video.max_pixels)
     check_streams(sources, cfg.streams)
     network, trained = load_network(cfg.ckpt)
-    settings = settings_for(cfg, trained)
+    settings = prediction_settings(cfg, trained)
     if settings["maps"] not in RULES:
         raise ConfigError(f"maps {settings['maps']!r} is not one of {RULES}")
     log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in settings.items()))

@@ -46,7 +46,7 @@ class Models:
     Args:
         paths: file of each name.
         settings_of: the settings of a checkpoint -> image size, memory, decode (see
-            ``sali.predict.settings_for``).
+            ``sali.build.prediction_settings``).
         device: where they run.
     """
 
