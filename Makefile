@@ -22,7 +22,7 @@ demo: $(READY) ## Generated clips, training, test, maps and overlays, on a CPU
 	$(BIN)/python -m sali.train experiment=demo hydra.run.dir=outputs/demo/latest ckpt_path=null
 	$(BIN)/python -m sali.predict ckpt=outputs/demo/latest/checkpoints/last.ckpt \
 		source=datasets/synthetic/TestHardDataset/Unseen output=outputs/demo/latest/predictions overlay=true
-	@echo "look at outputs/demo/latest/figures and outputs/demo/latest/predictions_overlays"
+	@echo "open outputs/demo/latest/report.html; overlays: outputs/demo/latest/predictions_overlays"
 
 test: $(READY) ## Tests that take seconds each
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
