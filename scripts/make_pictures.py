@@ -214,7 +214,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--clip", help="its name; default: the first of the subset")
     options.add_argument("--rate", type=float, default=8, help="frames per second")
     options.add_argument("--quality", type=int, default=70, help="of WebP, 0 to 100")
-    options.add_argument("--report-part", default="scores", help="section of the report")
+    options.add_argument(
+        "--report-part",
+        default="clip=unseen_easy/case10001_1&frame=18",
+        help="section or frame of the report",
+    )
     options.add_argument("--report-height", type=int, default=900, help="pixels")
     options.add_argument("--demo-frames", type=int, default=40, help="segmented before the pause")
     options.add_argument("--demo-height", type=int, default=1250, help="pixels")

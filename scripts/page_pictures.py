@@ -48,7 +48,7 @@ def opened(address: str, height: int) -> Iterator[Any]:
             reduced_motion="reduce",
         )
         page.goto(address)
-        page.wait_for_load_state("networkidle")
+        page.wait_for_load_state("load")
         yield page
         chromium.close()
 
