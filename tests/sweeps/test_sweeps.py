@@ -8,7 +8,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
 from hydra.types import RunMode
+from miniature import wait_for
 
 from sali.config import config_dir
 from sali.sweeps.job import MAX_NAME, job_name
@@ -143,8 +143,10 @@ def test_jobs_of_one_sweep_are_in_one_folder_whatever_their_name(sweep, tmp_path
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_leaves_no_second_process_in_a_folder(tmp_path):
-    (tmp_path / "seconds").write_text("6")
+def test_a_killed_sweep_leaves_no_second_process_in_a_folder(tmp_path, request):
+    hold = tmp_path / "hold-2"  # seed=2 runs for as long as this is there
+    hold.touch()
+    request.addfinalizer(lambda: hold.unlink(missing_ok=True))
     command = [sys.executable, "-m", "stub_train", "-m", "data.root=data", "name=cut", "seed=1,2,3"]
     environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
 
@@ -160,22 +162,20 @@ def test_a_killed_sweep_leaves_no_second_process_in_a_folder(tmp_path):
 
     folder = tmp_path / "outputs/sweeps/cut"
     first = start("slow.ckpt")
-    deadline = time.time() + 120
-    while len(runs(folder)) < 2 and time.time() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: len(runs(folder)) == 2)
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert runs(folder) == {"seed-1": 1, "seed-2": 1}
 
     # seed=2 outlived its sweep: it is left alone, and what is missing runs.
-    (tmp_path / "seconds").write_text("0")
     second = start("slow.ckpt")
     output = second.communicate(timeout=120)[0]
     assert second.returncode == 1, output
     assert "seed-1: finished before" in output and "seed-2: FAILED: it is still running" in output
     assert runs(folder) == {"seed-1": 1, "seed-2": 1, "seed-3": 1}
 
-    time.sleep(6)
+    hold.unlink()
+    wait_for(lambda: '"finished"' in (folder / "seed-2/status.json").read_text())
     third = start("slow.ckpt")
     output = third.communicate(timeout=120)[0]
     assert third.returncode == 0, output
