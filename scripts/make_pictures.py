@@ -219,7 +219,7 @@ def parser() -> argparse.ArgumentParser:
         default="clip=unseen_easy/case10001_1&frame=18",
         help="section or frame of the report",
     )
-    options.add_argument("--report-height", type=int, default=900, help="pixels")
+    options.add_argument("--report-height", type=int, default=1020, help="pixels")
     options.add_argument("--demo-frames", type=int, default=40, help="segmented before the pause")
     options.add_argument("--demo-height", type=int, default=1250, help="pixels")
     options.add_argument("--output", type=Path, default=ROOT / "docs" / "pictures")
