@@ -14,10 +14,11 @@ def run(command, environment=None):
     """What a command writes to a terminal of ``COLUMNS`` columns, stdout and stderr together."""
     child, terminal = pty.fork()
     if child == 0:
-        os.environ.update(TERM="xterm-256color", **(environment or {}))
+        # Whole, not os.environ changed: readline sets COLUMNS where Python does not see it.
+        passed = {**os.environ, "TERM": "xterm-256color", **(environment or {})}
         for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
-            os.environ.pop(name, None)
-        os.execvp(command[0], command)
+            passed.pop(name, None)
+        os.execvpe(command[0], command, passed)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
     written = b""
     try:
