@@ -1,5 +1,6 @@
 """Fixtures that more than one test file uses."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -81,3 +82,18 @@ def released_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_network(**changes: object) -> SALI:
     """A network with random weights that fits in a test."""
     return SALI(**{**SMALL, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """An installed Chromium, without a window; tests that ask for it are skipped where none is."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with driver.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=program, args=flags)
+        yield opened
+        opened.close()
