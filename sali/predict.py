@@ -72,21 +72,21 @@ def predict(cfg: DictConfig) -> dict[str, int]:
         raise ConfigError(f"maps {settings['maps']!r} is not one of {RULES}")
     log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in settings.items()))
     identity = _identity(cfg, settings)
-    about = {"checkpoint": str(cfg.ckpt), "settings": dict(settings), **provenance()}
-    writers = _writers(cfg, about, settings.pop("maps"), not isinstance(sources[0], Clip))
+    writers = _writers(cfg, settings, as_videos=not isinstance(sources[0], Clip))
     for source in sources:
         for writer in writers.values():
             protect_source(source, writer.root)
     rank, num_processes = shard()
     sources = sources[rank::num_processes]
-    decode, precision = settings.pop("decode"), str(cfg.precision)
+    precision = str(cfg.precision)
+    streaming = {name: settings[name] for name in settings if name not in ("maps", "decode")}
 
     def make_segmenter() -> StreamSegmenter:
-        return StreamSegmenter(network, **settings, precision=precision)
+        return StreamSegmenter(network, **streaming, precision=precision)
 
     try:
         make_segmenter()
-        reader = FrameReader(settings["image_size"], decode)
+        reader = FrameReader(settings["image_size"], settings["decode"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
     network = prepare_network(network.to(pick_device(cfg.device)), precision, cfg.compile)
@@ -172,11 +172,9 @@ def _identity(cfg: DictConfig, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _writers(
-    cfg: DictConfig, about: dict[str, Any], maps: str, as_videos: bool
-) -> dict[str, Writer]:
+def _writers(cfg: DictConfig, settings: dict[str, Any], as_videos: bool) -> dict[str, Writer]:
     output = Path(cfg.output)
-    writers: dict[str, Writer] = {"maps": Maps(output, maps)}
+    writers: dict[str, Writer] = {"maps": Maps(output, settings["maps"])}
     if cfg.overlay:
         root = output.with_name(f"{output.name}_overlays")
         writers["overlays"] = (
@@ -190,6 +188,7 @@ def _writers(
         writers["tracks"] = TrackTables(root, cfg.threshold, **cfg.tracks)
     if cfg.recording:
         root = output.with_name(f"{output.name}_recordings")
+        about = {"checkpoint": str(cfg.ckpt), "settings": settings, **provenance()}
         writers["recordings"] = Recordings(root, cfg.threshold, about, dict(cfg.recordings))
     return writers
 
