@@ -25,8 +25,8 @@ from sali.cli import command
 from sali.config import build, check_config
 from sali.data.datamodule import ClipData
 from sali.errors import ConfigError
-from sali.models.network import check_side
-from sali.run_record import provenance
+from sali.models.sali.network import check_side
+from sali.run.record import provenance
 
 log = logging.getLogger(__name__)
 

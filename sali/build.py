@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 from sali.config import build
 from sali.errors import ConfigError
 from sali.metrics.clinical import ClinicalRules
-from sali.models.network import SALI, check_side
+from sali.models.sali.network import SALI, check_side
 from sali.models.weights import load_backbone, start_from
-from sali.processes import shard
+from sali.run.processes import shard
 from sali.streaming import StreamSegmenter
 from sali.task import SegmentationTask
 

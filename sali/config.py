@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sali.errors import ConfigError
-from sali.processes import is_first, started
+from sali.run.processes import is_first, started
 
 GLOBAL_GROUPS = ("experiment", "ablation", "sweep", "debug")
 """Groups whose files change other groups' keys; they may not bring keys of their own."""

@@ -27,7 +27,7 @@ from sali.build import pick_device, prediction_settings
 from sali.cli import command
 from sali.config import check_config
 from sali.data.synthetic import SyntheticSpec
-from sali.data.video import VIDEO_SUFFIXES
+from sali.data.video.files import VIDEO_SUFFIXES
 from sali.errors import ConfigError
 from sali.prediction import Recorded
 from sali.streaming.precision import PRECISIONS

@@ -15,7 +15,7 @@ from sali.errors import ConfigError, UserError
 from sali.evaluation import Bootstrap, Settings, evaluate
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.frame_quality import QualityLimits
-from sali.reports import ReportOptions, report_evaluation
+from sali.report import ReportOptions, report_evaluation
 
 _NOT_SETTINGS = ("gt", "pred", "output", "report")
 _PATHS = ("frames", "polyp_free", "attributes")

@@ -19,8 +19,8 @@ from sali.cli import command
 from sali.config import check_config
 from sali.data.clips import Clip
 from sali.data.datasets import FrameReader
-from sali.data.live import Live, LiveFrames, LiveSettings
-from sali.data.video import Video
+from sali.data.video.files import Video
+from sali.data.video.live import Live, LiveFrames, LiveSettings
 from sali.errors import ConfigError, DataError
 from sali.models.weights import load_network
 from sali.prediction import Resumable, Source, Writer, index_source, load, protect_source
@@ -32,8 +32,8 @@ from sali.prediction.sources import check_streams
 from sali.prediction.tables import DetectionTables
 from sali.prediction.track_tables import TrackTables
 from sali.prediction.videos import OverlayVideos
-from sali.processes import shard
-from sali.run_record import provenance
+from sali.run.processes import shard
+from sali.run.record import provenance
 from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
 from sali.streaming.maps import RULES
 

@@ -20,8 +20,8 @@ from sali.metrics.clinical import ClinicalRules
 from sali.metrics.fixed_threshold import FixedThresholdScores
 from sali.metrics.histogram import FloatArray, IntArray
 from sali.metrics.subset_scores import SubsetScores
-from sali.models.network import SALI
-from sali.processes import gathered
+from sali.models.sali.network import SALI
+from sali.run.processes import gathered
 from sali.streaming import ClipRunner, MemoryBank, StreamSegmenter, prepare_network
 from sali.streaming.maps import normalize_map, to_map
 

@@ -13,15 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from sali.build import build_network, build_task
 from sali.callbacks import SaveMaps, SaveOverlays
-from sali.checkpoint_io import last_checkpoint
 from sali.cli import command
 from sali.config import build, check_config
 from sali.data.datamodule import ClipData
 from sali.errors import ConfigError
-from sali.loggers import finished, forget_wandb_run
 from sali.models.weights import read_file
-from sali.reports import ReportOptions, reported
-from sali.run_record import provenance, tracked, write_json
+from sali.report import ReportOptions, reported
+from sali.run.checkpoints import last_checkpoint
+from sali.run.loggers import finished, forget_wandb_run
+from sali.run.record import provenance, tracked, write_json
 from sali.sweeps import is_sweep, run_job
 from sali.task import MONITOR
 

@@ -23,8 +23,10 @@ from PIL import Image, ImageDraw, ImageFont
 from sali.data.clips import Clip, index_subset
 from sali.data.frames import read_frame, read_mask
 from sali.errors import DataError, UserError
-from sali.figures.overlay import PREDICTION_RGB, TRUTH_RGB, draw_overlay
-from sali.figures.style import (
+from sali.metrics.fixed_threshold import fixed_threshold_scores
+from sali.models.weights import load_network, read_file
+from sali.report.overlay import PREDICTION_RGB, TRUTH_RGB, draw_overlay
+from sali.report.style import (
     INK,
     SMALL,
     WIDTH,
@@ -33,8 +35,6 @@ from sali.figures.style import (
     series_style,
     style_axes,
 )
-from sali.metrics.fixed_threshold import fixed_threshold_scores
-from sali.models.weights import load_network, read_file
 from sali.streaming import StreamSegmenter, prepare_network
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from omegaconf import open_dict
 from sali.build import build_task, network_options
 from sali.config import GLOBAL_GROUPS, build, check_config, config_dir
 from sali.errors import ConfigError
-from sali.models.network import SALI
+from sali.models.sali.network import SALI
 from sali.schedules import warmup_cosine
 
 CONFIGS = Path(config_dir())

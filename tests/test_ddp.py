@@ -13,8 +13,8 @@ import torch
 from miniature import ROOT, TORCHRUN, TWO, assert_same_end, overrides, start, status, wait_for
 from test_train import MAP_STEP, score
 
-from sali import processes
 from sali.evaluation import Settings, evaluate
+from sali.run import processes
 
 pytestmark = pytest.mark.slow
 LIGHTNING = ("-m", "sali.train")

@@ -10,28 +10,33 @@ PACKAGE = Path(__file__).parent.parent / "sali"
 # Top to bottom; a file may import from its own layer and from those below.
 LAYERS = [
     {
-        *("train", "predict", "evaluate", "benchmark", "demo", "report"),
-        *("check", "import_cvc_clinicdb"),
+        *("train", "predict", "evaluate", "benchmark", "demo"),
+        *("check", "import_cvc_clinicdb", "report.__main__"),
     },
     {"sweeps", "benchmarks", "app"},
     {"build"},
-    {"reports"},
-    {"evaluation", "prediction"},
-    {"cli", "callbacks", "checkpoint_io", "config", "loggers", "run_record"},
+    {"callbacks"},
     {"task", "schedules"},
-    {"processes", "run_state"},
+    {"prediction"},
+    {"report"},
+    {"evaluation"},
+    {"cli", "config"},
     {"streaming"},
-    {"data", "figures"},
+    {"data"},
+    {"run"},
     {"models"},
     {"losses", "metrics"},
     {"ops"},
-    {"workers"},
-    {"errors", "progress"},
+    {"errors"},
 ]
 PLAIN = {"models", "ops", "losses", "metrics"}
 ENTRY_POINTS = LAYERS[0]
 # Commands that live beside what they serve; they are on top all the same.
-COMMANDS = {"data/check.py": "check", "data/import_cvc_clinicdb.py": "import_cvc_clinicdb"}
+COMMANDS = {
+    "data/check.py": "check",
+    "data/import_cvc_clinicdb.py": "import_cvc_clinicdb",
+    "report/__main__.py": "report.__main__",
+}
 
 
 def imported(path: Path) -> set[str]:

@@ -10,7 +10,7 @@ from miniature import ROOT, overrides
 
 SCRIPT = """
 import logging, sys, time, warnings
-from sali.progress import progress_bar
+from sali.run.progress import progress_bar
 
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
 with progress_bar("frames") as progress:
@@ -82,7 +82,7 @@ def test_what_goes_to_a_file_stays_there(environment, tmp_path):
 
 def test_whole_clips_have_a_rate_too(environment):
     """Advances that are far apart, on a clock of the test's own."""
-    from sali.progress import progress_bar
+    from sali.run.progress import progress_bar
 
     clock = [0.0]
     progress = progress_bar("frames")

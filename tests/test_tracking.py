@@ -21,12 +21,12 @@ from wandb_file import read_run
 from sali.callbacks import PreemptedError, Preemption
 from sali.callbacks.memory import bank_statistics
 from sali.callbacks.tables import precision_recall
-from sali.checkpoint_io import AtomicCheckpointIO, last_checkpoint
 from sali.errors import WeightsError
-from sali.loggers import WandbRunLogger, finished, forget_wandb_run
 from sali.models.weights import read_file
-from sali.run_record import tracked
-from sali.run_state import set_failed
+from sali.run.checkpoints import AtomicCheckpointIO, last_checkpoint
+from sali.run.loggers import WandbRunLogger, finished, forget_wandb_run
+from sali.run.record import tracked
+from sali.run.state import set_failed
 from sali.streaming import StreamSegmenter
 
 
@@ -34,7 +34,7 @@ def test_a_killed_run_is_failed(tmp_path):
     code = f"""
 import os, signal, sys
 from pathlib import Path
-from sali.run_record import tracked
+from sali.run.record import tracked
 with tracked(Path({str(tmp_path)!r})):
     os.kill(os.getpid(), signal.SIGKILL)
 """

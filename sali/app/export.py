@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from sali.app.job import Job
-from sali.data.decoding import decode_video
 from sali.data.samples import ClipFrame
-from sali.data.video import Video
+from sali.data.video.decoding import decode_video
+from sali.data.video.files import Video
 from sali.errors import FrameError
-from sali.figures.overlay import draw_overlay
-from sali.figures.video import OverlayVideo
 from sali.prediction import Recorded, Result
 from sali.prediction.tables import DetectionTables
+from sali.report.overlay import draw_overlay
+from sali.report.video import OverlayVideo
 
 NOTE = """\
 {clip}: {frames} frames, {state}{unreadable}.

@@ -18,7 +18,7 @@ from sali.app.reads import Album, PastFrame
 from sali.app.seats import Seats
 from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.samples import ClipFrame
-from sali.data.video import Video, VideoFrames
+from sali.data.video.files import Video, VideoFrames
 from sali.errors import DataError, UserError
 from sali.prediction import Recorded, Result
 from sali.prediction.sources import length_of

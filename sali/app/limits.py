@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sali.data.video import Video, open_video
+from sali.data.video.files import Video, open_video
 from sali.errors import DataError
 
 MEGABYTE = 1_000_000

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sali.errors import ConfigError, WeightsError
-from sali.models.network import SALI
+from sali.models.sali.network import SALI
 from sali.models.weights import load_network
 from sali.streaming import MemoryBank, StreamSegmenter, prepare_network
 

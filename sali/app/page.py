@@ -11,8 +11,8 @@ from sali.app.limits import Limits
 from sali.app.models import Models, Options
 from sali.app.sessions import Sessions
 from sali.errors import UserError
-from sali.figures.style import FOOTER
 from sali.prediction import Recorded
+from sali.report.style import FOOTER
 
 HERE = Path(__file__).parent
 STYLE = HERE / "live.css"

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from sali.data.clips import SUBSETS, index_present
-from sali.data.live import Live
 from sali.data.synthetic import SyntheticSpec, generate
+from sali.data.video.live import Live
 from sali.errors import ConfigError
 from sali.prediction import Recorded, index_source
 

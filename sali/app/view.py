@@ -8,8 +8,8 @@ import numpy as np
 
 from sali.app.job import Job, Latest
 from sali.app.reads import encode_jpeg, most_read, shrink
-from sali.figures.overlay import draw_overlay
 from sali.prediction import Result
+from sali.report.overlay import draw_overlay
 from sali.streaming import use_of_frames
 
 

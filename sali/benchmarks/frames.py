@@ -24,7 +24,7 @@ from sali.benchmarks.setup import (
 )
 from sali.benchmarks.timing import Call, summarize, time_interleaved
 from sali.data.frames import read_frame
-from sali.models.network import SALI
+from sali.models.sali.network import SALI
 from sali.streaming import prepare_network
 
 BACKBONE = "backbone"

@@ -11,7 +11,7 @@ from torch import Tensor
 from sali.benchmarks.parts import MEMORY_READS, read_level
 from sali.benchmarks.setup import Setup, Variant, autocast, fill, frame_elements
 from sali.benchmarks.timing import Call, fit_exponent, time_interleaved
-from sali.models.network import SALI
+from sali.models.sali.network import SALI
 from sali.streaming import MemoryBank, step_streams
 
 Curve = dict[str, Any]

@@ -26,11 +26,11 @@ from sali.data.synthetic import draw_clip
 from sali.data.tensors import to_tensor
 from sali.metrics.vps import frame_scores
 from sali.models.blocks import Pyramid
-from sali.models.long_term import KeyValue
-from sali.models.network import SALI
-from sali.models.short_term import DeformConv
+from sali.models.sali.alignment import DeformConv
+from sali.models.sali.bank import MemoryBank
+from sali.models.sali.memory import KeyValue
+from sali.models.sali.network import SALI
 from sali.ops import KERNELS, deform_conv, memory_read
-from sali.streaming.bank import MemoryBank
 
 RELEASED = "released"
 TORCHVISION = "torchvision"

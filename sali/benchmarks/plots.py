@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from sali.figures.style import (
+from sali.report.style import (
     GREY,
     SMALL,
     WIDTH,

@@ -14,11 +14,11 @@ from torchvision.ops import deform_conv2d
 from sali.data.frames import resize_frame
 from sali.data.tensors import to_tensor
 from sali.models.blocks import Pyramid, resize
-from sali.models.decoder import SideLogits
-from sali.models.fusion import Fusion, PooledNonLocal
-from sali.models.long_term import KeyValue
-from sali.models.network import SALI
-from sali.models.short_term import NEGATIVE_SLOPE, DeformConv, ShortTermAlignment
+from sali.models.sali.alignment import NEGATIVE_SLOPE, DeformConv, ShortTermAlignment
+from sali.models.sali.decoder import SideLogits
+from sali.models.sali.fusion import Fusion, PooledNonLocal
+from sali.models.sali.memory import KeyValue
+from sali.models.sali.network import SALI
 
 
 def dense_read(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from sali.data.frames import resize_frame
 from sali.data.synthetic import draw_clip
 from sali.data.tensors import to_tensor
-from sali.models.long_term import KeyValue
-from sali.models.network import SALI
+from sali.models.sali.memory import KeyValue
+from sali.models.sali.network import SALI
 from sali.models.weights import load_backbone
 from sali.streaming import StreamSegmenter, prepare_network
 from sali.streaming.precision import PRECISIONS

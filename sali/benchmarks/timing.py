@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sali.progress import progress_bar
+from sali.run.progress import progress_bar
 
 Call = Callable[[], object]
 """What is timed."""

@@ -17,7 +17,7 @@ from sali.data.frames import resize_frame, resize_mask
 from sali.data.synthetic import draw_clip
 from sali.data.tensors import to_tensor
 from sali.losses import StructureLoss
-from sali.models.network import SALI
+from sali.models.sali.network import SALI
 
 
 @dataclass(frozen=True)

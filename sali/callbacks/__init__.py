@@ -6,12 +6,12 @@ from sali.callbacks.gradient_norm import GradientNorm
 from sali.callbacks.maps import SaveMaps
 from sali.callbacks.memory import MemoryStatistics
 from sali.callbacks.overlays import SaveOverlays
-from sali.callbacks.preemption import PreemptedError, Preemption
 from sali.callbacks.progress import TrainingProgress
 from sali.callbacks.report_frames import ReportFrames
 from sali.callbacks.speed import TrainingSpeed
 from sali.callbacks.tables import ResultTables
 from sali.callbacks.worst_frames import WorstFrames
+from sali.run.preemption import PreemptedError, Preemption
 
 __all__ = [
     "ClipVideo",

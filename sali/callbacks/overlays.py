@@ -11,7 +11,7 @@ from sali.callbacks.showing import show_images
 from sali.data.clips import Clip
 from sali.data.frames import read_frame
 from sali.data.samples import ClipFrame
-from sali.figures.overlay import contact_sheet, draw_overlay
+from sali.report.overlay import contact_sheet, draw_overlay
 
 SHEET_COLUMNS = 4
 SHEET_CELL_PIXELS = 320

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import Progress, TaskID
 
-from sali.progress import progress_bar
+from sali.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ import lightning as L
 import numpy as np
 
 from sali.data.frames import read_frame
-from sali.figures.film import Film, FilmRules, film_path, films_folder
-from sali.figures.film_choice import ClipChoice, clip_score
 from sali.metrics.calibration import PROBABILITIES, reliability
-from sali.processes import gathered
+from sali.report.film import Film, FilmRules, film_path, films_folder
+from sali.report.film_choice import ClipChoice, clip_score
+from sali.run.processes import gathered
 from sali.streaming.maps import to_map
 
 PREDICTION = "prediction"

@@ -7,9 +7,9 @@ import lightning as L
 import numpy as np
 
 from sali.callbacks.showing import show_images, show_table
-from sali.figures.plots import plot_precision_recall
 from sali.metrics.calibration import PROBABILITIES
 from sali.metrics.curves import confusion_at
+from sali.report.plots import plot_precision_recall
 
 TABLE_EVERY = 5
 """Grey levels between two rows of a table of a curve."""

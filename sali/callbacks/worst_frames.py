@@ -11,7 +11,7 @@ from PIL import Image
 from sali.callbacks.overlays import overlay
 from sali.callbacks.showing import show_images
 from sali.metrics.fixed_threshold import NAMES, fixed_threshold_scores
-from sali.processes import gathered
+from sali.run.processes import gathered
 
 
 class _Candidate(NamedTuple):

@@ -29,8 +29,8 @@ from sali.data.inspection import (
     polyp_free_folders,
 )
 from sali.errors import ConfigError, DataError
-from sali.run_record import write_json
-from sali.workers import workers
+from sali.run.record import write_json
+from sali.run.workers import workers
 
 log = logging.getLogger(__name__)
 

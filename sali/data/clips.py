@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from sali.data.order import clip_key, frame_key
 from sali.errors import DataError
-from sali.metrics.clip_order import clip_key, frame_key
 
 SUBSETS = {
     "train": "TrainDataset",

@@ -18,7 +18,7 @@ from sali.config import check_config
 from sali.data.clips import SUBSETS, list_frames
 from sali.data.frames import check_size, read_frame, read_mask
 from sali.errors import ConfigError, DataError
-from sali.progress import progress_bar
+from sali.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
 

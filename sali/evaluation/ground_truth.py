@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sali.data.clips import FRAME_SUFFIXES, SUBSETS
+from sali.data.order import clip_key, frame_key
 from sali.errors import DataError
 from sali.evaluation.settings import Settings
-from sali.metrics.clip_order import clip_key, frame_key
 
 TEST_SUBSETS = tuple(name for name in SUBSETS if name != "train")
 ALL = "all"

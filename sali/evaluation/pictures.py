@@ -20,7 +20,7 @@ from sali.evaluation.frame_pictures import draw_frames
 from sali.evaluation.results import MethodResults
 from sali.evaluation.settings import Settings
 from sali.evaluation.trees import ClipMaps
-from sali.figures import plots
+from sali.report import plots
 
 FOLDER = "figures"
 STRETCHED = "VPS: every map min-max stretched to 0-1 first"

@@ -23,7 +23,7 @@ from sali.evaluation.scoring import ScoreTask, score_clip
 from sali.evaluation.settings import Settings
 from sali.evaluation.trees import ClipMaps, extra_entries, find_methods, maps_of
 from sali.evaluation.writing import write_joint, write_method
-from sali.workers import Workers, workers
+from sali.run.workers import Workers, workers
 
 log = logging.getLogger(__name__)
 PARTIAL = ".partial"
@@ -196,7 +196,7 @@ def _draw(
 
 def _write_provenance(output: Path, folders: dict[str, Path], settings: Settings) -> None:
     # Imported late: worker processes import this file, and PyTorch would cost each seconds.
-    from sali.run_record import provenance, write_json
+    from sali.run.record import provenance, write_json
 
     told = {name: str(path.resolve()) for name, path in folders.items()}
     choices = {

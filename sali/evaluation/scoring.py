@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from sali.data.order import is_scored
 from sali.errors import FrameError
 from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores, stored_key
 from sali.evaluation.frame_rows import Frame, frame_columns, frame_row
@@ -18,7 +19,6 @@ from sali.evaluation.reading import read_grey, read_mask
 from sali.evaluation.settings import Settings
 from sali.evaluation.trees import ClipMaps, needed_frames
 from sali.metrics.clinical import ClinicalRules, ClipTracker, FrameOutcome
-from sali.metrics.clip_order import is_scored
 from sali.metrics.curves import NUM_THRESHOLDS
 from sali.metrics.histogram import ByteArray, FloatArray
 from sali.metrics.vps import (

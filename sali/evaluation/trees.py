@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sali.data.clips import SUBSETS
+from sali.data.order import is_scored
 from sali.errors import DataError
 from sali.evaluation.ground_truth import ALL, POLYP_FREE, TruthClip
-from sali.metrics.clip_order import is_scored
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sali.data.order import is_scored
 from sali.metrics.clinical import ClinicalRules, ClipTally, FrameOutcome
 from sali.metrics.clinical_metric import ClinicalMetric
-from sali.metrics.clip_order import is_scored
 from sali.metrics.fixed_threshold import FixedThresholdScores
 from sali.metrics.histogram import FloatArray, IntArray
 from sali.metrics.vps import CURVES, curve, reduce_subset

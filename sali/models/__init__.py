@@ -1,5 +1,5 @@
 """The network and its parts. Plain PyTorch: no Lightning, no Hydra."""
 
-from sali.models.network import SALI
+from sali.models.sali.network import SALI
 
 __all__ = ["SALI"]

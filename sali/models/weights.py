@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sali.errors import WeightsError
 from sali.models.backbone import Backbone
-from sali.models.network import SALI
+from sali.models.sali.network import SALI
 
 log = logging.getLogger(__name__)
 

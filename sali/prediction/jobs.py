@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from sali.data.samples import ClipFrame
-from sali.data.video import Video
+from sali.data.video.files import Video
 from sali.errors import ConfigError, DataError
 from sali.prediction.result import Resumable
 from sali.prediction.sources import Source

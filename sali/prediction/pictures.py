@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from sali.errors import DataError
-from sali.figures.overlay import draw_overlay
 from sali.prediction.result import Result
 from sali.prediction.sources import Source
+from sali.report.overlay import draw_overlay
 from sali.streaming.maps import to_map
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from sali.data.live import LiveFrames
-from sali.data.video import Video
+from sali.data.video.files import Video
+from sali.data.video.live import LiveFrames
 from sali.errors import FrameError
 from sali.prediction.jobs import Counts, Jobs
 from sali.prediction.result import Result, Resumable, Writer
 from sali.prediction.sources import Loader, Source, length_of
-from sali.progress import progress_bar
+from sali.run.progress import progress_bar
 from sali.streaming import ClipRunner
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader
 from sali.data.clips import Clip
 from sali.data.clips import index_source as index_clips
 from sali.data.datasets import ClipFrames, FrameReader
-from sali.data.live import Live, find_live
 from sali.data.samples import ClipFrame
 from sali.data.sampling import ClipBatches
-from sali.data.video import Video, VideoFrames, index_videos
+from sali.data.video.files import Video, VideoFrames, index_videos
+from sali.data.video.live import Live, find_live
 from sali.errors import ConfigError, DataError
 
 Recorded = Clip | Video

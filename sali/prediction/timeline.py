@@ -11,9 +11,9 @@ import rerun as rr
 import rerun.blueprint as rrb
 
 from sali.errors import DataError
-from sali.figures.overlay import PREDICTION_RGB
-from sali.figures.style import FOOTER
 from sali.prediction.result import Result
+from sali.report.overlay import PREDICTION_RGB
+from sali.report.style import FOOTER
 from sali.streaming import LevelUse, use_of_frames
 
 APPLICATION = "sali"

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from sali.data.clips import Clip
-from sali.data.video import Video
-from sali.figures.overlay import draw_overlay, draw_time
-from sali.figures.video import OverlayVideo
+from sali.data.video.files import Video
 from sali.prediction.result import Result
 from sali.prediction.sources import Source
+from sali.report.overlay import draw_overlay, draw_time
+from sali.report.video import OverlayVideo
 
 log = logging.getLogger(__name__)
 

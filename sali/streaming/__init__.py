@@ -1,6 +1,6 @@
 """Segmentation of video frame by frame."""
 
-from sali.streaming.bank import MemoryBank
+from sali.models.sali.bank import MemoryBank
 from sali.streaming.clip_runner import ClipRunner
 from sali.streaming.memory_use import LevelUse, use_of_frames
 from sali.streaming.prepare import prepare_network

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from sali.models.network import MIN_SIDE, SALI
+from sali.models.sali.network import MIN_SIDE, SALI
 from sali.streaming.precision import PRECISIONS
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from torch import Tensor
 from sali.data.frames import resize_frame
 from sali.data.tensors import to_tensor
 from sali.models.blocks import Pyramid, resize
-from sali.models.long_term import KeyValue, weigh_values
-from sali.models.network import SALI, check_side
-from sali.streaming.bank import MemoryBank
+from sali.models.sali.bank import MemoryBank
+from sali.models.sali.memory import KeyValue, weigh_values
+from sali.models.sali.network import SALI, check_side
 from sali.streaming.memory_use import LevelUse
 from sali.streaming.precision import PRECISIONS
 
@@ -45,7 +45,7 @@ class StreamSegmenter:
         image_size: side in pixels of the square that the network sees.
         max_frames: memory cap in frames.
         every: every n-th frame is stored, the first one always.
-        eviction: rule by which elements leave, see ``sali.streaming.bank``.
+        eviction: rule by which elements leave, see ``sali.models.sali.bank``.
         neighbor: "previous" or "next".
         precision: "32", "bf16" or "16" (autocast).
 

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from sali.run_record import provenance, write_json
+from sali.run.record import provenance, write_json
 from sali.sweeps.job import JOB, OUTPUT, SWEEP, quoted, read
 from sali.sweeps.report import write_report
 

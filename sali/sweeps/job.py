@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sali.errors import UserError
-from sali.run_record import write_json
+from sali.run.record import write_json
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sali.figures.style import (
+from sali.report.style import (
     ALERT,
     COLOURS,
     GREY,

@@ -8,7 +8,7 @@ from sali.errors import DataError
 from sali.evaluation.ground_truth import TEST_SUBSETS
 from sali.evaluation.published import VARIANTS, other_data, published_rows
 from sali.evaluation.tables import NONE, latex_lines, latex_text, markdown_lines
-from sali.reports import write_sweep_report
+from sali.report import write_sweep_report
 from sali.sweeps.collect import VALIDATION, Setting, Spread, finished_jobs, settings_of
 from sali.sweeps.plot import plot_settings
 

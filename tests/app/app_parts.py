@@ -13,7 +13,7 @@ from sali.app.reads import Album
 from sali.app.seats import Seats
 from sali.app.session import Exporting, Session
 from sali.app.view import View
-from sali.data.decoding import decode_video
+from sali.data.video.decoding import decode_video
 from sali.streaming import StreamSegmenter
 
 LIMITS = Limits(megabytes=2, seconds=20, max_pixels=200 * 200, suffixes=(".mkv", ".mp4"))

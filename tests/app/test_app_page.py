@@ -18,7 +18,7 @@ from app_parts import save_checkpoint
 from miniature import ROOT, wait_for
 from video_files import smooth_frames, write_video
 
-from sali.data.decoding import decode_video
+from sali.data.video.decoding import decode_video
 
 pytest.importorskip("gradio", reason="gradio is not installed")
 pytestmark = pytest.mark.slow

@@ -30,8 +30,8 @@ from sali.app.kept_maps import between_levels
 from sali.app.models import Options
 from sali.app.sessions import Lifetimes, Sessions
 from sali.data.clips import index_clip
-from sali.data.decoding import decode_video
 from sali.data.samples import ClipFrame
+from sali.data.video.decoding import decode_video
 from sali.errors import UserError
 from sali.prediction import Result
 from sali.prediction.tables import DetectionTables

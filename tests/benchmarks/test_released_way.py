@@ -90,8 +90,8 @@ def test_dense_read_is_our_read():
 def test_alignment_and_fusion_give_released_numbers(golden_modules):
     from models.test_golden_modules import fill
 
-    from sali.models.fusion import Fusion
-    from sali.models.short_term import ShortTermAlignment
+    from sali.models.sali.alignment import ShortTermAlignment
+    from sali.models.sali.fusion import Fusion
 
     golden = {name: torch.from_numpy(array) for name, array in golden_modules.items()}
 

@@ -14,9 +14,9 @@ import pytest
 from miniature import wait_for
 from video_files import smooth_frames, write_video
 
-from sali.data.decoding import decode_video
-from sali.data.live import LiveFrames, LiveSettings, find_live, open_options
-from sali.data.mailbox import Mailbox
+from sali.data.video.decoding import decode_video
+from sali.data.video.live import LiveFrames, LiveSettings, find_live, open_options
+from sali.data.video.mailbox import Mailbox
 from sali.errors import ConfigError, DataError
 from sali.prediction.run import told_to_stop
 
@@ -194,7 +194,7 @@ def test_it_ends_after_the_seconds_that_were_asked_for(web, monkeypatch):
     folder, address = web
     write_stream(folder / "a.ts")
     ticks = itertools.count(step=0.2)  # seconds from frame to frame
-    monkeypatch.setattr("sali.data.live.time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr("sali.data.video.live.time", SimpleNamespace(monotonic=lambda: next(ticks)))
     shown = [frame for (frame,) in frames_of(f"{address}/a.ts", max_seconds=0.5)]
     assert len(shown) == 4 and shown[-1].is_last
 

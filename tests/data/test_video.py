@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from video_files import cut, smooth_frames, write_sound, write_video
 
-from sali.data.decoding import CutVideoError, decode_video
-from sali.data.video import VideoFrames, index_videos
+from sali.data.video.decoding import CutVideoError, decode_video
+from sali.data.video.files import VideoFrames, index_videos
 from sali.errors import DataError, FrameError
 
 QUARTER_TURN = [0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30]  # as phones write: shown clockwise

@@ -12,8 +12,8 @@ from sali.config import config_dir
 from sali.errors import ConfigError
 from sali.evaluation import Bootstrap, Settings
 from sali.evaluation.published import other_data
-from sali.figures import plots
-from sali.figures.style import ALERT
+from sali.report import plots
+from sali.report.style import ALERT
 
 NAMES = [name for name in plots.__all__ if name.startswith("plot_")]
 DARK = range(3, 9)

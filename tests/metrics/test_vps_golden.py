@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sali.metrics.clip_order import scored_frames
+from sali.data.order import scored_frames
 from sali.metrics.vps import (
     METRIC_NAMES,
     frame_scores,

@@ -5,12 +5,12 @@ import pytest
 import torch
 from weights import value_for
 
-from sali.models.fusion import Fusion
-from sali.models.long_term import KeyValue, weigh_values
-from sali.models.short_term import ShortTermAlignment
+from sali.models.sali.alignment import ShortTermAlignment
+from sali.models.sali.bank import MemoryBank
+from sali.models.sali.fusion import Fusion
+from sali.models.sali.memory import KeyValue, weigh_values
 from sali.models.weights import rename_released
 from sali.ops import KERNELS, memory_read
-from sali.streaming.bank import MemoryBank
 
 SEED = 21
 GRIDS = [(8, 8), (4, 4), (2, 2)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import small_network
 
-from sali.models.network import check_side
+from sali.models.sali.network import check_side
 
 OFF = {"long_term": False, "align_kernel": None}
 

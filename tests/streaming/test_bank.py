@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sali.models.long_term import KeyValue
-from sali.streaming.bank import MemoryBank
+from sali.models.sali.bank import MemoryBank
+from sali.models.sali.memory import KeyValue
 
 GRIDS = [16, 4, 1]
 

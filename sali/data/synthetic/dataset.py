@@ -14,7 +14,7 @@ import cv2
 
 from sali.data.synthetic.clip import draw_clip
 from sali.errors import DataError
-from sali.progress import progress_bar
+from sali.run.progress import progress_bar
 
 GENERATOR_VERSION = 1  # raise it whenever the same spec would give other pixels
 # Cases without a training clip are numbered from here, so that more clips renumber none of them.

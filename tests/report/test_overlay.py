@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from video_files import smooth_frames
 
-from sali.data.decoding import decode_video
+from sali.data.video.decoding import decode_video
 from sali.errors import DataError
-from sali.figures.overlay import PREDICTION_RGB, TINT_STRENGTH, clock, draw_overlay, draw_time
-from sali.figures.video import OverlayVideo
+from sali.report.overlay import PREDICTION_RGB, TINT_STRENGTH, clock, draw_overlay, draw_time
+from sali.report.video import OverlayVideo
 
 
 def test_the_tint_mixes_frame_and_colour_by_the_probability():

@@ -16,14 +16,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sali.evaluation.settings import Settings
-from sali.figures.style import FOOTER
-from sali.processes import is_first
-from sali.reports import curves, header, scores
-from sali.reports.clips import read_clips
-from sali.reports.evaluated import keep_films
-from sali.reports.folder import PAGE, RunFolder, is_sweep
-from sali.reports.options import ReportOptions
-from sali.reports.sweep import read_sweep
+from sali.report import curves, header, scores
+from sali.report.clips import read_clips
+from sali.report.evaluated import keep_films
+from sali.report.folder import PAGE, RunFolder, is_sweep
+from sali.report.options import ReportOptions
+from sali.report.style import FOOTER
+from sali.report.sweep import read_sweep
+from sali.run.processes import is_first
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def sweep_page(folder: Path) -> str:
 @cache
 def _templates() -> Environment:
     return Environment(
-        loader=PackageLoader("sali.reports"),
+        loader=PackageLoader("sali.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

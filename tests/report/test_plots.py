@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sali.figures import plots
-from sali.figures.overlay import PREDICTION_RGB, TRUTH_RGB
-from sali.figures.style import COLOURS, FOOTER, series_style
 from sali.metrics.bootstrap import Interval
 from sali.metrics.calibration import brier_score, expected_calibration_error, reliability
+from sali.report import plots
+from sali.report.overlay import PREDICTION_RGB, TRUTH_RGB
+from sali.report.style import COLOURS, FOOTER, series_style
 
 THRESHOLDS = np.linspace(1, 0, 256)
 

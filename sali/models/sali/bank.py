@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sali.models.long_term import KeyValue
+from sali.models.sali.memory import KeyValue
 
 INITIAL_LIFE = 1e-7
 

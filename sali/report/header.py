@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from sali.reports.folder import RunFolder
+from sali.report.folder import RunFolder
 
 Fact = tuple[str, str]
 

@@ -11,7 +11,11 @@ import torch
 from torch.utils.data import IterableDataset
 
 from sali.data.clips import FRAME_SUFFIXES
-from sali.data.decoding import (
+from sali.data.frames import resize_frame
+from sali.data.order import clip_key
+from sali.data.samples import ClipFrame
+from sali.data.tensors import to_tensor
+from sali.data.video.decoding import (
     CutVideoError,
     Picture,
     decode_video,
@@ -21,11 +25,7 @@ from sali.data.decoding import (
     reason_of,
     start_time,
 )
-from sali.data.frames import resize_frame
-from sali.data.samples import ClipFrame
-from sali.data.tensors import to_tensor
 from sali.errors import DataError, FrameError
-from sali.metrics.clip_order import clip_key
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 from sali.evaluation.tables import NONE
-from sali.figures.film_choice import clip_score
 from sali.metrics.frame_quality import consecutive_runs
-from sali.reports.folder import Rows, RunFolder
-from sali.reports.grid import Cell, Grid
-from sali.reports.options import ReportOptions
+from sali.report.film_choice import clip_score
+from sali.report.folder import Rows, RunFolder
+from sali.report.grid import Cell, Grid
+from sali.report.options import ReportOptions
 
 Key = tuple[str, str]
 _VPS_OF_CLIPS = ("dice_max", "dice_mean")

@@ -12,8 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from sali.figures.overlay import PREDICTION_RGB, TRUTH_RGB, draw_overlay
-from sali.figures.style import (
+from sali.metrics.calibration import brier_score, expected_calibration_error, reliability
+from sali.metrics.histogram import NUM_LEVELS, ByteArray, IntArray, as_mask
+from sali.report.overlay import PREDICTION_RGB, TRUTH_RGB, draw_overlay
+from sali.report.style import (
     ALERT,
     COLOURS,
     GREY,
@@ -33,8 +35,6 @@ from sali.figures.style import (
     style_axes,
     wrapped,
 )
-from sali.metrics.calibration import brier_score, expected_calibration_error, reliability
-from sali.metrics.histogram import NUM_LEVELS, ByteArray, IntArray, as_mask
 
 _CELL_INCHES = 2.3
 # Of a frame's longer side; 200 per inch of a cell.

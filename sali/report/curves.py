@@ -12,8 +12,8 @@ from sali.metrics.calibration import (
     expected_calibration_error,
 )
 from sali.metrics.curves import confusion_at
-from sali.reports.chart import Chart, Interval, Series, interval_chart, line_chart, number
-from sali.reports.folder import RunFolder
+from sali.report.chart import Chart, Interval, Series, interval_chart, line_chart, number
+from sali.report.folder import RunFolder
 
 _LOSS, _RATE, _HELD_OUT = "train/loss", "lr-", "val/"
 _STRETCHED = "VPS: every map min-max stretched to 0-1 first."

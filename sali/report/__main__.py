@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sali.cli import command
 from sali.config import check_config
-from sali.reports import ReportOptions, write_report
+from sali.report import ReportOptions, write_report
 
 log = logging.getLogger(__name__)
 

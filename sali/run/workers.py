@@ -12,7 +12,7 @@ from typing import TypeVar
 import cv2
 
 from sali.errors import UserError
-from sali.progress import progress_bar
+from sali.run.progress import progress_bar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -13,7 +13,7 @@ import yaml
 
 from sali.errors import DataError
 from sali.evaluation.frame_rows import rows_by_clip
-from sali.figures.film import films_folder
+from sali.report.film import films_folder
 
 PAGE = "report.html"
 RUN = "prediction"

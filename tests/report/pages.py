@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sali.config import config_dir
-from sali.figures.film import Film, FilmRules, film_path
-from sali.reports import ReportOptions, write_report
+from sali.report import ReportOptions, write_report
+from sali.report.film import Film, FilmRules, film_path
 
 RECORD = {
     "command": "python -m sali.train name=mine",

@@ -14,15 +14,15 @@ from sali.evaluation.reading import read_grey
 from sali.evaluation.scoring import truth_mask
 from sali.evaluation.settings import Settings
 from sali.evaluation.trees import ClipMaps, find_methods, maps_of
-from sali.figures.film import Film, FilmRules, film_path, films_folder
-from sali.figures.film_choice import clip_score
 from sali.metrics.calibration import PROBABILITIES
 from sali.metrics.histogram import ByteArray
 from sali.metrics.vps import match_size
-from sali.reports.clips import metric_of
-from sali.reports.folder import RunFolder
-from sali.reports.options import ReportOptions
-from sali.workers import workers
+from sali.report.clips import metric_of
+from sali.report.film import Film, FilmRules, film_path, films_folder
+from sali.report.film_choice import clip_score
+from sali.report.folder import RunFolder
+from sali.report.options import ReportOptions
+from sali.run.workers import workers
 
 log = logging.getLogger(__name__)
 _CLIPS_PER_WORKER = 4

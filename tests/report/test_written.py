@@ -15,9 +15,9 @@ from miniature import ROOT, run
 from pages import Page, options, write_json
 
 from sali.evaluation import Settings, evaluate
-from sali.figures.film import Film, FilmRules
-from sali.figures.film_choice import ClipChoice, clip_score
-from sali.reports import report_evaluation, write_report
+from sali.report import report_evaluation, write_report
+from sali.report.film import Film, FilmRules
+from sali.report.film_choice import ClipChoice, clip_score
 from sali.sweeps.report import write_report as write_sweep
 
 RULES = FilmRules(max_frames=4, height=48, quality=90, tolerance=0.5)

@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 from sali.models.backbone import Backbone
 from sali.models.blocks import Pyramid
-from sali.models.decoder import Decoder, SideLogits
-from sali.models.fusion import POOLS, Fusion
-from sali.models.long_term import KeyValue, LongTermInteraction, masks_on_levels, weigh_values
-from sali.models.reduction import Reduction
-from sali.models.short_term import ShortTermAlignment
+from sali.models.sali.alignment import ShortTermAlignment
+from sali.models.sali.decoder import Decoder, SideLogits
+from sali.models.sali.fusion import POOLS, Fusion
+from sali.models.sali.memory import KeyValue, LongTermInteraction, masks_on_levels, weigh_values
+from sali.models.sali.reduction import Reduction
 
 MIN_SIDE = 32 * max(POOLS)
 """Smallest image side in pixels: the coarsest grid must fill the largest pooling window."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sali.errors import ConfigError
-from sali.figures.film import FilmRules
-from sali.figures.film_choice import ClipChoice
+from sali.report.film import FilmRules
+from sali.report.film_choice import ClipChoice
 
 
 @dataclass(frozen=True)

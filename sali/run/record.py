@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from sali import __version__
-from sali.processes import is_first
-from sali.run_state import set_failed, set_state, watched
+from sali.run.processes import is_first
+from sali.run.state import set_failed, set_state, watched
 
 PACKAGES = (
     "torch",

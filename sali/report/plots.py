@@ -17,13 +17,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from sali.figures.overview import (
+from sali.metrics.frame_quality import consecutive_runs
+from sali.metrics.histogram import FloatArray
+from sali.report.overview import (
     WorstFrame,
     plot_method_comparison,
     plot_reliability,
     plot_worst_frames,
 )
-from sali.figures.style import (
+from sali.report.style import (
     ALERT,
     COLOURS,
     FINE,
@@ -42,8 +44,6 @@ from sali.figures.style import (
     style_axes,
     unit_values,
 )
-from sali.metrics.frame_quality import consecutive_runs
-from sali.metrics.histogram import FloatArray
 
 __all__ = [
     "WorstFrame",

@@ -7,8 +7,8 @@ from sali.evaluation.ground_truth import TEST_SUBSETS
 from sali.evaluation.published import VARIANTS, other_data, published_rows
 from sali.evaluation.tables import NONE, Row, Table
 from sali.metrics.bootstrap import Interval
-from sali.reports.folder import RunFolder
-from sali.reports.grid import Cell, Grid, grid_of
+from sali.report.folder import RunFolder
+from sali.report.grid import Cell, Grid, grid_of
 
 _FIRST = ("dice_max", "dice_mean", "iou_max", "iou_mean", "s_measure", "weighted_f", "mae")
 """Columns of figures that most readers look for."""

@@ -16,7 +16,8 @@ from av.container.input import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from sali.data.decoding import (
+from sali.data.samples import ClipFrame
+from sali.data.video.decoding import (
     RATE_WHERE_UNKNOWN,
     Picture,
     decoded,
@@ -26,9 +27,8 @@ from sali.data.decoding import (
     shown_rgb,
     time_of,
 )
-from sali.data.mailbox import Mailbox
-from sali.data.samples import ClipFrame
-from sali.data.video import to_clip_frame
+from sali.data.video.files import to_clip_frame
+from sali.data.video.mailbox import Mailbox
 from sali.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

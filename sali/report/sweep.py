@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from sali.errors import DataError
 from sali.evaluation.tables import NONE
-from sali.reports.chart import Chart, Interval, interval_chart
-from sali.reports.folder import PAGE, read_json
-from sali.reports.grid import Cell, Grid
-from sali.reports.scores import beside_published
+from sali.report.chart import Chart, Interval, interval_chart
+from sali.report.folder import PAGE, read_json
+from sali.report.grid import Cell, Grid
+from sali.report.scores import beside_published
 
 _SHOWN = ("dice_max", "dice_mean", "dice_at_0.5", "iou_mean", "s_measure", "weighted_f", "mae")
 _PLOTTED = ("dice_max", "dice_at_0.5")

@@ -1,0 +1,1 @@
+"""Video files, cameras and streams: decoding and frames in order of time."""

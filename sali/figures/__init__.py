@@ -1,1 +1,0 @@
-"""Pictures that people look at."""
