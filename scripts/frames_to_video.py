@@ -13,7 +13,7 @@ from pathlib import Path
 from sali.data.clips import index_clip
 from sali.data.frames import read_frame
 from sali.errors import UserError
-from sali.report.video import OverlayVideo
+from sali.prediction.overlay_video import OverlayVideo
 
 KEY_FRAME_EVERY = 25
 PRESET = "veryfast"

@@ -21,7 +21,7 @@ from sali.config import config_dir
 from sali.data.video.decoding import decode_video
 from sali.errors import UserError
 from sali.predict import predict
-from sali.report.video import OverlayVideo
+from sali.prediction.overlay_video import OverlayVideo
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ WRITE_FOREVER = """
 import sys, numpy as np
 from fractions import Fraction
 from pathlib import Path
-from sali.report.video import OverlayVideo
+from sali.prediction.overlay_video import OverlayVideo
 video = OverlayVideo(Path(sys.argv[1]), Fraction(1, 1000), Fraction(25), 20, "veryfast", 5)
 for i in range(10**9):
     video.write(np.full((48, 64, 3), i % 200, np.uint8), Fraction(i, 25))

@@ -14,9 +14,9 @@ from sali.data.video.decoding import decode_video
 from sali.data.video.files import Video
 from sali.errors import FrameError
 from sali.prediction import Recorded, Result
+from sali.prediction.overlay_video import OverlayVideo
 from sali.prediction.tables import DetectionTables
 from sali.report.overlay import draw_overlay
-from sali.report.video import OverlayVideo
 
 NOTE = """\
 {clip}: {frames} frames, {state}{unreadable}.

@@ -9,10 +9,10 @@ import numpy as np
 
 from sali.data.clips import Clip
 from sali.data.video.files import Video
+from sali.prediction.overlay_video import OverlayVideo
 from sali.prediction.result import Result
 from sali.prediction.sources import Source
 from sali.report.overlay import draw_overlay, draw_time
-from sali.report.video import OverlayVideo
 
 log = logging.getLogger(__name__)
 

@@ -1,16 +1,12 @@
-"""Overlays: the tint is the mixture it should be, the time can be read, files are what they say."""
+"""Overlays: the tint is the mixture it should be, and the time can be read."""
 
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 from video_files import smooth_frames
 
-from sali.data.video.decoding import decode_video
-from sali.errors import DataError
 from sali.report.overlay import PREDICTION_RGB, TINT_STRENGTH, clock, draw_overlay, draw_time
-from sali.report.video import OverlayVideo
 
 
 def test_the_tint_mixes_frame_and_colour_by_the_probability():
@@ -62,50 +58,3 @@ def test_the_time_stands_out_and_grows_with_the_frame(size, background):
     assert max(8, 0.03 * min(size)) <= height <= max(16, 0.06 * min(size))
     window = frame[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     assert (window > 200).mean() > 0.05 and (window < 55).mean() > 0.05  # white on black
-
-
-ENCODING = dict(
-    time_base=Fraction(1, 1000),
-    rate=Fraction(25),
-    quality=20,
-    preset="veryfast",
-    key_frame_every=4,
-    pixel_aspect=Fraction(16, 15),
-)
-
-
-def write(video, frames, numbers, save_every=5):
-    saved = None
-    for i in numbers:
-        video.write(frames[i], Fraction(7) + Fraction(40 * i + i % 3, 1000))
-        if i % save_every == save_every - 1:
-            saved = video.save()
-    return saved
-
-
-def test_a_video_that_is_taken_up_equals_one_that_was_never_interrupted(tmp_path):
-    frames = smooth_frames(17, 47, 64)
-    with OverlayVideo(tmp_path / "whole.mp4", **ENCODING) as video:
-        write(video, frames, range(17))
-    video = OverlayVideo(tmp_path / "a.mp4", **ENCODING)
-    saved = write(video, frames, range(13))
-    video.close(whole=False)
-    assert len(list(decode_video(video.partial))) == 13
-    with OverlayVideo(tmp_path / "a.mp4", **{**ENCODING, "pixel_aspect": 1}, saved=saved) as video:
-        write(video, frames, range(10, 17))
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "whole.mp4"]
-    times = [Fraction(40 * i + i % 3, 1000) for i in range(17)]
-    assert [p.time for p in decode_video(tmp_path / "a.mp4")] == times
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        stream = container.streams.video[0]
-        assert stream.frames == 17 and stream.sample_aspect_ratio == Fraction(16, 15)
-
-
-def test_a_partial_file_that_was_changed_is_refused(tmp_path):
-    video = OverlayVideo(tmp_path / "a.mp4", **ENCODING)
-    saved = write(video, smooth_frames(5), range(5))
-    video.close(whole=False)
-    video.partial.write_bytes(video.partial.read_bytes()[:-1])
-    with pytest.raises(DataError, match="missing or shorter"):
-        OverlayVideo(tmp_path / "a.mp4", **ENCODING, saved=saved)
