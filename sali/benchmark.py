@@ -119,7 +119,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
         {"run", "machine", "setup", "groups": {group: {"timings", "tables", "curves",
         "checks"}}}; each group has those of them that it measures.
     """
-    check_config(cfg)
+    check_config(cfg, "benchmark")
     unknown = sorted(set(cfg.groups) - set(GROUPS))
     if unknown:
         raise ConfigError(f"groups: unknown {', '.join(unknown)}; there are {', '.join(GROUPS)}")

@@ -17,7 +17,7 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sali.config import config_dir, nearest, suggested_key
+from sali.config import config_dir, nearest, unknown_key
 from sali.errors import UserError
 
 Command = Callable[[DictConfig], Any]
@@ -50,7 +50,7 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
             except (CompactHydraException, OmegaConfBaseException) as error:
                 if full == "1":
                     raise
-                sys.exit(f"error: {explain(error)}")
+                sys.exit(f"error: {explain(error, config_name)}")
             finally:
                 os.environ.pop("HYDRA_FULL_ERROR")
                 if full is not None:
@@ -89,7 +89,7 @@ def _origin(error: UserError) -> str:
     return f"{type(error).__module__}.{type(error).__name__}: "
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, config_name: str) -> str:
     """One line for a configuration that does not compose, with the nearest thing there is."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
@@ -104,7 +104,7 @@ def explain(error: Exception) -> str:
         )
     key = re.search(r"Could not override '([^']+)'", str(error))
     if key and not key[1].startswith("hydra"):
-        return f"unknown key {key[1]!r}{suggested_key(key[1])}"
+        return unknown_key(key[1], config_name)
     causes = [str(e) for e in (error, error.__cause__) if e]
     return _one_line(" ".join(causes))
 

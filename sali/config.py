@@ -7,16 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object, instantiate
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sali.errors import ConfigError
 from sali.run.processes import is_first, started
 
-GLOBAL_GROUPS = ("experiment", "ablation", "sweep", "debug")
-"""Groups whose files change other groups' keys; they may not bring keys of their own."""
-
+GLOBAL_GROUPS = ("experiment", "ablation", "sweep", "debug")  # change keys of other groups
+COLLECTIONS = ("callbacks", "logger")  # hold any number of objects under names of their own
+HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 PACKAGE_DIR = Path(__file__).parent
 
 OmegaConf.register_new_resolver("started", started, replace=True)
@@ -26,59 +26,89 @@ OmegaConf.register_new_resolver(
 
 
 def config_dir() -> str:
-    """Folder of the YAML files: beside the package in a checkout, inside it when installed."""
+    """Return the folder of the YAML files: next to the package, or inside it when installed."""
     installed = PACKAGE_DIR / "configs"
     return str(installed if installed.is_dir() else PACKAGE_DIR.parent / "configs")
 
 
-def _key_paths(node: Any, path: str = "") -> Iterator[str]:
-    """Dotted paths of all keys of nested mappings; what Hydra itself reads is left out."""
+# --- the keys that the shipped files declare ---
+
+
+def commands() -> list[str]:
+    """Return the names of all commands; each has a file of its name."""
+    return sorted(file.stem for file in Path(config_dir()).glob("*.yaml"))
+
+
+def groups() -> set[str]:
+    """Return the names of all config groups, such as `data/transform`."""
+    root = Path(config_dir())
+    return {f.parent.relative_to(root).as_posix() for f in root.rglob("*.yaml")} - {"."}
+
+
+@cache
+def known_keys(command: str | None = None) -> frozenset[str]:
+    """Return every dotted key that the files of a command declare, whichever options are chosen.
+
+    Args:
+        command: Name of the command's file; None for the keys of all commands.
+    """
+    if command is None:
+        return frozenset().union(*(known_keys(name) for name in commands()))
+    return frozenset(_declared(Path(config_dir()), f"{command}.yaml", ""))
+
+
+def _declared(root: Path, file: str, package: str) -> Iterator[str]:
+    """Yield the keys of a file and of all options of the groups in its defaults."""
+    content = yaml.safe_load((root / file).read_text()) or {}
+    defaults = content.pop("defaults", [])
+    yield from _key_paths(content, package)
+    for entry in defaults:
+        if not isinstance(entry, Mapping):
+            continue
+        group, _, at = str(next(iter(entry))).split()[-1].partition("@")
+        inside = Path(group[1:]) if group.startswith("/") else Path(file).parent / group
+        if inside.parts[0] in (*GLOBAL_GROUPS, "hydra"):
+            continue
+        own = _joined(package, at) if at else ".".join(inside.parts)
+        yield from (".".join(own.split(".")[: i + 1]) for i in range(own.count(".") + 1))
+        for option in sorted((root / inside).glob("*.yaml")):
+            yield from _declared(root, option.relative_to(root).as_posix(), own)
+
+
+def _joined(package: str, name: object) -> str:
+    return f"{package}.{name}" if package else str(name)
+
+
+def _key_paths(node: object, path: str = "") -> Iterator[str]:
+    """Yield the dotted paths of all keys of nested mappings, except what Hydra itself reads."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key == "hydra" and not path:
                 continue
-            here = f"{path}.{key}" if path else str(key)
-            yield here
-            yield from _key_paths(value, here)
+            yield _joined(path, key)
+            yield from _key_paths(value, _joined(path, key))
 
 
-@cache
-def known_keys(root: Path) -> frozenset[str]:
-    """Every key that the base files (all but those of `GLOBAL_GROUPS`) declare."""
-    keys: set[str] = set()
-    for file in sorted(root.rglob("*.yaml")):
-        group = file.relative_to(root).parent.as_posix()
-        if group.split("/")[0] in (*GLOBAL_GROUPS, "hydra"):
-            continue
-        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        if isinstance(content, dict):
-            content.pop("defaults", None)
-        prefix = "" if group == "." else group.replace("/", ".")
-        keys.update(_key_paths(content, prefix))
-        parts = prefix.split(".") if prefix else []
-        keys.update(".".join(parts[: i + 1]) for i in range(len(parts)))
-    return frozenset(keys)
+# --- the check ---
 
 
-def _accepted_arguments(target: str) -> set[str] | None:
-    """Names of the arguments that a ``_target_`` takes; None if it takes any."""
-    parameters = inspect.signature(get_object(target)).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return {p.name for p in parameters}
-
-
-def check_config(cfg: DictConfig) -> None:
+def check_config(cfg: DictConfig, command: str) -> None:
     """Refuse keys that nothing reads and values that are missing, before anything is loaded.
 
-    A key is known if a base file declares it, or if the ``_target_`` beside it takes it.
+    A key is known if a shipped file of the command declares it. The keys of a mapping with a
+    `_target_` are the arguments of that object instead, and what is below them is the object's own
+    business, so an option from outside may bring any object with nested arguments. Below
+    `callbacks` and `logger` such a mapping may have any name.
+
+    Args:
+        cfg: Composed configuration.
+        command: Name of the command's file, e.g. "train".
 
     Raises:
-        ConfigError: naming the key, with the nearest known one.
+        ConfigError: A stray key, with the nearest known one; a `_target_` that cannot be imported;
+            a value that is missing or cannot be resolved.
     """
-    known = known_keys(Path(config_dir()))
-    container = OmegaConf.to_container(cfg, resolve=False)
-    _check_node(container, "", known)
+    _check_node(OmegaConf.to_container(cfg, resolve=False), "", command)
     try:
         OmegaConf.to_container(cfg, resolve=True)
         missing = sorted(OmegaConf.missing_keys(cfg))
@@ -91,59 +121,115 @@ def check_config(cfg: DictConfig) -> None:
         )
 
 
-def _check_node(node: Any, path: str, known: Set[str]) -> None:
-    if isinstance(node, list):
-        for item in node:
-            _check_node(item, path, known)
+def _check_node(node: Any, path: str, command: str) -> None:
+    """Check a node that is not an argument of a `_target_`."""
     if not isinstance(node, dict):
-        return
-    accepted = None
+        return _check_targets(node, path, command)
     if "_target_" in node:
-        accepted = _accepted_arguments(node["_target_"])
+        return _check_target(node, path, command)
+    known = known_keys(command)
     for key, value in node.items():
-        here = f"{path}.{key}" if path else str(key)
-        if str(key).startswith("_") or (not path and key == "hydra"):
+        here = _joined(path, key)
+        if here == "hydra":
             continue
-        if accepted is not None and key not in accepted:
-            own = {f"{path}.{name}" for name in accepted}
-            raise ConfigError(f"unknown key {here!r}{suggested_key(here, own)}")
-        if "_target_" not in node and here not in known:
-            choices = known | groups(Path(config_dir()))
-            raise ConfigError(f"unknown key {here!r}{suggested_key(here, choices)}")
-        _check_node(value, here, known)
+        is_object = isinstance(value, dict) and "_target_" in value
+        if here not in known and not (path in COLLECTIONS and is_object):
+            raise ConfigError(unknown_key(here, command))
+        _check_node(value, here, command)
+    return None
 
 
-def suggested_key(key: str, known: Set[str] | None = None) -> str:
-    """The nearest key as "; did you mean ...?", or what else its section holds.
+def _check_target(node: dict[str, Any], path: str, command: str) -> None:
+    """Check the arguments of a `_target_` against its signature."""
+    target = str(node["_target_"])
+    accepted = _accepted_arguments(target, path)
+    for key, value in node.items():
+        here = _joined(path, key)
+        names = HYDRA_KEYS if key.startswith("_") else accepted
+        if names is not None and key not in names:
+            hint = nearest(key, names, f"{path}.") or f"; {target} takes {sorted(names)}"
+            raise ConfigError(f"unknown key {here!r}{hint}")
+        # The shipped files list the keys of some arguments of sali's own classes.
+        listed = any(k.startswith(f"{here}.") for k in known_keys(command))
+        check = _check_node if listed and target.startswith("sali.") else _check_targets
+        check(value, here, command)
+
+
+def _check_targets(value: Any, path: str, command: str) -> None:
+    """Check every `_target_` within an argument, whose own keys are free."""
+    if isinstance(value, dict) and "_target_" in value:
+        _check_target(value, path, command)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_targets(inner, _joined(path, key), command)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _check_targets(inner, _joined(path, number), command)
+
+
+def _accepted_arguments(target: str, path: str) -> set[str] | None:
+    """Return the names of the arguments that a `_target_` takes; None if it takes any."""
+    from hydra.utils import get_object
+
+    try:
+        found = get_object(target)
+    except Exception as error:  # whatever the user's module raises when it is imported
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(
+            f"{path}._target_: got {target!r}, which cannot be imported ({reason}); wanted "
+            "package.module.Name, with the package installed or on PYTHONPATH"
+        ) from error
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except ValueError:  # some built-in functions have none
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+# --- what to say of a key that is not known ---
+
+
+def unknown_key(key: str, command: str) -> str:
+    """Return the message about a key that a command does not have, with what was probably meant.
 
     Args:
-        key: dotted path, or the name of a group (`data/transform`).
-        known: to choose from; all keys and groups if None.
+        key: Dotted path, or the name of a group (`data/transform`).
+        command: Name of the command's file.
     """
-    if known is None:
-        known = known_keys(Path(config_dir())) | groups(Path(config_dir()))
+    others = [name for name in commands() if key in known_keys(name)]
+    if others and command not in others:
+        return f"unknown key {key!r} of {command}; it is a key of {', '.join(others)}"
+    known = known_keys(command) | groups()
     section, _, leaf = key.rpartition(".")
-    beside = sorted(k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section)
+    siblings = sorted(k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section)
     elsewhere = sorted(k for k in known if k.rpartition(".")[2] == leaf)
-    near = nearest(leaf, beside, f"{section}." if section else "")
-    if near or elsewhere:
-        return near or f"; did you mean {' or '.join(map(repr, elsewhere))}?"
-    return f"; {section} has {beside}" if section and beside else nearest(key, known)
+    hint = nearest(leaf, siblings, f"{section}." if section else "")
+    if not hint and elsewhere:
+        hint = f"; did you mean {' or '.join(map(repr, elsewhere))}?"
+    elif not hint and section and siblings:
+        hint = f"; {section} has {siblings}"
+    return f"unknown key {key!r}{hint or nearest(key, known)}"
 
 
-def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The nearest name, behind a prefix, as "; did you mean ...?"; empty if none is near."""
+def nearest(name: str, known: Set[str] | Iterable[str], prefix: str = "") -> str:
+    """Return "; did you mean <prefix><nearest name>?", or "" if no name is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {prefix + near[0]!r}?" if near else ""
 
 
-def groups(root: Path) -> set[str]:
-    """Names of all config groups, such as `data/transform`."""
-    return {f.parent.relative_to(root).as_posix() for f in root.rglob("*.yaml")} - {"."}
+# --- building ---
 
 
 def build(node: Any, **kwargs: Any) -> Any:
-    """Hydra's ``instantiate``; a refusal by the thing built becomes a ConfigError."""
+    """Return what Hydra's `instantiate` makes of a node.
+
+    Raises:
+        ConfigError: The object, or one within it, refuses its arguments.
+    """
+    from hydra.utils import instantiate
+
     try:
         return instantiate(node, _convert_="all", **kwargs)
     except Exception as error:

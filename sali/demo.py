@@ -105,7 +105,7 @@ def _check(cfg: DictConfig) -> None:
         )
     plain = cfg.copy()
     plain.models = None  # names are the user's own
-    check_config(plain)
+    check_config(plain, "demo")
     if not 0 < cfg.threshold < 1:
         raise ConfigError(f"threshold {cfg.threshold} is not a probability between 0 and 1")
     least = {"max_users": 1, "max_sessions": 1, "keep_minutes": 0.01, "lost_seconds": 3}

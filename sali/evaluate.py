@@ -48,7 +48,7 @@ def settings_from(cfg: DictConfig) -> Settings:
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``evaluate``."""
-    check_config(cfg)
+    check_config(cfg, "evaluate")
     settings = settings_from(cfg)
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
     folders = Path(cfg.gt), Path(cfg.pred), Path(cfg.output)

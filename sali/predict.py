@@ -56,7 +56,7 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     Raises:
         UserError: anything that does not fit, before or during the work.
     """
-    check_config(cfg)
+    check_config(cfg, "predict")
     if cfg.on_bad_frame not in ("error", "skip"):
         raise ConfigError(f"on_bad_frame {cfg.on_bad_frame!r} is neither 'error' nor 'skip'")
     if not 0 < cfg.threshold < 1:

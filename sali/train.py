@@ -50,7 +50,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: anything in the configuration, the data or the weights that does not fit.
     """
-    check_config(cfg)
+    check_config(cfg, "train")
     output = Path(cfg.paths.output_dir)
     loggers: list[Any] = []
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def check_module(module: str, arguments: Sequence[str]) -> str:
         return check_program(arguments, module=module)
     given = get_args_parser().parse_args(list(arguments))
     keys = {override.partition("=")[0] for override in given.overrides}
-    if keys & LATER - known_keys(Path(config_dir())):
+    if keys & LATER - known_keys():
         return "later"
     check_overrides(name[1], given.overrides, given.multirun)
     return "composed"
@@ -136,7 +136,7 @@ def composed(name: str, overrides: Sequence[str]) -> DictConfig:
     base = ["paths.output_dir=out"] if name == "train" else []
     with initialize_config_dir(config_dir(), version_base="1.3"):
         cfg = compose(name, overrides=[*base, *overrides])
-    check_config(cfg)
+    check_config(cfg, name)
     return cfg
 
 

@@ -49,7 +49,7 @@ def composed_option(option, *overrides):
 @pytest.mark.parametrize("option", options())
 def test_every_option_composes_and_can_be_built(option, tmp_path):
     cfg = composed_option(option, f"paths.output_dir={tmp_path}")
-    check_config(cfg)
+    check_config(cfg, "train")
     with open_dict(cfg):  # what this machine may lack
         cfg.trainer.update(accelerator="cpu", devices=1, logger=False, precision="32-true")
     build(cfg.data)
@@ -107,7 +107,7 @@ def test_compat_reaches_the_parts_that_it_names():
 )
 def test_stray_missing_and_broken_values_are_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        check_config(composed(*overrides))
+        check_config(composed(*overrides), "train")
 
 
 @pytest.mark.parametrize("group", GLOBAL_GROUPS)
@@ -117,7 +117,7 @@ def test_a_stray_key_of_an_experiment_file_is_refused(group, tmp_path):
     cfg = composed(f"hydra.searchpath=[file://{tmp_path}]", f"{group}=mine")
     assert cfg.trainer.max_epoch == 3  # Hydra takes it
     with pytest.raises(ConfigError, match="'trainer.max_epoch'; did you mean 'trainer.max_epochs'"):
-        check_config(cfg)
+        check_config(cfg, "train")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,19 @@ def test_mistakes_end_as_one_line(argument, message, tmp_path, monkeypatch):
     assert str(stopped.value.code).startswith("error: ")
     assert message in stopped.value.code and "\n" not in stopped.value.code
     assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+@pytest.mark.parametrize("argument", ["paths.output_dir=x", "+paths.output_dir=x"])
+def test_a_key_of_another_command_says_which(argument, tmp_path, monkeypatch):
+    from sali.predict import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["predict", "ckpt=a", "source=b", "output=c", argument])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    message = stopped.value.code
+    assert "unknown key 'paths" in message and "it is a key of train" in message
+    assert "did you mean" not in message
 
 
 def test_a_refusal_by_what_is_built_is_one_line():

@@ -115,7 +115,7 @@ def show(found: Mapping[str, Any], most: int) -> None:
 @command("check")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``check``; exit code 1 if there is any problem."""
-    check_config(cfg)
+    check_config(cfg, "check")
     counts: Any = OmegaConf.to_container(cfg.counts) if cfg.counts is not None else None
     polyp_free = Path(cfg.polyp_free) if cfg.polyp_free else None
     found = check(Path(cfg.root), counts, polyp_free, cfg.num_workers)

@@ -90,7 +90,7 @@ def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) 
 @command("import_cvc_clinicdb")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``import_cvc_clinicdb``."""
-    check_config(cfg)
+    check_config(cfg, "import_cvc_clinicdb")
     import_cvc_clinicdb(Path(cfg.source), Path(cfg.output), list(cfg.last_frames))
 
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 @command("report")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell round ``write_report``."""
-    check_config(cfg)
+    check_config(cfg, "report")
     node: dict[str, Any] = OmegaConf.to_container(cfg.report, resolve=True)  # type: ignore[assignment]
     path = write_report(Path(cfg.run), ReportOptions.from_config(node))
     log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)

@@ -49,7 +49,7 @@ def folded(root, fold, *more):
         f"data.fold={fold}",
         *more,
     )
-    check_config(cfg)
+    check_config(cfg, "train")
     data = build(cfg.data)
     data.index()
     return data

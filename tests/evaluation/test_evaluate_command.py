@@ -112,7 +112,7 @@ def test_tables_hold_all_figures(output):
 def test_defaults_are_those_of_the_yaml():
     with initialize_config_dir(config_dir(), version_base="1.3"):
         cfg = compose("evaluate", overrides=["gt=a", "pred=b", "output=c"])
-    check_config(cfg)
+    check_config(cfg, "evaluate")
     assert settings_from(cfg) == Settings()
 
 
