@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from sali import __version__
 from sali.data.datamodule import ClipData
-from sali.data.samples import ClipBatch, ClipFrame
+from sali.data.samples import ClipBatch, Frame
 from sali.errors import ConfigError
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.fixed_threshold import FixedThresholdScores
@@ -144,7 +144,7 @@ class SegmentationTask(L.LightningModule):
         network = prepare_network(copy.deepcopy(self.network))
         self._runner = ClipRunner(lambda: StreamSegmenter(network, **self.streaming))
 
-    def _stream(self, frame: ClipFrame) -> list[tuple[ClipFrame, Tensor]]:
+    def _stream(self, frame: Frame) -> list[tuple[Frame, Tensor]]:
         assert self._runner is not None
         return [(done.frame, done.probability) for done in self._runner.push([frame])]
 
@@ -173,7 +173,7 @@ class SegmentationTask(L.LightningModule):
         self._val_scores = FixedThresholdScores(names).to(self.device)
         self._start_streaming()
 
-    def validation_step(self, frame: ClipFrame, batch_idx: int) -> None:
+    def validation_step(self, frame: Frame, batch_idx: int) -> None:
         assert self._val_scores is not None
         for done, probability in self._stream(frame):
             assert done.mask is not None
@@ -195,9 +195,7 @@ class SegmentationTask(L.LightningModule):
         }
         self._start_streaming()
 
-    def test_step(
-        self, frame: ClipFrame, batch_idx: int, dataloader_idx: int = 0
-    ) -> dict[str, Any]:
+    def test_step(self, frame: Frame, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Returns {"results": [(frame, probability [H, W]), ...]} for callbacks.
 
         "outcomes" in it are what the clinical protocol makes of the same frames.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sali.app.job import Job
-from sali.data.samples import ClipFrame
+from sali.data.samples import Frame
 from sali.data.video.decoding import decode_video
 from sali.data.video.files import Video
 from sali.errors import FrameError
@@ -106,18 +106,22 @@ def _results(job: Job, clip_rate: float) -> Iterator[Result]:
         yield Result(job.source, frame, probability, [])
 
 
-def _frames(source: Recorded, clip_rate: float) -> Iterator[ClipFrame]:
+def _frames(source: Recorded, clip_rate: float) -> Iterator[Frame]:
     """The frames once more; Result reads those of folders itself."""
     if not isinstance(source, Video):
         rate = Fraction(clip_rate).limit_denominator(1000)
         for number in range(len(source.frames)):
-            yield ClipFrame(None, None, (0, 0), 0, number, False, time=number / rate)
+            yield _segmented(number, number / rate)
         return
     try:
         for number, picture in enumerate(decode_video(source.path)):
             if picture.rgb is not None:
-                rgb = torch.from_numpy(picture.rgb)
-                size = (rgb.shape[0], rgb.shape[1])
-                yield ClipFrame(None, None, size, 0, number, False, "", 0, rgb, picture.time)
+                yield _segmented(number, picture.time, torch.from_numpy(picture.rgb))
     except FrameError:
-        return  # told when it was segmented
+        return  # reported when it was segmented
+
+
+def _segmented(number: int, time: Fraction, picture: torch.Tensor | None = None) -> Frame:
+    """Return a frame whose image is not needed any more."""
+    empty = torch.empty(0)
+    return Frame(clip=0, number=number, image=empty, size=(0, 0), picture=picture, time=time)

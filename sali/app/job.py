@@ -17,7 +17,7 @@ from sali.app.models import Models, Options
 from sali.app.reads import Album, PastFrame
 from sali.app.seats import Seats
 from sali.data.datasets import ClipFrames, FrameReader
-from sali.data.samples import ClipFrame
+from sali.data.samples import End, Frame, StreamItem, Unreadable
 from sali.data.video.files import Video, VideoFrames
 from sali.errors import DataError, UserError
 from sali.prediction import Recorded, Result
@@ -231,35 +231,37 @@ class Job(threading.Thread):
                 self._turn(State.RUNNING)
         return not self._cancelled.is_set()
 
-    def _frames(self, reader: FrameReader) -> Iterator[ClipFrame]:
+    def _frames(self, reader: FrameReader) -> Iterator[StreamItem]:
         source, first = self.source, None
         if isinstance(source, Video):
-            frames: Iterator[ClipFrame] = iter(
+            frames: Iterator[StreamItem] = iter(
                 VideoFrames([source], reader.image_size, keep_pictures=True)
             )
         else:
             clip = ClipFrames([source], reader, with_masks=False, keep_bad=True)
             frames = (clip[i] for i in range(len(clip)))
         for frame in frames:
-            if frame.error:
+            if isinstance(frame, Frame):
+                self._any_readable = True
+                if isinstance(source, Video):
+                    first = frame.time if first is None else first
+                    self._check(source, frame, float(frame.time - first))
+            elif frame.error:
                 self._unreadable(frame)
-            self._any_readable |= frame.image is not None
-            if isinstance(source, Video) and frame.image is not None:
-                first = frame.time if first is None else first
-                self._check(source, frame, float(frame.time - first))
             yield frame
 
-    def _check(self, video: Video, frame: ClipFrame, since: float) -> None:
+    def _check(self, video: Video, frame: Frame, since: float) -> None:
         if self._is_upload:
             self._engine.limits.check_seconds(video.path.name, since)
             self._engine.limits.check_pixels(video.path.name, *frame.size)
 
-    def _unreadable(self, frame: ClipFrame) -> None:
-        self.unreadable += max(1, frame.lost)
+    def _unreadable(self, frame: Unreadable | End) -> None:
+        lost = frame.lost if isinstance(frame, End) else 0
+        self.unreadable += max(1, lost)
         if frame.is_last and not self._any_readable:
             raise DataError(frame.error)  # nothing of it could be decoded
         log.warning("left out: %s", frame.error)
-        if not self.message or frame.lost:
+        if not self.message or lost:
             self.message = self._readable(frame.error)
 
     def _keep(self, steps: list[_Step], ready: float) -> None:
@@ -279,7 +281,7 @@ class Job(threading.Thread):
             self._changed()
 
 
-def _step(runner: ClipRunner, segmenter: StreamSegmenter, frame: ClipFrame) -> list[_Step]:
+def _step(runner: ClipRunner, segmenter: StreamSegmenter, frame: StreamItem) -> list[_Step]:
     """In the forward thread, so that no later frame changes the memory meanwhile."""
     steps = []
     for segmented in runner.push([frame]):

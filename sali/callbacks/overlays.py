@@ -10,14 +10,14 @@ from PIL import Image
 from sali.callbacks.showing import show_images
 from sali.data.clips import Clip
 from sali.data.frames import read_frame
-from sali.data.samples import ClipFrame
+from sali.data.samples import Frame
 from sali.report.overlay import contact_sheet, draw_overlay
 
 SHEET_COLUMNS = 4
 SHEET_CELL_PIXELS = 320
 
 
-def overlay(clip: Clip, frame: ClipFrame, probability: Any) -> np.ndarray:
+def overlay(clip: Clip, frame: Frame, probability: Any) -> np.ndarray:
     """A frame, read again, with its probability [H, W] and its true mask; RGB uint8 [H, W, 3]."""
     picture, _ = read_frame(clip.frames[frame.number])
     assert frame.mask is not None

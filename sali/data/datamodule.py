@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from sali.data.cache import FrameCache
 from sali.data.clips import Clip, fingerprint, index_subset
 from sali.data.datasets import ClipFrames, FrameReader, TripletDataset
-from sali.data.samples import ClipBatch, ClipFrame
+from sali.data.samples import ClipBatch, Frame, Unreadable
 from sali.data.sampling import ClipSampler, TrainSampler, hold_out_cases
 from sali.data.synthetic import SyntheticSpec, generate
 from sali.data.transforms import ClipTransform
@@ -199,15 +199,15 @@ class ClipData(L.LightningDataModule):
         if self._train_loader is not None and self._resume_at is not None:
             self._train_loader.load_state_dict(self._resume_at)
 
-    def val_dataloader(self) -> DataLoader[ClipFrame]:
+    def val_dataloader(self) -> DataLoader[Frame | Unreadable]:
         return self._stream(self.val_clips)
 
-    def test_dataloader(self) -> list[DataLoader[ClipFrame]]:
+    def test_dataloader(self) -> list[DataLoader[Frame | Unreadable]]:
         if not self.test_clips:
             raise DataError("data.test_subsets is empty; name at least one subset to test on")
         return [self._stream(clips) for clips in self.test_clips.values()]
 
-    def _stream(self, clips: list[Clip]) -> DataLoader[ClipFrame]:
+    def _stream(self, clips: list[Clip]) -> DataLoader[Frame | Unreadable]:
         """Frames in order, one at a time; every process has whole clips."""
         return DataLoader(
             ClipFrames(clips, self.reader, with_masks=True),

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from sali.data.cache import FrameCache
 from sali.data.clips import Clip
 from sali.data.frames import check_size, read_frame, read_mask, resize_frame, resize_mask
-from sali.data.samples import ClipBatch, ClipFrame
+from sali.data.samples import ClipBatch, Frame, Unreadable
 from sali.data.sampling import sample_triplet, skip_at
 from sali.data.tensors import to_tensor
 from sali.data.transforms import ClipTransform
@@ -145,14 +145,14 @@ class TripletDataset(Dataset[ClipBatch]):
         return frame, mask if exact else resize_mask(mask, len(frame))
 
 
-class ClipFrames(Dataset[ClipFrame]):
+class ClipFrames(Dataset[Frame | Unreadable]):
     """All frames of the clips, one after another.
 
     Args:
         clips: in the order in which they are numbered.
         reader: how files become images.
         with_masks: read masks too; a frame without one is an error.
-        keep_bad: return an unreadable frame as one without an image instead of raising.
+        keep_bad: Give an unreadable frame as `Unreadable` instead of raising.
 
     Raises:
         DataError: a mask is needed and missing.
@@ -172,7 +172,7 @@ class ClipFrames(Dataset[ClipFrame]):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, index: int) -> ClipFrame:
+    def __getitem__(self, index: int) -> Frame | Unreadable:
         c, i = self.positions[index]
         clip = self.clips[c]
         is_last = i == len(clip.frames) - 1
@@ -181,13 +181,14 @@ class ClipFrames(Dataset[ClipFrame]):
         except FrameError as error:
             if not self.keep_bad:
                 raise
-            return ClipFrame(None, None, (0, 0), c, i, is_last, str(error))
+            return Unreadable(clip=c, number=i, is_last=is_last, error=str(error))
         mask, path = None, clip.masks[i]
         if self.with_masks and path is not None:
             array = read_mask(path)
             check_size(clip.frames[i], size, path, array)
             mask = torch.from_numpy(array)
-        return ClipFrame(to_tensor(frame), mask, size, c, i, is_last)
+        image = to_tensor(frame)
+        return Frame(clip=c, number=i, is_last=is_last, image=image, size=size, mask=mask)
 
 
 def _require_masks(clips: Sequence[Clip]) -> None:

@@ -1,44 +1,93 @@
-"""What training and streaming are given."""
+"""The units of training and streaming: a sample or batch of frames, and the items of a stream."""
 
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
 class ClipBatch(NamedTuple):
-    """Frames of one sample, or with a leading B of a batch.
+    """The T frames of one training sample, in the order of the network's roles; or a batch of them.
 
-    For triplets T counts the roles that the network asks for, in its order; the same type holds
-    clips of T consecutive frames.
+    Attributes:
+        frames: Normalised images, float [(B,) T, 3, S, S].
+        masks: 0 and 1, float [(B,) T, 1, S, S].
     """
 
     frames: Tensor
-    """Normalised images [(B,) T, 3, S, S]."""
     masks: Tensor
-    """0/1 floats [(B,) T, 1, S, S]."""
 
 
-class ClipFrame(NamedTuple):
-    """One frame of a clip that is streamed in order."""
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One frame of a clip or video that is streamed in order.
 
-    image: Tensor | None
-    """Normalised [3, S, S]; None for what could not be read, and for the end of a video."""
-    mask: Tensor | None
-    """0/1 uint8 [H, W] at the frame's own size."""
-    size: tuple[int, int]
-    """(H, W) of the frame."""
+    Attributes:
+        clip: Number of the clip in its data set.
+        number: Number of the frame in its clip, from 0.
+        is_last: Whether the clip ends with this frame; an `End` follows the frames of a video.
+        image: Normalised image at the network's size, float [3, S, S].
+        size: (H, W) of the frame.
+        mask: 0 and 1, uint8 [H, W], at the frame's own size; None without a ground truth.
+        picture: RGB, uint8 [H, W, 3], of videos whose frames are shown; else None.
+        time: Seconds since the start of the video; 0 for frames in files.
+    """
+
     clip: int
-    """Number of the clip in its data set."""
     number: int
-    """Number of the frame in its clip."""
-    is_last: bool
-    """Whether the clip ends here."""
-    error: str = ""
-    """Why there is no image."""
-    lost: int = 0
-    """At the end of a video: frames that are missing because the file was cut off."""
+    is_last: bool = False
+    image: Tensor
+    size: tuple[int, int]
+    mask: Tensor | None = None
     picture: Tensor | None = None
-    """uint8 RGB [H, W, 3], of a video whose frames are drawn on."""
     time: Fraction = Fraction(0)
-    """Seconds, of a video."""
+
+    def to(self, device: torch.device | str) -> "Frame":
+        """Return the frame with image and mask on a device (called by Lightning)."""
+        mask = None if self.mask is None else self.mask.to(device)
+        return replace(self, image=self.image.to(device), mask=mask)
+
+    def pin_memory(self) -> "Frame":
+        """Return the frame with image and mask in page-locked memory (called by DataLoader)."""
+        mask = None if self.mask is None else self.mask.pin_memory()
+        return replace(self, image=self.image.pin_memory(), mask=mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A frame that could not be read.
+
+    Attributes:
+        clip: Number of the clip in its data set.
+        number: Number of the frame in its clip, from 0.
+        is_last: Whether the clip ends with this frame.
+        error: Why it could not be read, with the name of the file.
+    """
+
+    clip: int
+    number: int
+    is_last: bool = False
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """The end of a video or live source, whose last frame nobody knows beforehand.
+
+    Attributes:
+        clip: Number of the clip in its data set.
+        number: Number of frames that came before it.
+        error: Why the video ended too early; empty if it did not.
+        lost: Number of frames that are missing because the file was cut off.
+    """
+
+    clip: int
+    number: int
+    error: str = ""
+    lost: int = 0
+    is_last = True
+
+
+StreamItem = Frame | Unreadable | End

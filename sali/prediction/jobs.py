@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sali.data.samples import ClipFrame
+from sali.data.samples import Frame, StreamItem
 from sali.data.video.files import Video
 from sali.errors import ConfigError, DataError
 from sali.prediction.result import Resumable
@@ -136,7 +136,7 @@ class Jobs:
         folder.mkdir(parents=True)
         _write(folder / "job.json", json.dumps(self._identity(video), indent=1).encode())
 
-    def save(self, frame: ClipFrame, video: Video, runner: ClipRunner, counts: Counts) -> None:
+    def save(self, frame: StreamItem, video: Video, runner: ClipRunner, counts: Counts) -> None:
         """Save the state after a frame was pushed and its results were written, if it is time.
 
         Args:
@@ -146,7 +146,7 @@ class Jobs:
             counts: of this video so far.
         """
         self._due = self._due or (frame.number + 1) % self._every == 0
-        if not self._due or frame.image is None or not counts["frames"]:
+        if not self._due or not isinstance(frame, Frame) or not counts["frames"]:
             return
         state = {
             "runner": runner.state(frame.clip),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sali.data.clips import Clip
 from sali.data.frames import read_frame
-from sali.data.samples import ClipFrame
+from sali.data.samples import Frame
 from sali.prediction.sources import Source
 from sali.streaming import LevelUse
 
@@ -20,7 +20,7 @@ class Result:
     """One frame and its probability; whatever costs time is made when it is first asked for."""
 
     source: Source
-    frame: ClipFrame
+    frame: Frame
     tensor: Tensor
     """Probability, float [H, W], wherever the network runs."""
     memory_use: list[LevelUse]

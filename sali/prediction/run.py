@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from sali.data.samples import End, Frame
 from sali.data.video.files import Video
 from sali.data.video.live import LiveFrames
 from sali.errors import FrameError
@@ -53,11 +54,13 @@ def run(
             bar = progress.add_task("predict", total=total, completed=done)
             for frames in loader:
                 for frame in frames:
-                    if frame.error:
-                        if not skip_bad and not frame.lost:
-                            raise FrameError(f"{frame.error} (on_bad_frame=skip leaves it out)")
-                        log.warning("skipped: %s", frame.error)
-                        counts[frame.clip]["skipped"] += max(1, frame.lost)
+                    if isinstance(frame, Frame) or not frame.error:
+                        continue
+                    lost = frame.lost if isinstance(frame, End) else 0
+                    if not skip_bad and not lost:
+                        raise FrameError(f"{frame.error} (on_bad_frame=skip leaves it out)")
+                    log.warning("skipped: %s", frame.error)
+                    counts[frame.clip]["skipped"] += max(1, lost)
                 for frame, probability, use in runner.push(frames):
                     result = Result(sources[frame.clip], frame, probability, use)
                     for writer in writers:

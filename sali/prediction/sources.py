@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from sali.data.clips import Clip
 from sali.data.clips import index_source as index_clips
 from sali.data.datasets import ClipFrames, FrameReader
-from sali.data.samples import ClipFrame
+from sali.data.samples import StreamItem
 from sali.data.sampling import ClipBatches
 from sali.data.video.files import Video, VideoFrames, index_videos
 from sali.data.video.live import Live, find_live
@@ -17,8 +17,8 @@ from sali.errors import ConfigError, DataError
 
 Recorded = Clip | Video
 Source = Recorded | Live
-Loader = Iterable[list[ClipFrame]]
-"""Lists of frames, one of each of the clips that are streamed side by side."""
+Loader = Iterable[list[StreamItem]]
+"""Lists of items, one of each of the clips that are streamed side by side."""
 
 
 def index_source(source: str, max_pixels: int) -> list[Source]:

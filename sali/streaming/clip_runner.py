@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from sali.data.samples import ClipFrame
+from sali.data.samples import Frame, StreamItem
 from sali.streaming.memory_use import LevelUse
 from sali.streaming.segmenter import StreamSegmenter, step_tensors
 
@@ -14,7 +14,7 @@ from sali.streaming.segmenter import StreamSegmenter, step_tensors
 class Segmented(NamedTuple):
     """A frame and its result."""
 
-    frame: ClipFrame
+    frame: Frame
     probability: Tensor
     """[H, W] at the frame's own size."""
     memory_use: list[LevelUse]
@@ -27,7 +27,7 @@ class _Clip:
     def __init__(self, segmenter: StreamSegmenter) -> None:
         self.segmenter = segmenter
         self.expected = 0
-        self.waiting: deque[ClipFrame] = deque()
+        self.waiting: deque[Frame] = deque()
 
     def take(self, probability: Tensor | None) -> Iterator[Segmented]:
         if probability is not None:
@@ -50,31 +50,31 @@ class ClipRunner:
         self.segmenter: StreamSegmenter | None = None
         """Of the clip that the last frame belonged to."""
 
-    def push(self, frames: Sequence[ClipFrame]) -> Iterator[Segmented]:
-        """Results that these frames, of different clips, complete; they are encoded as one batch.
+    def push(self, items: Sequence[StreamItem]) -> Iterator[Segmented]:
+        """Yield the results that these items, of different clips, complete; one batch is encoded.
 
-        A frame without an image is passed over.
+        Unreadable frames are passed over; the last item of a clip flushes it.
 
         Raises:
             ValueError: frames out of order.
         """
-        clips = [self._clip_of(frame) for frame in frames]
+        clips = [self._clip_of(item) for item in items]
         self.segmenter = clips[-1].segmenter
-        arrived = [(f, c) for f, c in zip(frames, clips, strict=True) if f.image is not None]
+        arrived = [(f, c) for f, c in zip(items, clips, strict=True) if isinstance(f, Frame)]
         if arrived:
             for frame, clip in arrived:
                 clip.waiting.append(frame)
             results = step_tensors(
                 [clip.segmenter for _, clip in arrived],
-                [frame.image for frame, _ in arrived if frame.image is not None],
+                [frame.image for frame, _ in arrived],
                 [frame.size for frame, _ in arrived],
             )
             for (_, clip), result in zip(arrived, results, strict=True):
                 yield from clip.take(result)
-        for frame, clip in zip(frames, clips, strict=True):
-            if frame.is_last:
+        for item, clip in zip(items, clips, strict=True):
+            if item.is_last:
                 yield from clip.take(clip.segmenter.flush_tensor())
-                del self._clips[frame.clip]
+                del self._clips[item.clip]
 
     def state(self, clip: int) -> dict[str, Any]:
         """What ``resume`` needs of a clip under way, plain tensors and numbers.
@@ -96,7 +96,7 @@ class ClipRunner:
         resumed.expected = state["next_frame"]
         self._clips[clip] = resumed
 
-    def _clip_of(self, frame: ClipFrame) -> _Clip:
+    def _clip_of(self, frame: StreamItem) -> _Clip:
         if frame.number == 0:
             self._clips[frame.clip] = _Clip(self._make_segmenter())
         clip = self._clips.get(frame.clip)

@@ -30,7 +30,7 @@ from sali.app.kept_maps import between_levels
 from sali.app.models import Options
 from sali.app.sessions import Lifetimes, Sessions
 from sali.data.clips import index_clip
-from sali.data.samples import ClipFrame
+from sali.data.samples import Frame
 from sali.data.video.decoding import decode_video
 from sali.errors import UserError
 from sali.prediction import Result
@@ -272,7 +272,8 @@ def test_the_download_holds_what_predict_writes(engine, models, tmp_path):
         for number, (probability, picture) in enumerate(
             zip(expected, decode_video(source.path), strict=True)
         ):
-            frame = ClipFrame(None, None, probability.shape, 0, number, False, time=picture.time)
+            image = torch.empty(0)
+            frame = Frame(clip=0, number=number, image=image, size=(0, 0), time=picture.time)
             tables.write(Result(source, frame, torch.from_numpy(probability), []))
         tables.finish("clip")
         for name in ("clip.csv", "clip.json"):

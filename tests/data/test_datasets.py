@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 from sali.data.clips import index_clip
 from sali.data.datasets import ClipFrames, FrameReader, TripletDataset
 from sali.data.frames import read_frame, read_mask
+from sali.data.samples import Unreadable
 from sali.data.tensors import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from sali.data.transforms import ClipTransform, MaskNoise, Sharpness
 from sali.errors import DataError, FrameError
@@ -172,7 +173,8 @@ def test_truncated_frames_are_named_or_kept_as_bad(clip):
     with pytest.raises(FrameError, match="cannot read frame.*image0003.jpg.*truncated"):
         ClipFrames([clip], reader, with_masks=False)[3]
     kept = ClipFrames([clip], reader, with_masks=False, keep_bad=True)[3]
-    assert kept.image is None and "truncated" in kept.error and kept.number == 3
+    assert isinstance(kept, Unreadable) and not kept.is_last
+    assert "truncated" in kept.error and kept.number == 3
 
 
 def test_streamed_frames_are_complete_and_in_order(clip):

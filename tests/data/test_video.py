@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from video_files import cut, smooth_frames, write_sound, write_video
 
+from sali.data.samples import End
 from sali.data.video.decoding import CutVideoError, decode_video
 from sali.data.video.files import VideoFrames, index_videos
 from sali.errors import DataError, FrameError
@@ -131,7 +132,7 @@ def test_a_cut_video_gives_its_frames_and_then_says_where_it_stopped(tmp_path, s
 
     *streamed, end = VideoFrames(index_videos(path, 10_000), 32, keep_pictures=False)
     assert [frame.number for frame in streamed] == list(range(len(got)))
-    assert end.is_last and end.image is None and end.lost == 20 - len(got)
+    assert isinstance(end, End) and end.is_last and end.lost == 20 - len(got)
 
 
 def test_damage_in_the_middle_is_a_frame_without_a_picture(tmp_path):

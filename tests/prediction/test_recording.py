@@ -157,7 +157,7 @@ def test_past_frames_are_named_by_their_own_numbers(results, tmp_path):
     """The memory counts the frames that were segmented; unreadable ones were not."""
     numbers = [0, 3, 4, 7, 8]
     moved = [
-        replace(result, frame=result.frame._replace(number=number))
+        replace(result, frame=replace(result.frame, number=number))
         for result, number in zip(results, numbers, strict=True)
     ]
     write(moved, tmp_path).finish("clip")

@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset
 from sali.data.clips import FRAME_SUFFIXES
 from sali.data.frames import resize_frame
 from sali.data.order import clip_key
-from sali.data.samples import ClipFrame
+from sali.data.samples import End, Frame, StreamItem, Unreadable
 from sali.data.tensors import to_tensor
 from sali.data.video.decoding import (
     CutVideoError,
@@ -138,8 +138,8 @@ def open_video(path: Path, max_pixels: int) -> Video:
     return Video(path.stem, path, time_base, rate, length, size, pixel_aspect, max_pixels)
 
 
-class VideoFrames(IterableDataset[ClipFrame]):
-    """All frames of the videos, one after another; after each video an end without an image.
+class VideoFrames(IterableDataset[StreamItem]):
+    """All frames of the videos, one after another; after each video its `End`.
 
     Args:
         videos: in the order in which they are numbered.
@@ -160,34 +160,32 @@ class VideoFrames(IterableDataset[ClipFrame]):
         self.keep_pictures = keep_pictures
         self.starts = dict(starts or {})
 
-    def __iter__(self) -> Iterator[ClipFrame]:
+    def __iter__(self) -> Iterator[StreamItem]:
         for c, video in enumerate(self.videos):
             number, error, lost = self.starts.get(c, 0), "", 0
             try:
                 for picture in decode_video(video.path, number, video.max_pixels):
-                    yield to_clip_frame(picture, c, number, self.image_size, self.keep_pictures)
+                    yield to_frame(picture, c, number, self.image_size, self.keep_pictures)
                     number += 1
             except CutVideoError as cut:
                 error, lost = str(cut), cut.lost
             except FrameError as unreadable:
                 error = str(unreadable)
-            yield ClipFrame(None, None, (0, 0), c, number, is_last=True, error=error, lost=lost)
+            yield End(clip=c, number=number, error=error, lost=lost)
 
 
-def to_clip_frame(
+def to_frame(
     picture: Picture, clip: int, number: int, image_size: int, keep_picture: bool
-) -> ClipFrame:
-    """A decoded picture, or the reason why there is none, as streams take it."""
+) -> Frame | Unreadable:
+    """Return a decoded picture, or the reason why there is none, as an item of a stream."""
     if picture.rgb is None:
-        return ClipFrame(None, None, (0, 0), clip, number, is_last=False, error=picture.error)
+        return Unreadable(clip=clip, number=number, error=picture.error)
     height, width = picture.rgb.shape[:2]
-    return ClipFrame(
-        to_tensor(resize_frame(picture.rgb, image_size)),
-        None,
-        (height, width),
-        clip,
-        number,
-        is_last=False,
+    return Frame(
+        clip=clip,
+        number=number,
+        image=to_tensor(resize_frame(picture.rgb, image_size)),
+        size=(height, width),
         picture=torch.from_numpy(picture.rgb) if keep_picture else None,
         time=picture.time,
     )

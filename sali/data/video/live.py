@@ -16,7 +16,7 @@ from av.container.input import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from sali.data.samples import ClipFrame
+from sali.data.samples import End, StreamItem
 from sali.data.video.decoding import (
     RATE_WHERE_UNKNOWN,
     Picture,
@@ -27,7 +27,7 @@ from sali.data.video.decoding import (
     shown_rgb,
     time_of,
 )
-from sali.data.video.files import to_clip_frame
+from sali.data.video.files import to_frame
 from sali.data.video.mailbox import Mailbox
 from sali.errors import ConfigError, DataError
 
@@ -131,7 +131,7 @@ def without_password(address: str) -> str:
 
 
 class LiveFrames:
-    """Frames of a live source, each as a list of one; in the end one without an image.
+    """Frames of a live source, each as a list of one; at the end an `End`.
 
     A thread receives and decodes. With ``drop_late`` it keeps the newest frame only: whatever
     arrives while the network works takes its place, so that no delay builds up.
@@ -168,13 +168,13 @@ class LiveFrames:
         """No more frames; for signal handlers."""
         self._mailbox.close()
 
-    def __iter__(self) -> Iterator[list[ClipFrame]]:
+    def __iter__(self) -> Iterator[list[StreamItem]]:
         thread = threading.Thread(target=self._receive, name=self.live.name, daemon=True)
         thread.start()
         number = 0
         try:
             for picture in self._pictures():
-                yield [to_clip_frame(picture, 0, number, self.image_size, self.keep_pictures)]
+                yield [to_frame(picture, 0, number, self.image_size, self.keep_pictures)]
                 number += 1
         finally:
             self._mailbox.close()
@@ -183,7 +183,7 @@ class LiveFrames:
             raise DataError(f"{self.live.shown}: {self._end or 'stopped before the first frame'}")
         if self._end:
             log.warning("%s ended: %s", self.live.shown, self._end)
-        yield [ClipFrame(None, None, (0, 0), 0, number, is_last=True)]
+        yield [End(clip=0, number=number)]
 
     def _pictures(self) -> Iterator[Picture]:
         reformatter = VideoReformatter()
