@@ -27,6 +27,7 @@ def run(
     writers: Sequence[Writer],
     skip_bad: bool,
     jobs: Jobs | None = None,
+    quiet: bool = False,
 ) -> Counts:
     """Segment all frames and write all results.
 
@@ -37,6 +38,7 @@ def run(
         writers: are told of every result.
         skip_bad: leave an unreadable frame out; else it is an error.
         jobs: keeps the state of videos, to go on after an interruption.
+        quiet: Whether to draw no progress bar, where several runs share one terminal.
 
     Returns:
         {"frames": ..., "skipped": ...} of all sources.
@@ -48,7 +50,7 @@ def run(
     counts = [{"frames": 0, "skipped": 0, **known.get(i, {})} for i in range(len(sources))]
     lengths = [length_of(source) for source in sources]
     try:
-        with progress_bar("frames") as progress:
+        with progress_bar("frames", quiet=quiet) as progress:
             done = sum(count["frames"] + count["skipped"] for count in counts)
             total = sum(lengths) if all(lengths) else None
             bar = progress.add_task("predict", total=total, completed=done)

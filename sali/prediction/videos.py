@@ -1,4 +1,4 @@
-"""Overlays of a video as a video."""
+"""Overlays as videos."""
 
 import logging
 from fractions import Fraction
@@ -25,6 +25,8 @@ class OverlayVideos:
         threshold: probability from which on a pixel is polyp.
         show_time: write the time of the frame into a corner.
         side_by_side: the frame as it is on the left, the overlay on the right.
+        clip_rate: Frames per second of clips in frame files, which have no times; None where there
+            are only videos.
         **encoding: quality, preset and key frames, see ``OverlayVideo``.
     """
 
@@ -34,12 +36,14 @@ class OverlayVideos:
         threshold: float,
         show_time: bool,
         side_by_side: bool,
+        clip_rate: float | None = None,
         **encoding: Any,
     ) -> None:
         self.root = root
         self._threshold = threshold
         self._show_time = show_time
         self._side_by_side = side_by_side
+        self._clip_rate = Fraction(clip_rate or 1).limit_denominator(1000)
         self._encoding = encoding
         self._open: dict[str, OverlayVideo] = {}
 
@@ -49,7 +53,8 @@ class OverlayVideos:
             aspect = _pixel_aspect(source, (picture.shape[0], picture.shape[1]))
             self._open[source.name] = self._begin(source, pixel_aspect=aspect)
         drawn = draw_overlay(picture, result.probability, threshold=self._threshold)
-        time = result.frame.time
+        is_clip = isinstance(source, Clip)
+        time = result.frame.number / self._clip_rate if is_clip else result.frame.time
         if self._show_time:
             draw_time(drawn, float(max(time, Fraction(0))))
         if self._side_by_side:
@@ -57,9 +62,11 @@ class OverlayVideos:
         self._open[source.name].write(drawn, time)
 
     def _begin(self, source: Source, **more: Any) -> OverlayVideo:
-        assert not isinstance(source, Clip)
-        path = self.root / f"{source.name}.mp4"
-        return OverlayVideo(path, source.time_base, source.rate, **self._encoding, **more)
+        path, rate = self.root / f"{source.name}.mp4", self._clip_rate
+        base, rate = (
+            (1 / rate, rate) if isinstance(source, Clip) else (source.time_base, source.rate)
+        )
+        return OverlayVideo(path, base, rate, **self._encoding, **more)
 
     def save(self, clip: str) -> dict[str, Any]:
         return self._open[clip].save()
@@ -83,6 +90,7 @@ class OverlayVideos:
 
 def _pixel_aspect(source: Source, shown: tuple[int, int]) -> Fraction:
     """Width of a pixel over its height in frames that are shown with (H, W) pixels."""
-    assert not isinstance(source, Clip)
+    if isinstance(source, Clip):
+        return Fraction(1)
     is_turned = isinstance(source, Video) and shown == source.size[::-1] != source.size
     return 1 / source.pixel_aspect if is_turned else source.pixel_aspect

@@ -129,13 +129,14 @@ def _replace(name: str, old: object, new: object) -> None:
                 handler.setStream(new)
 
 
-def progress_bar(unit: str, background: bool = True) -> Progress:
+def progress_bar(unit: str, background: bool = True, quiet: bool = False) -> Progress:
     """A bar with count, rate, time spent and time to go, on stderr; silent unless a person watches.
 
     Args:
         unit: what is counted, in the plural; ``add_task(unit=...)`` for another one.
         background: redrawn by a thread. Without, it is only where ``refresh`` is called, so that
             nothing disturbs what is timed.
+        quiet: Whether to draw nothing, even if a person watches.
     """
     return _Bar(
         TextColumn("{task.description}"),
@@ -147,7 +148,7 @@ def progress_bar(unit: str, background: bool = True) -> Progress:
         _NoteColumn(),
         console=Console(file=sys.stderr),
         auto_refresh=background,
-        disable=not sys.stderr.isatty(),
+        disable=quiet or not sys.stderr.isatty(),
         speed_estimate_period=REMEMBERED_SECONDS,
         redirect_stdout=False,
         redirect_stderr=False,
