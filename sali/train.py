@@ -20,8 +20,9 @@ from sali.errors import ConfigError
 from sali.models.weights import read_file
 from sali.report import ReportOptions, reported
 from sali.run.checkpoints import last_checkpoint
+from sali.run.io import write_json
 from sali.run.loggers import finished, forget_wandb_run
-from sali.run.record import provenance, tracked, write_json
+from sali.run.record import provenance, tracked
 from sali.sweeps import is_sweep, run_job
 from sali.task import MONITOR
 

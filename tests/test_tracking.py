@@ -1,5 +1,6 @@
 """Records of a run: its state, its checkpoints, its dashboards."""
 
+import contextlib
 import json
 import math
 import os
@@ -21,13 +22,39 @@ from wandb_file import read_run
 from sali.callbacks import PreemptedError, Preemption
 from sali.callbacks.memory import bank_statistics
 from sali.callbacks.tables import precision_recall
-from sali.errors import WeightsError
+from sali.errors import DataError, WeightsError
 from sali.models.weights import read_file
 from sali.run.checkpoints import AtomicCheckpointIO, last_checkpoint
+from sali.run.io import atomic_write, read_json, write_json
 from sali.run.loggers import WandbRunLogger, finished, forget_wandb_run
 from sali.run.record import tracked
 from sali.run.state import set_failed
 from sali.streaming import StreamSegmenter
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "new/file.json"
+    write_json(path, {"a": 1})
+    with contextlib.suppress(RuntimeError), atomic_write(path) as partial:
+        assert partial.parent == path.parent
+        partial.write_text("half")
+        raise RuntimeError
+    assert read_json(path) == {"a": 1}
+    assert list(path.parent.iterdir()) == [path]
+    path.write_text('{"a": ')
+    with pytest.raises(DataError, match="file.json"):
+        read_json(path)
+    assert read_json(tmp_path / "absent.json") == {}
+
+
+def test_a_folder_is_whole_or_absent(tmp_path):
+    for fails in (True, False):
+        with contextlib.suppress(RuntimeError), atomic_write(tmp_path / "clips") as draft:
+            (draft / "one").mkdir(parents=True)
+            if fails:
+                raise RuntimeError
+        assert [p.name for p in tmp_path.iterdir()] == ([] if fails else ["clips"])
+    assert (tmp_path / "clips/one").is_dir()
 
 
 def test_a_killed_run_is_failed(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sali.benchmarks.plots import plot_curve, plot_timings
-from sali.run.record import write_json
+from sali.run.io import write_json
 
 Results = Mapping[str, Any]
 """{"run": ..., "machine": ..., "setup": ..., "groups": {group: what its function returned}}.

@@ -29,7 +29,7 @@ from sali.data.inspection import (
     polyp_free_folders,
 )
 from sali.errors import ConfigError, DataError
-from sali.run.record import write_json
+from sali.run.io import write_json
 from sali.run.workers import workers
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from omegaconf import DictConfig
@@ -18,6 +17,7 @@ from sali.config import check_config
 from sali.data.clips import SUBSETS, list_frames
 from sali.data.frames import check_size, read_frame, read_mask
 from sali.errors import ConfigError, DataError
+from sali.run.io import atomic_write
 from sali.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -68,12 +68,7 @@ def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) 
         n for n, (start, stop) in enumerate(pairwise(starts), 1) for _ in range(start, stop)
     ]
     files = list(zip(sequences, frames, masks, strict=True))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder,
-        progress_bar("frames") as progress,
-    ):
-        draft = Path(folder) / output.name
+    with atomic_write(output) as draft, progress_bar("frames") as progress:
         for n, frame_path, mask_path in progress.track(files, description="import"):
             frame, size = read_frame(frame_path)
             mask = read_mask(mask_path)
@@ -83,7 +78,6 @@ def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) 
                 target = draft / SUBSETS["train"] / kind / f"case{n}_1" / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(target)
-        draft.rename(output)
     log.info("%d frames in %d clips: %s", len(frames), len(last_frames), output)
 
 

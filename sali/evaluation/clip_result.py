@@ -11,6 +11,7 @@ from sali.metrics.clinical import ClipTally
 from sali.metrics.curves import NUM_THRESHOLDS
 from sali.metrics.histogram import FloatArray
 from sali.metrics.vps import NUM_VALUES
+from sali.run.io import atomic_write
 
 COUNTS = ("frames", "missing", "full_masks", "polyp_frames", "low_frames")
 
@@ -74,9 +75,8 @@ class ClipResult:
             "low": self.low.pack(),
         }
         np.savez(content, **arrays)
-        partial = path.with_suffix(".writing")
-        partial.write_bytes(content.getvalue())
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            partial.write_bytes(content.getvalue())
 
     @classmethod
     def load(cls, path: Path, subset: str, name: str) -> "ClipResult":

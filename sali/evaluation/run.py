@@ -196,7 +196,8 @@ def _draw(
 
 def _write_provenance(output: Path, folders: dict[str, Path], settings: Settings) -> None:
     # Imported late: worker processes import this file, and PyTorch would cost each seconds.
-    from sali.run.record import provenance, write_json
+    from sali.run.io import write_json
+    from sali.run.record import provenance
 
     told = {name: str(path.resolve()) for name, path in folders.items()}
     choices = {

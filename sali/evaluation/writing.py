@@ -41,7 +41,7 @@ def write_method(method: MethodResults, folder: Path, store: Path) -> dict[str, 
     Returns:
         Content of metrics.json.
     """
-    from sali.run.record import write_json
+    from sali.run.io import write_json
 
     content = method.metrics()
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def write_joint(
     output: Path,
 ) -> dict[str, Any]:
     """Writes what concerns all methods together; returns the content of metrics.json."""
-    from sali.run.record import write_json
+    from sali.run.io import write_json
 
     settings = methods[0].settings
     found = differences(methods) if len(methods) > 1 else []

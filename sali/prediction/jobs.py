@@ -1,8 +1,6 @@
 """What is kept of videos under way, so that the same command goes on where it was interrupted."""
 
 import hashlib
-import io
-import json
 import logging
 import os
 import shutil
@@ -17,6 +15,7 @@ from sali.data.video.files import Video
 from sali.errors import ConfigError, DataError
 from sali.prediction.result import Resumable
 from sali.prediction.sources import Source
+from sali.run.io import atomic_write, read_json, write_json
 from sali.streaming import ClipRunner
 
 log = logging.getLogger(__name__)
@@ -134,7 +133,7 @@ class Jobs:
         folder = self._folder(video)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _write(folder / "job.json", json.dumps(self._identity(video), indent=1).encode())
+        write_json(folder / "job.json", self._identity(video))
 
     def save(self, frame: StreamItem, video: Video, runner: ClipRunner, counts: Counts) -> None:
         """Save the state after a frame was pushed and its results were written, if it is time.
@@ -153,9 +152,8 @@ class Jobs:
             "writers": {name: one.save(video.name) for name, one in self._writers.items()},
             "counts": counts,
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        _write(self._folder(video) / "state.pt", buffer.getvalue())
+        with atomic_write(self._folder(video) / "state.pt") as partial:
+            torch.save(state, partial)
         self._due = False
         self._saved.add(video.name)
 
@@ -168,7 +166,7 @@ class Jobs:
         """All results of a video are written."""
         folder = self._folder(video)
         known = {**self._identity(video), "counts": counts}
-        _write(folder / "job.json", json.dumps(known, indent=1).encode())
+        write_json(folder / "job.json", known)
         (folder / "state.pt").unlink(missing_ok=True)
         self._saved.discard(video.name)
         self._due = False
@@ -187,11 +185,11 @@ class Jobs:
     def _known(self, video: Video) -> dict[str, Any] | None:
         """``job.json``, if it is of this very job."""
         try:
-            known = json.loads((self._folder(video) / "job.json").read_text())
-        except FileNotFoundError:
+            known = read_json(self._folder(video) / "job.json")
+        except DataError:  # cut off
+            known = {"source": None}
+        if not known:
             return None
-        except ValueError:
-            known = {}
         wanted = self._identity(video)
         other = sorted(name for name in wanted if known.get(name) != wanted[name])
         if other:
@@ -211,10 +209,3 @@ def forget(root: Path, videos: Sequence[Video]) -> None:
     """Drop what was kept: these videos begin anew."""
     for video in videos:
         shutil.rmtree(job_folder(root, video), ignore_errors=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The whole file or none of it."""
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_bytes(data)
-    temporary.replace(path)

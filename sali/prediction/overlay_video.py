@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from sali.errors import DataError
+from sali.run.io import atomic_write
 
 
 class OverlayVideo:
@@ -199,8 +200,8 @@ class _Fragments:
 
 def _index(fragments: Path, final: Path) -> None:
     """Copy a file of fragments, packet by packet, to one that players can seek in."""
-    temporary = final.with_name(f".{final.name}.partial")
     with (
+        atomic_write(final) as temporary,
         av.open(f"file:{fragments.absolute()}") as source,
         av.open(
             f"file:{temporary.absolute()}", "w", format="mp4", options={"movflags": "faststart"}
@@ -212,4 +213,3 @@ def _index(fragments: Path, final: Path) -> None:
             if packet.dts is not None:
                 packet.stream = copied
                 target.mux(packet)
-    temporary.replace(final)

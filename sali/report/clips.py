@@ -13,6 +13,7 @@ from sali.report.film_choice import clip_score
 from sali.report.folder import Rows, RunFolder
 from sali.report.grid import Cell, Grid
 from sali.report.options import ReportOptions
+from sali.run.io import read_json
 
 Key = tuple[str, str]
 _VPS_OF_CLIPS = ("dice_max", "dice_mean")
@@ -127,7 +128,7 @@ def _films(
         size = paths[key].stat().st_size
         if size <= left:
             left -= size
-            found[key] = json.loads(paths[key].read_text(encoding="utf-8"))
+            found[key] = read_json(paths[key])
     notes = []
     if there:
         notes.append(

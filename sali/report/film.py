@@ -4,8 +4,6 @@ Kept as one JSON file per clip, so that a page can be made again without frames,
 """
 
 import base64
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import cv2
 import numpy as np
 
 from sali.metrics.histogram import BoolArray, ByteArray
+from sali.run.io import write_json
 
 Outlines = list[list[int]]
 """Closed polygons, each x, y, x, y ... in pixels of the small picture."""
@@ -120,10 +119,7 @@ class Film:
             "height": self._size[1],
             "frames": self._frames,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_json(path, content, indent=None)
 
     def _jpeg(self, picture: ByteArray) -> str:
         assert self._size is not None

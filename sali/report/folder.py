@@ -1,7 +1,6 @@
 """What lies in the folder of a run or of an evaluation."""
 
 import csv
-import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,25 +13,12 @@ import yaml
 from sali.errors import DataError
 from sali.evaluation.frame_rows import rows_by_clip
 from sali.report.film import films_folder
+from sali.run.io import read_json
 
 PAGE = "report.html"
 RUN = "prediction"
 """Name of the only method of a training's own test."""
 Rows = list[dict[str, str]]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file; empty if there is none.
-
-    Raises:
-        DataError: not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise DataError(f"{path} cannot be read: {error}; was it cut off?") from error
 
 
 def is_sweep(folder: Path) -> bool:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from sali.errors import DataError
 from sali.evaluation.tables import NONE
 from sali.report.chart import Chart, Interval, interval_chart
-from sali.report.folder import PAGE, read_json
+from sali.report.folder import PAGE
 from sali.report.grid import Cell, Grid
 from sali.report.scores import beside_published
+from sali.run.io import read_json
 
 _SHOWN = ("dice_max", "dice_mean", "dice_at_0.5", "iou_mean", "s_measure", "weighted_f", "mae")
 _PLOTTED = ("dice_max", "dice_at_0.5")

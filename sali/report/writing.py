@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import logging
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from sali.report.folder import PAGE, RunFolder, is_sweep
 from sali.report.options import ReportOptions
 from sali.report.style import FOOTER
 from sali.report.sweep import read_sweep
+from sali.run.io import atomic_write
 from sali.run.processes import is_first
 
 log = logging.getLogger(__name__)
@@ -43,9 +43,8 @@ def write_report(folder: Path, options: ReportOptions) -> Path:
 def _write(folder: Path, text: str) -> Path:
     """Through a temporary file, so that nobody reads half of a page."""
     path = folder / PAGE
-    partial = folder / f"{PAGE}.{os.getpid()}.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
 
 

@@ -1,6 +1,5 @@
 """How checkpoints get to disk: never half of one, and the last but one is kept."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from sali.errors import WeightsError
+from sali.run.io import atomic_write
 
 LAST = "last.ckpt"
 PREVIOUS = "last.previous.ckpt"
@@ -24,15 +24,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.partial")
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.name == LAST and target.exists():
-            target.replace(target.with_name(PREVIOUS))
-        partial.replace(target)
+        for left in target.parent.glob(f".{target.name}.*.partial"):  # of a process that was killed
+            left.unlink()
+        with atomic_write(target, sync=True) as partial:
+            with partial.open(
+                "wb"
+            ) as file:  # given a path, torch would write its name into the file
+                torch.save(checkpoint, file)
+            if target.name == LAST and target.exists():
+                target.replace(target.with_name(PREVIOUS))
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None

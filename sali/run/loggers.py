@@ -1,6 +1,5 @@
 """The Weights & Biases logger of a run, and the one place where its run ends."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from sali.run.io import read_json, write_json
 
 RECORD = "wandb_run.json"
 
@@ -25,7 +26,7 @@ class WandbRunLogger(WandbLogger):
 
     def __init__(self, save_dir: str, **kwargs: Any) -> None:
         self._record = Path(save_dir) / RECORD
-        found = json.loads(self._record.read_text()) if self._record.is_file() else {}
+        found = read_json(self._record)
         super().__init__(save_dir=save_dir, version=found.get("id"), **kwargs)
         self._logged_before: int = found.get("last_step", -1)
         self._step = self._logged_before
@@ -54,9 +55,7 @@ class WandbRunLogger(WandbLogger):
             self._note(self._step)
 
     def _note(self, step: int) -> None:
-        partial = self._record.with_suffix(".partial")
-        partial.write_text(json.dumps({"id": self.version, "last_step": step}) + "\n")
-        partial.replace(self._record)
+        write_json(self._record, {"id": self.version, "last_step": step})
 
 
 @rank_zero_only

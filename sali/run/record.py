@@ -1,12 +1,10 @@
 """What a run writes about itself: run.json, and status.json from start to end."""
 
-import json
-import os
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -29,14 +27,6 @@ PACKAGES = (
     "torchmetrics",
     "numpy",
 )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write through a temporary file, so that nobody reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
 
 
 def git_commit() -> str | None:

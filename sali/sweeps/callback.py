@@ -13,8 +13,9 @@ from hydra.core.override_parser.types import ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from sali.run.record import provenance, write_json
-from sali.sweeps.job import JOB, OUTPUT, SWEEP, quoted, read
+from sali.run.io import read_json, write_json
+from sali.run.record import provenance
+from sali.sweeps.job import JOB, OUTPUT, SWEEP, quoted
 from sali.sweeps.report import write_report
 
 log = logging.getLogger(__name__)
@@ -83,8 +84,8 @@ def num_jobs(config: DictConfig) -> int | None:
 
 def failures(folder: Path) -> list[tuple[str, str, Path]]:
     """Name, error and output of the jobs that failed in the latest sweep of a folder."""
-    latest = read(folder / SWEEP).get("id")
-    jobs = [(path.parent, read(path)) for path in sorted(folder.glob(f"*/{JOB}"))]
+    latest = read_json(folder / SWEEP).get("id")
+    jobs = [(path.parent, read_json(path)) for path in sorted(folder.glob(f"*/{JOB}"))]
     return [
         (job.name, record["error"], job / OUTPUT)
         for job, record in jobs

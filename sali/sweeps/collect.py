@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from sali.sweeps.job import JOB, METRICS, is_finished, read
+from sali.run.io import read_json
+from sali.sweeps.job import JOB, METRICS, is_finished
 
 SEED = "seed"
 VALIDATION = "validation"
@@ -69,12 +70,14 @@ class Setting:
 def finished_jobs(folder: Path) -> list[Job]:
     """Those of a sweep's folder, in the order in which the sweep named them."""
     paths = [path.parent for path in folder.glob(f"*/{JOB}") if is_finished(path.parent)]
-    return [_job(path) for path in sorted(paths, key=lambda p: (read(p / JOB)["number"], p.name))]
+    return [
+        _job(path) for path in sorted(paths, key=lambda p: (read_json(p / JOB)["number"], p.name))
+    ]
 
 
 def _job(folder: Path) -> Job:
-    metrics = read(folder / METRICS)
-    overrides = read(folder / JOB)["overrides"]
+    metrics = read_json(folder / METRICS)
+    overrides = read_json(folder / JOB)["overrides"]
     return Job(
         folder.name,
         {key.lstrip("+~"): value for key, _, value in (o.partition("=") for o in overrides)},

@@ -6,7 +6,6 @@ process that it runs in: in a sweep's own process that is the whole sweep.
 
 import fcntl
 import hashlib
-import json
 import logging
 import re
 import shutil
@@ -22,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sali.errors import UserError
-from sali.run.record import write_json
+from sali.run.io import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +57,6 @@ def job_name(dirname: str) -> str:
 OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A JSON file; empty if there is none."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-
-
 def quoted(path: Path) -> str:
     """A path as a value in Hydra's grammar."""
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -73,12 +64,12 @@ def quoted(path: Path) -> str:
 
 def is_finished(folder: Path) -> bool:
     """Whether a job ended well and left its scores."""
-    return read(folder / STATUS).get("state") == "finished" and (folder / METRICS).is_file()
+    return read_json(folder / STATUS).get("state") == "finished" and (folder / METRICS).is_file()
 
 
 def objective(folder: Path) -> float:
     """The best held-out score of a finished job."""
-    (best,) = read(folder / METRICS)["best"].values()
+    (best,) = read_json(folder / METRICS)["best"].values()
     return float(best)
 
 
@@ -97,7 +88,7 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
     own = HydraConfig.get()
     folder = Path(own.runtime.output_dir)
     record = {
-        "sweep": read(folder.parent / SWEEP).get("id"),
+        "sweep": read_json(folder.parent / SWEEP).get("id"),
         "number": own.job.num,
         "overrides": list(own.overrides.task),
         "config": OmegaConf.to_container(cfg, resolve=False),
@@ -118,7 +109,7 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
                 raise JobError(error)
     except JobError as error:
         log.error("%s: FAILED: %s", folder.name, error)
-        known = read(folder / JOB) or record
+        known = read_json(folder / JOB) or record
         now = {"sweep": record["sweep"], "number": record["number"], "error": str(error)}
         write_json(folder / JOB, {**known, **now})
         return None
@@ -129,8 +120,8 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
 
 def _place(sweep: Path, record: Mapping[str, Any]) -> str:
     """``3 of 12, 1 failed``: where a job stands in its sweep."""
-    total = read(sweep / SWEEP).get("num_jobs")
-    others = [read(path) for path in sweep.glob(f"*/{JOB}")]
+    total = read_json(sweep / SWEEP).get("num_jobs")
+    others = [read_json(path) for path in sweep.glob(f"*/{JOB}")]
     errors = [other["error"] for other in others if other["sweep"] == record["sweep"]]
     failed = sum(error not in (None, NOT_ENDED) for error in errors)
     place = f"{record['number'] + 1}" + (f" of {total}" if total else "")
@@ -159,7 +150,7 @@ def _is_done(folder: Path, record: Mapping[str, Any]) -> bool:
     """
     if not is_finished(folder):
         return False
-    difference = _difference(read(folder / JOB), record)
+    difference = _difference(read_json(folder / JOB), record)
     if difference:
         raise JobError(
             f"this folder holds a finished job of other settings ({difference}); give the sweep "
@@ -191,7 +182,7 @@ def _flat(node: Any, path: str = "") -> dict[str, Any]:
 
 def _prepare(folder: Path, record: Mapping[str, Any]) -> None:
     """Remove what a job that did not finish left, but its checkpoints if it was the same job."""
-    old = read(folder / JOB)
+    old = read_json(folder / JOB)
     for name in (STATUS, METRICS, OUTPUT):
         (folder / name).unlink(missing_ok=True)
     if old and _difference(old, record):
@@ -243,5 +234,5 @@ def _error(folder: Path, code: int) -> str | None:
         return lines[-1].removeprefix("error: ")
     if code < 0:
         return f"killed by signal {-code}"
-    told = str(read(folder / STATUS).get("error") or "").strip().splitlines()
+    told = str(read_json(folder / STATUS).get("error") or "").strip().splitlines()
     return told[0] if told else lines[-1]

@@ -1,0 +1,68 @@
+"""Files and folders that are whole or absent, and JSON files."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sali.errors import DataError
+
+
+@contextmanager
+def atomic_write(path: Path, sync: bool = False) -> Iterator[Path]:
+    """Provide a temporary path in the same folder, renamed to `path` when the block succeeds.
+
+    Readers see the old content or the new one, never a part. If the block fails, the temporary
+    file is removed and what was there stays.
+
+    Args:
+        path: Final path of a file, or of a folder that does not exist yet. Its parent is created.
+        sync: Wait until the file is on disk before the rename, so that it survives a power cut.
+
+    Yields:
+        `.<name>.<process id>.partial`, which the block writes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        if sync:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+        partial.replace(path)
+    finally:  # nothing is left to remove after the rename
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
+    """Write a JSON file atomically.
+
+    Args:
+        path: File to write; its folder is created.
+        content: JSON values.
+        indent: Spaces per level; None for one line without spaces.
+    """
+    separators = (",", ":") if indent is None else None
+    with atomic_write(path) as partial:
+        text = json.dumps(content, indent=indent, separators=separators)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file; empty if the file does not exist.
+
+    Raises:
+        DataError: The file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read: {error}; was it cut off?") from error
