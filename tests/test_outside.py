@@ -55,7 +55,7 @@ def test_a_loss_gets_its_nested_arguments():
         ("+loss.weight={dice: 1.0}", "loss.weight", "loss.weights"),
         ("+loss.terms.dice.smoth=1.0", "loss.terms.dice.smoth", "loss.terms.dice.smooth"),
         ("+callbacks.loss_history.pth=x", "callbacks.loss_history.pth", "loss_history.path"),
-        ("+callbacks.progres={note_every: 3}", "callbacks.progres", "callbacks.progress"),
+        ("+callbacks.progres={update_every_n_steps: 3}", "callbacks.progres", "callbacks.progress"),
         ("+callbacks.loss_history._targt_=x", "callbacks.loss_history._targt_", "_target_"),
         ("+trainer.max_epoch=3", "trainer.max_epoch", "trainer.max_epochs"),
     ],

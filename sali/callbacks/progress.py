@@ -1,136 +1,93 @@
-"""The progress of a training and its test."""
+"""The progress of a training: a bar where a person watches, and lines in the log."""
 
 import logging
-import math
-from collections.abc import Sequence
+import time
 from typing import Any
 
-from lightning.pytorch.callbacks import ProgressBar
-from rich.progress import Progress, TaskID
+import lightning as L
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 
-from sali.run.progress import progress_bar
+from sali.run.progress import console, is_watched
 
 log = logging.getLogger(__name__)
 
 
-class TrainingProgress(ProgressBar):
-    """A bar of the training's steps, and one of the frames of each validation and test.
+class TrainingProgress(RichProgressBar):
+    """Lightning's progress bar in a terminal, and one log line per epoch anywhere.
 
-    Beside it stands what the task logs with ``prog_bar``: loss and held-out Dice. At the end of
-    every epoch they are a line of the log, which is all there is where nobody watches.
+    Both show what the task logs with `prog_bar`: loss and held-out Dice.
 
     Args:
-        note_every: steps after which the figures beside the bar are new; on a GPU each time waits
-            for it.
+        update_every_n_steps: Steps after which the numbers next to the bar are updated; on a GPU
+            each update waits for the device.
+        log_every_n_minutes: Minutes after which a long epoch is logged before its end.
     """
 
-    def __init__(self, note_every: int) -> None:
-        if note_every < 1:
-            raise ValueError(f"note_every is {note_every}; it counts steps, so at least 1")
-        super().__init__()
-        self.note_every = note_every
-        self._is_enabled = True
-        self._progress: Progress | None = None
-        self._bars: dict[str, TaskID] = {}
+    def __init__(self, update_every_n_steps: int, log_every_n_minutes: float) -> None:
+        for name, value in (
+            ("update_every_n_steps", update_every_n_steps),
+            ("log_every_n_minutes", log_every_n_minutes),
+        ):
+            if value <= 0:
+                raise ValueError(f"{name}: got {value}, wanted a number above 0")
+        super().__init__(refresh_rate=10, theme=RichProgressBarTheme(metrics_format=".4f"))
+        self.update_every_n_steps = update_every_n_steps
+        self.log_every_n_minutes = log_every_n_minutes
+        self._logged = 0.0
 
-    def disable(self) -> None:
-        self._is_enabled = False
+    @property
+    def is_enabled(self) -> bool:
+        return super().is_enabled and is_watched()
 
-    def enable(self) -> None:
-        self._is_enabled = True
+    def _init_progress(self, trainer: L.Trainer) -> None:
+        self._console_kwargs = {"stderr": console().stderr}
+        super()._init_progress(trainer)
+        if self.progress is not None:  # prints stay where they were sent, e.g. in a file
+            self.progress.live._disable_redirect_io()
 
-    # --- training ---
+    def _get_train_description(self, current_epoch: int) -> str:
+        return _epoch(self.trainer)
 
-    def on_train_start(self, trainer: Any, task: Any) -> None:
-        self._add("train", "steps", trainer.estimated_stepping_batches, trainer.global_step)
+    def _update_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.training or trainer.global_step % self.update_every_n_steps == 0:
+            super()._update_metrics(trainer, pl_module)
 
-    def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
-        self._update("train", description=_epoch(trainer))
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """Return Lightning's metrics without the version of the logger."""
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_start(trainer, pl_module)
+        self._logged = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
-        self._update("train", completed=trainer.global_step)
-        if (batch_idx + 1) % self.note_every == 0:
-            self._update("train", note=self._figures(trainer, task))
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if time.monotonic() - self._logged >= 60 * self.log_every_n_minutes:
+            self._log(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
-        figures = self._figures(trainer, task)
-        self._update("train", note=figures)
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        self._log(trainer, pl_module)
+
+    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._logged = time.monotonic()
         if trainer.is_global_zero:
-            log.info("%s, step %d: %s", _epoch(trainer), trainer.global_step, figures)
-
-    def on_train_end(self, trainer: Any, task: Any) -> None:
-        self._close()
-
-    # --- validation and test ---
-
-    def on_validation_start(self, trainer: Any, task: Any) -> None:
-        lengths = trainer.num_sanity_val_batches if trainer.sanity_checking else None
-        self._add("validation", "frames", _total(lengths or trainer.num_val_batches))
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        self._advance("validation")
-
-    def on_validation_end(self, trainer: Any, task: Any) -> None:
-        self._remove("validation")
-        if "train" not in self._bars:
-            self._close()
-
-    def on_test_start(self, trainer: Any, task: Any) -> None:
-        self._add("test", "frames", _total(trainer.num_test_batches))
-
-    def on_test_batch_end(self, *_: Any) -> None:
-        self._advance("test")
-
-    def on_test_end(self, trainer: Any, task: Any) -> None:
-        self._close()
-
-    def on_exception(self, trainer: Any, task: Any, exception: BaseException) -> None:
-        self._close()
-
-    # --- bars ---
-
-    def _add(self, name: str, unit: str, total: float, completed: int = 0) -> None:
-        if not self._is_enabled:
-            return
-        if self._progress is None:
-            self._progress = progress_bar(unit)
-            self._progress.start()
-        known = int(total) if 0 <= total < math.inf else None
-        self._bars[name] = self._progress.add_task(
-            name, total=known, completed=completed, unit=unit
-        )
-
-    def _update(self, name: str, **fields: Any) -> None:
-        if self._progress is not None and name in self._bars:
-            self._progress.update(self._bars[name], **fields)
-
-    def _advance(self, name: str) -> None:
-        if self._progress is not None and name in self._bars:
-            self._progress.advance(self._bars[name])
-
-    def _remove(self, name: str) -> None:
-        if self._progress is not None and name in self._bars:
-            self._progress.remove_task(self._bars.pop(name))
-
-    def _close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-        self._progress, self._bars = None, {}
-
-    def _figures(self, trainer: Any, task: Any) -> str:
-        figures = self.get_metrics(trainer, task)
-        return ", ".join(
-            f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float)
-        )
+            metrics = self.get_metrics(trainer, pl_module)
+            text = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            log.info("%s, step %d: %s", _epoch(trainer), trainer.global_step, text)
 
 
-def _epoch(trainer: Any) -> str:
+def _epoch(trainer: L.Trainer) -> str:
     last = trainer.max_epochs
     of = f" of {last}" if last is not None and last > 0 else ""
     return f"epoch {trainer.current_epoch + 1}{of}"
-
-
-def _total(lengths: Sequence[float] | float) -> float:
-    return sum(lengths) if isinstance(lengths, Sequence) else lengths

@@ -3,13 +3,12 @@
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TypeVar
-
-import cv2
 
 from sali.errors import UserError
 from sali.run.progress import progress_bar
@@ -18,11 +17,15 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
 class Workers:
-    """Processes that each take whole clips; a single one is this process itself."""
+    """Processes that each take whole clips.
 
-    def __init__(self, pool: ProcessPoolExecutor | None) -> None:
-        self._pool = pool
+    Attributes:
+        pool: The processes; None works in this one.
+    """
+
+    pool: Executor | None
 
     def run(
         self,
@@ -31,58 +34,54 @@ class Workers:
         num_frames: Sequence[int],
         label: str,
     ) -> list[Result]:
-        """Applies a function to all tasks.
+        """Apply a function to all tasks.
 
         Args:
-            function: at the top level of a module, as processes import it by name.
-            tasks: one per clip.
-            num_frames: of each task; long ones start first, so that no process is left alone
-                with one at the end.
-            label: of the progress bar.
+            function: Function at the top level of a module, so that processes can import it.
+            tasks: One per clip.
+            num_frames: Length of each task; long ones start first, so that no process works alone
+                on one at the end.
+            label: Description of the progress bar.
 
         Returns:
             Results in the order of the tasks, whichever finished first.
 
         Raises:
-            UserError: what a task raises, or that a process was killed.
+            UserError: Whatever a task raises, or a process that was killed.
         """
         results: dict[int, Result] = {}
+        order = sorted(range(len(tasks)), key=lambda index: -num_frames[index])
         with progress_bar("frames") as progress:
             bar = progress.add_task(label, total=sum(num_frames))
-            for index, result in self._unordered(function, tasks, num_frames):
-                results[index] = result
-                progress.advance(bar, num_frames[index])
+            try:
+                if self.pool is None:
+                    done = ((index, function(tasks[index])) for index in range(len(tasks)))
+                else:
+                    futures = {self.pool.submit(function, tasks[index]): index for index in order}
+                    done = ((futures[one], one.result()) for one in as_completed(futures))
+                for index, result in done:
+                    results[index] = result
+                    progress.advance(bar, num_frames[index])
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "a worker process was killed, most likely for lack of memory; clips that were "
+                    "finished are kept: give the same command with a smaller num_workers"
+                ) from error
         return [results[index] for index in range(len(tasks))]
-
-    def _unordered(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], num_frames: Sequence[int]
-    ) -> Iterator[tuple[int, Result]]:
-        if self._pool is None:
-            for index, task in enumerate(tasks):
-                yield index, function(task)
-            return
-        longest_first = sorted(range(len(tasks)), key=lambda index: -num_frames[index])
-        futures = {self._pool.submit(function, tasks[index]): index for index in longest_first}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a worker process was killed, most likely for lack of memory; clips that were "
-                "finished are kept: give the same command with a smaller num_workers"
-            ) from error
 
 
 @contextmanager
 def workers(number: int | None, num_tasks: int) -> Iterator[Workers]:
-    """Starts processes for clips and ends them.
+    """Start processes for clips and end them.
 
     Args:
-        number: of processes; None for one per core.
-        num_tasks: there are never more processes than this.
+        number: Number of processes; None for one per core that this process may use.
+        num_tasks: Upper limit of the number of processes.
     """
     number = min(number or _num_cores(), num_tasks)
     if number <= 1:
+        import cv2
+
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
         try:
@@ -100,13 +99,13 @@ def workers(number: int | None, num_tasks: int) -> Iterator[Workers]:
 
 
 def _num_cores() -> int:
-    """Cores that this process may use, which in a container are fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # fewer than there are in a container
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _start_worker() -> None:
+    import cv2
+
     cv2.setNumThreads(1)
-    # An interrupt goes to all processes of a terminal; the first one ends the others in order.
+    # An interrupt goes to all processes of a terminal; the first one ends the others cleanly.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
