@@ -159,7 +159,7 @@ def test_the_table_of_groups_is_whole():
         r"^\| `([\w/]+)` \| (.+) \|$", section(ROOT / "docs/configs.md", "Groups"), re.M
     )
     told = {name: set(re.findall(r"`(\w+)`", text)) for name, text in rows}
-    there = {name: {f.stem for f in (CONFIGS / name).glob("*.yaml")} for name in groups(CONFIGS)}
+    there = {name: {f.stem for f in (CONFIGS / name).glob("*.yaml")} for name in groups()}
     assert "experiment" in told
     for name in told.keys() | there.keys() - {"hydra"}:
         # A group of one option is no choice.
