@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from sali import __version__
 from sali.data.datamodule import ClipData
-from sali.data.samples import ClipBatch, Frame
+from sali.data.samples import Frame
 from sali.errors import ConfigError
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.fixed_threshold import FixedThresholdScores

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from sali.data.cache import FrameCache
 from sali.data.clips import Clip, fingerprint, index_subset
 from sali.data.datasets import ClipFrames, FrameReader, TripletDataset
-from sali.data.samples import ClipBatch, Frame, Unreadable
+from sali.data.samples import Frame, Unreadable
 from sali.data.sampling import ClipSampler, TrainSampler, hold_out_cases
 from sali.data.synthetic import SyntheticSpec, generate
 from sali.data.transforms import ClipTransform

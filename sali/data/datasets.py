@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from sali.data.cache import FrameCache
 from sali.data.clips import Clip
 from sali.data.frames import check_size, read_frame, read_mask, resize_frame, resize_mask
-from sali.data.samples import ClipBatch, Frame, Unreadable
+from sali.data.samples import Frame, Unreadable
 from sali.data.sampling import sample_triplet, skip_at
 from sali.data.tensors import to_tensor
 from sali.data.transforms import ClipTransform

@@ -1,23 +1,10 @@
-"""The units of training and streaming: a sample or batch of frames, and the items of a stream."""
+"""The items of a stream: frames in order, frames that could not be read, ends of videos."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-
-class ClipBatch(NamedTuple):
-    """The T frames of one training sample, in the order of the network's roles; or a batch of them.
-
-    Attributes:
-        frames: Normalised images, float [(B,) T, 3, S, S].
-        masks: 0 and 1, float [(B,) T, 1, S, S].
-    """
-
-    frames: Tensor
-    masks: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,1 @@
-"""The network and its parts. Plain PyTorch: no Lightning, no Hydra."""
-
-from sali.models.sali.network import SALI
-
-__all__ = ["SALI"]
+"""Networks. Plain PyTorch: no Lightning, no Hydra."""

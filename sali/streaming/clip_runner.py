@@ -7,18 +7,22 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from sali.data.samples import Frame, StreamItem
-from sali.streaming.memory_use import LevelUse
+from sali.models.contract import Attention
 from sali.streaming.segmenter import StreamSegmenter, step_tensors
 
 
 class Segmented(NamedTuple):
-    """A frame and its result."""
+    """A frame and its result.
+
+    Attributes:
+        frame: The frame.
+        probability: Probability [H, W] at the frame's own size.
+        attention: What the result read of the past, see `StreamSegmenter.attention`.
+    """
 
     frame: Frame
     probability: Tensor
-    """[H, W] at the frame's own size."""
-    memory_use: list[LevelUse]
-    """See ``StreamSegmenter.memory_use``."""
+    attention: Attention | None
 
 
 class _Clip:
@@ -31,7 +35,7 @@ class _Clip:
 
     def take(self, probability: Tensor | None) -> Iterator[Segmented]:
         if probability is not None:
-            yield Segmented(self.waiting.popleft(), probability, self.segmenter.memory_use)
+            yield Segmented(self.waiting.popleft(), probability, self.segmenter.attention)
 
 
 class ClipRunner:
@@ -41,14 +45,16 @@ class ClipRunner:
     that looks ahead gives a frame's result one push later; the last frame of a clip flushes it.
 
     Args:
-        make_segmenter: called once per clip; all share one network.
+        make_segmenter: Makes the segmenter of a clip; all share one network.
+
+    Attributes:
+        segmenter: Segmenter of the clip that the last frame belonged to.
     """
 
     def __init__(self, make_segmenter: Callable[[], StreamSegmenter]) -> None:
         self._make_segmenter = make_segmenter
         self._clips: dict[int, _Clip] = {}
         self.segmenter: StreamSegmenter | None = None
-        """Of the clip that the last frame belonged to."""
 
     def push(self, items: Sequence[StreamItem]) -> Iterator[Segmented]:
         """Yield the results that these items, of different clips, complete; one batch is encoded.
@@ -56,7 +62,7 @@ class ClipRunner:
         Unreadable frames are passed over; the last item of a clip flushes it.
 
         Raises:
-            ValueError: frames out of order.
+            ValueError: Frames out of order.
         """
         clips = [self._clip_of(item) for item in items]
         self.segmenter = clips[-1].segmenter
@@ -77,10 +83,9 @@ class ClipRunner:
                 del self._clips[item.clip]
 
     def state(self, clip: int) -> dict[str, Any]:
-        """What ``resume`` needs of a clip under way, plain tensors and numbers.
+        """Return what `resume` needs of an unfinished clip, plain tensors and numbers.
 
-        ``next_frame`` is the number of the frame that is to be pushed first then: the first one
-        without a result.
+        `next_frame` is the number of the frame to push first then: the first one without a result.
         """
         under_way = self._clips[clip]
         waiting = under_way.waiting
@@ -90,7 +95,7 @@ class ClipRunner:
         }
 
     def resume(self, clip: int, state: dict[str, Any]) -> None:
-        """Go on with a clip from its ``next_frame`` on."""
+        """Resume a clip from its `next_frame`."""
         resumed = _Clip(self._make_segmenter())
         resumed.segmenter.load_state(state["segmenter"])
         resumed.expected = state["next_frame"]

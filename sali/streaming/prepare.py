@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from sali.models.sali.network import MIN_SIDE, SALI
+from sali.models.contract import VideoSegmenter
 from sali.streaming.precision import PRECISIONS
 
 log = logging.getLogger(__name__)
@@ -18,26 +18,33 @@ TOLERANCE = 1e-3
 """Largest difference that folding may make, over the largest logit; rounding makes far less."""
 
 
-def prepare_network(network: SALI, precision: str = "32", compile_network: bool = False) -> SALI:
+def prepare_network(
+    network: VideoSegmenter,
+    image_size: int,
+    precision: str = "32",
+    compile_network: bool = False,
+) -> VideoSegmenter:
     """Fold batch norms into convolutions and put channels innermost, for inference only.
 
     Args:
-        network: is changed, so that no second copy needs memory; give a copy to go on training.
-        precision: that of the segmenter, see ``PRECISIONS``. Weights which autocast would convert
-            for every frame are converted once.
-        compile_network: also compile encoder and decoder with ``torch.compile``; the first frames
-            then take minutes.
+        network: Network, which is changed, so that no second copy needs memory; give a copy to
+            continue training.
+        image_size: Side in pixels of the images that it will see.
+        precision: Precision of the segmenter, see `PRECISIONS`. Weights which autocast would
+            convert for every frame are converted once.
+        compile_network: Also compile it with `torch.compile`; the first frames then take minutes.
 
     Returns:
         The network, in evaluation mode.
 
     Raises:
-        ValueError: unknown precision.
+        ValueError: An unknown precision or an image size that the network cannot take.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r} is not one of {tuple(PRECISIONS)}")
-    fold_batch_norms(network.eval())
-    network.to(memory_format=torch.channels_last)
+        raise ValueError(f"precision: got {precision!r}, wanted one of {tuple(PRECISIONS)}")
+    network.check_image_size(image_size)
+    fold_batch_norms(network.eval(), image_size)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     dtype = PRECISIONS[precision]
     if dtype is not None:
         for module in network.modules():
@@ -45,21 +52,20 @@ def prepare_network(network: SALI, precision: str = "32", compile_network: bool 
                 module.to(dtype)
     if compile_network:
         log.info("torch.compile: the first frames take minutes")
-        network.encode = torch.compile(network.encode)  # type: ignore[method-assign]
-        network.segment = torch.compile(network.segment)  # type: ignore[method-assign]
+        network.compile_for_streaming()
     return network
 
 
 @torch.no_grad()
-def fold_batch_norms(network: SALI) -> None:
+def fold_batch_norms(network: VideoSegmenter, image_size: int) -> None:
     """Remove the batch norms that directly follow a convolution, which takes over their work.
 
-    Which ones do is seen from a run of the network, so it works for any backbone. A fold that
-    changes the result (a convolution whose output is also used elsewhere) is taken back with a
-    warning.
+    Which ones do is seen from a frame that the network segments, so it works for any network. A
+    fold that changes the result (a convolution whose output is also used elsewhere) is undone with
+    a warning.
     """
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, MIN_SIDE, MIN_SIDE, generator=generator)
+    image = torch.randn(1, 3, image_size, image_size, generator=generator)
     image = image.to(next(network.parameters()).device)
     expected = _logits(network, image)
     pairs = _conv_bn_pairs(network, lambda: _logits(network, image))
@@ -79,27 +85,30 @@ def fold_batch_norms(network: SALI) -> None:
     for name, module in before.items():
         network.set_submodule(name, module)
     warnings.warn(
-        f"batch norms of {network.backbone.name} are left as they are (folding them would "
+        f"batch norms of {type(network).__name__} are left as they are (folding them would "
         f"change logits by {difference:.2g} of the largest): slower, same results",
         stacklevel=2,
     )
 
 
-def _logits(network: SALI, image: Tensor) -> Tensor:
-    pyramid = network.encode(image)
-    query = network.long_term.project(pyramid) if network.long_term is not None else None
-    return network.segment(pyramid, pyramid, query, query)[0].level1
+def _logits(network: VideoSegmenter, image: Tensor) -> Tensor:
+    video = network.start()
+    logits = video.step(network.encode(image))
+    if logits is None:  # it looks ahead
+        logits = video.flush()
+    assert logits is not None, "a video of one frame has one result"
+    return logits
 
 
 def _what_follows(norm: nn.Module) -> nn.Module:
-    """Timm's batch norms may carry an activation."""
+    """Return what is left of a norm: timm's may carry an activation."""
     rest = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
     rest = [module for module in rest if not isinstance(module, nn.Identity)]
     return nn.Sequential(*rest) if rest else nn.Identity()
 
 
 def _conv_bn_pairs(network: nn.Module, run: Callable[[], Any]) -> dict[str, str]:
-    """Names of convolutions and of the batch norms that are given their output itself."""
+    """Return names of convolutions and of the batch norms that are given their output itself."""
     outputs: list[tuple[Tensor, str]] = []  # kept, so that no tensor takes another one's place
     pairs: dict[str, str] = {}
     handles = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +16,13 @@ INITIAL_LIFE = 1e-7
 class Level:
     """Elements of one pyramid level, all in float32.
 
-    ``key`` [Ck, N]; ``value`` [N, Cv], one row per element, as reading wants them; ``usage`` [N] is
-    the softmax weight that an element received in all reads, ``life`` [N] the number of reads it
-    was present at, ``frame`` [N] the index of the frame it came from and ``position`` [N] where on
-    that frame's grid, row by row.
+    Attributes:
+        key: Keys [Ck, N].
+        value: Values [N, Cv], one row per element, as reading wants them.
+        usage: Softmax weight that an element received in all reads, [N].
+        life: Number of reads that it was present at, [N].
+        frame: Number of the frame that it came from, int [N].
+        position: Where on that frame's grid it was, row by row, int [N].
     """
 
     key: Tensor
@@ -33,7 +37,7 @@ class Level:
         return len(self.value)
 
     def keep(self, mask: Tensor) -> "Level":
-        """The elements of a boolean mask [N]."""
+        """Return the elements of a boolean mask [N]."""
         index = mask.nonzero()[:, 0]
         return Level(
             self.key.index_select(1, index),
@@ -45,7 +49,7 @@ class Level:
         )
 
     def append(self, new: "Level") -> "Level":
-        """These elements and then the new ones."""
+        """Return these elements and then the new ones."""
         return Level(
             torch.cat([self.key, new.key], 1),
             torch.cat([self.value, new.value]),
@@ -61,7 +65,7 @@ Eviction = Callable[[list[Level], list[int], int], list[Level]]
 
 
 def evict_least_used(levels: list[Level], grids: list[int], max_frames: int) -> list[Level]:
-    """Lowest usage per read leaves, level by level, until the cap is met exactly.
+    """Remove the lowest usage per read, level by level, until the cap is met exactly.
 
     Elements that were not read yet cannot be judged: they stay.
     """
@@ -82,7 +86,7 @@ def evict_least_used(levels: list[Level], grids: list[int], max_frames: int) -> 
 
 
 def evict_released(levels: list[Level], grids: list[int], max_frames: int) -> list[Level]:
-    """The released rule, with what follows from it.
+    """Apply the released rule, with what follows from it (spec/network.md 4).
 
     It applies once the first level held ``max_frames`` whole frames before the addition. Usage per
     read of a new element is zero, so the frame just added always leaves; elements that tie with the
@@ -106,24 +110,30 @@ EVICTIONS: dict[str, Eviction] = {"least_used": evict_least_used, "released": ev
 
 
 class MemoryBank:
-    """Past elements of one video; make one per stream and throw it away with the stream.
+    """Past elements of one video: which frames are stored, and which elements leave.
 
     Args:
-        max_frames: cap in whole frames; see the eviction rule for how exactly it is kept.
-        eviction: a key of ``EVICTIONS``.
+        max_frames: Cap in whole frames, see the eviction rule for how exactly it is kept; 0 stores
+            nothing.
+        every: Every n-th frame is stored, the first one always.
+        eviction: Name of a rule in `EVICTIONS`.
 
     Raises:
-        ValueError: unknown rule, or a cap below one frame.
+        ValueError: An unknown rule or a number out of range.
     """
 
-    def __init__(self, max_frames: int, eviction: str) -> None:
+    def __init__(self, max_frames: int, every: int, eviction: str) -> None:
         if eviction not in EVICTIONS:
-            raise ValueError(f"eviction {eviction!r} is not one of {sorted(EVICTIONS)}")
-        if max_frames < 1:
-            raise ValueError(f"max_frames is {max_frames}; a memory keeps at least one frame")
+            raise ValueError(f"eviction: got {eviction!r}, wanted one of {sorted(EVICTIONS)}")
+        if max_frames < 0:
+            raise ValueError(f"memory.max_frames: got {max_frames}, wanted frames, at least 0")
+        if every < 1:
+            raise ValueError(f"memory.every: got {every}, wanted a number of frames, at least 1")
         self.max_frames = max_frames
+        self.every = every
         self._evict = EVICTIONS[eviction]
         self.levels: list[Level] = []
+        self.grids: list[int] = []
 
     @property
     def sizes(self) -> list[int]:
@@ -131,7 +141,7 @@ class MemoryBank:
         return [level.size for level in self.levels]
 
     def elements(self) -> list[KeyValue]:
-        """What is read: keys and values of every level."""
+        """Return what is read: keys and values of every level."""
         return [KeyValue(level.key[None], level.value.T[None]) for level in self.levels]
 
     def count_usage(self, usages: list[Tensor]) -> None:
@@ -140,12 +150,16 @@ class MemoryBank:
             level.usage += usage[0]
             level.life += 1
 
+    def wants(self, index: int) -> bool:
+        """Return whether the frame of this number in its clip is to be stored."""
+        return self.max_frames > 0 and index % self.every == 0
+
     def add(self, frame: list[KeyValue], index: int) -> None:
         """Store a frame's (weighted) elements, then evict.
 
         Args:
-            frame: key [1, Ck, HW] and value [1, Cv, HW] per level.
-            index: number of the frame in its clip.
+            frame: Key [1, Ck, HW] and value [1, Cv, HW] per level.
+            index: Number of the frame in its clip.
         """
         new = []
         for key, value in frame:
@@ -160,20 +174,44 @@ class MemoryBank:
                     position=torch.arange(count, device=key.device),
                 )
             )
-        grids = [level.size for level in new]
+        self.grids = [level.size for level in new]
         if self.levels:
             new = [old.append(fresh) for old, fresh in zip(self.levels, new, strict=True)]
-        self.levels = self._evict(new, grids, self.max_frames)
+        self.levels = self._evict(new, self.grids, self.max_frames)
 
-    def state(self) -> list[dict[str, Tensor]]:
-        """A copy of all elements, level by level, for ``load_state``."""
-        return [
+    def statistics(self) -> dict[str, float]:
+        """Return numbers on what is stored; empty before the first frame.
+
+        `memory_frames`: elements of the finest level in whole frames. `memory_fill`: these over
+        the cap. `memory_usage_per_read`: softmax weight that an element received per read, mean
+        over the elements of all levels. `memory_unread_share`: elements that no query ever read.
+        """
+        if not self.levels:
+            return {}
+        frames = self.levels[0].size / self.grids[0]
+        total = sum(self.sizes)
+        usage = sum(
+            float((level.usage / level.life.clamp_min(1)).sum()) for level in self.levels
+        )
+        unread = sum(int((level.usage == 0).sum()) for level in self.levels)
+        return {
+            "memory_frames": frames,
+            "memory_fill": frames / self.max_frames,
+            "memory_usage_per_read": usage / total,
+            "memory_unread_share": unread / total,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy of everything that is stored, plain tensors and numbers."""
+        levels = [
             {name: tensor.clone() for name, tensor in vars(level).items()} for level in self.levels
         ]
+        return {"levels": levels, "grids": list(self.grids)}
 
-    def load_state(self, state: list[dict[str, Tensor]], device: torch.device) -> None:
-        """Hold what the bank held that ``state`` was taken of, on ``device``."""
+    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
+        """Store, on `device`, what the bank stored whose `state` this is."""
+        self.grids = list(state["grids"])
         self.levels = [
             Level(**{name: tensor.to(device, copy=True) for name, tensor in level.items()})
-            for level in state
+            for level in state["levels"]
         ]

@@ -1,101 +1,137 @@
 """The SALI network (Hu et al., MICCAI 2024, arXiv 2406.13532)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from sali.models.backbone import Backbone
 from sali.models.blocks import Pyramid
+from sali.models.contract import ClipBatch, VideoSegmenter, frames_by_role, unknown_settings
 from sali.models.sali.alignment import ShortTermAlignment
+from sali.models.sali.bank import MemoryBank
 from sali.models.sali.decoder import Decoder, SideLogits
 from sali.models.sali.fusion import POOLS, Fusion
 from sali.models.sali.memory import KeyValue, LongTermInteraction, masks_on_levels, weigh_values
 from sali.models.sali.reduction import Reduction
+from sali.models.sali.state import SALIState
 
 MIN_SIDE = 32 * max(POOLS)
 """Smallest image side in pixels: the coarsest grid must fill the largest pooling window."""
 
-
-def check_side(side: int) -> None:
-    """Raise ValueError unless ``side`` is an image side (pixels) that the network can take."""
-    if side < MIN_SIDE or side % 32:
-        lower = max(MIN_SIDE, side // 32 * 32)
-        raise ValueError(
-            f"image size {side} does not fit the network; it needs a multiple of 32, at least "
-            f"{MIN_SIDE}, e.g. {lower} or {lower + 32}"
-        )
+NEIGHBORS = ("previous", "next")
 
 
-class SALI(nn.Module):
-    """Single-frame segmenter with a long-term memory and a short-term alignment beside it.
+class SALI(VideoSegmenter):
+    """Single-frame segmenter with a long-term memory and a short-term alignment added to it.
 
     A part that is switched off has no parameters and is not computed; with both off this is a
-    single-frame segmenter. It holds nothing of a video: what must be remembered between frames is
-    passed in and out.
+    single-frame segmenter.
 
     Args:
-        backbone: timm model name.
-        drop_path_rate: stochastic depth of the backbone.
-        channels: channels of the pyramid behind the backbone.
-        long_term: read a memory of past frames.
-        key_channels: channels of a memory key.
-        value_channels: channels of a memory value.
-        top_k: memory elements read per position.
-        align_kernel: deformable kernel of the short-term alignment; None switches it off.
-        offset_groups: offset groups of the deformable convolutions.
-        fusion: "released" or "residual", see ``Fusion``.
+        backbone: Image encoder with strides 8, 16 and 32.
+        channels: Channels of the pyramid behind the backbone.
+        long_term: Makes the long-term memory of `channels`; None switches it off.
+        short_term: Makes the short-term alignment of `channels`; None switches it off.
+        bank: Makes the empty memory bank of a video; its arguments are settings of `start`. None
+            without a long-term memory.
+        fusion: "released" or "residual", see `Fusion`.
+        neighbor: "previous" or "next", the frame that is aligned with the current one.
+        context_gradient: False encodes the memory and neighbor frames of training samples without
+            gradient, which saves about two thirds of the backbone's backward pass.
 
     Raises:
-        ValueError: a choice that does not exist, or channels that do not fit together.
+        ValueError: A choice that does not exist, or channels that do not fit together.
     """
 
     def __init__(
         self,
-        backbone: str,
-        drop_path_rate: float,
+        backbone: Backbone,
         channels: int,
-        long_term: bool,
-        key_channels: int,
-        value_channels: int,
-        top_k: int,
-        align_kernel: str | None,
-        offset_groups: int,
+        long_term: Callable[..., LongTermInteraction] | None,
+        short_term: Callable[..., ShortTermAlignment] | None,
+        bank: Callable[..., MemoryBank] | None,
         fusion: str,
+        neighbor: str,
+        context_gradient: bool = True,
     ) -> None:
         super().__init__()
         if fusion not in ("released", "residual"):
             raise ValueError(f"fusion {fusion!r} is neither 'released' nor 'residual'")
-        self.backbone = Backbone(backbone, drop_path_rate)
-        self.reduction = Reduction(self.backbone.channels, channels)
-        self.long_term = (
-            LongTermInteraction(channels, key_channels, value_channels, top_k)
-            if long_term
-            else None
-        )
-        self.short_term = (
-            ShortTermAlignment(channels, offset_groups, align_kernel) if align_kernel else None
-        )
+        if (long_term is None) != (bank is None):
+            raise ValueError("long_term and bank: got one of them, wanted both or neither")
+        self.backbone = backbone
+        self.reduction = Reduction(backbone.channels, channels)
+        self.long_term = long_term(channels=channels) if long_term else None
+        self.short_term = short_term(channels=channels) if short_term else None
         self.fusion = (
             Fusion(channels, residual=fusion == "residual")
             if self.long_term or self.short_term
             else None
         )
         self.decoder = Decoder(channels)
+        self.neighbor = neighbor
+        self.context_gradient = context_gradient
+        self._bank = bank
+        self.start()  # refuses settings that do not fit before anything is trained
 
     @property
-    def roles(self) -> tuple[str, ...]:
-        """Which frames a training sample needs, in order: memory, current, neighbor."""
+    def roles(self) -> tuple[str, ...]:  # type: ignore[override]
         memory = ("memory",) if self.long_term is not None else ()
         neighbor = ("neighbor",) if self.short_term is not None else ()
         return (*memory, "current", *neighbor)
 
+    @property
+    def pretrained(self) -> nn.Module:
+        return self.backbone
+
+    @property
+    def video_settings(self) -> dict[str, Any]:
+        bank = getattr(self._bank, "keywords", {})
+        neighbor = {"neighbor": self.neighbor} if self.short_term is not None else {}
+        return {**bank, **neighbor}
+
+    def check_image_size(self, side: int) -> None:
+        if side < MIN_SIDE or side % 32:
+            lower = max(MIN_SIDE, side // 32 * 32)
+            raise ValueError(
+                f"image size {side} does not fit the network; it needs a multiple of 32, at least "
+                f"{MIN_SIDE}, e.g. {lower} or {lower + 32}"
+            )
+
+    def load_pretrained(self) -> bool:
+        return self.backbone.load_pretrained()
+
+    def start(self, **settings: Any) -> SALIState:
+        """Begin a video.
+
+        Args:
+            settings: `neighbor` and the arguments of the memory bank, see `MemoryBank`.
+
+        Raises:
+            ValueError: An unknown setting or a value that does not fit.
+        """
+        if problem := unknown_settings(list(settings), self):
+            raise ValueError(problem)
+        neighbor = settings.pop("neighbor", self.neighbor)
+        if neighbor not in NEIGHBORS:
+            raise ValueError(f"neighbor: got {neighbor!r}, wanted one of {NEIGHBORS}")
+        bank = self._bank(**settings) if self._bank is not None else None
+        return SALIState(self, bank, neighbor == "next" and self.short_term is not None)
+
+    def compile_for_streaming(self) -> None:
+        super().compile_for_streaming()
+        self.segment = torch.compile(self.segment)  # type: ignore[method-assign]
+
     def encode(self, images: Tensor) -> Pyramid:
-        """Pyramid of normalised images [B, 3, H, W]; H and W multiples of 32, at least 256."""
+        """Return the pyramid of normalised images [B, 3, H, W]."""
         return self.reduction(self.backbone(images))
 
     def fuse(
         self, current: Pyramid, remembered: Pyramid | None, neighbor: Pyramid | None
     ) -> Pyramid:
-        """Bring memory and neighbor to the current frame; an absent one is the current frame."""
+        """Return the pyramid to decode; an absent memory or neighbor is the current frame."""
         if self.fusion is None:
             return current
         if self.short_term is not None:
@@ -107,7 +143,8 @@ class SALI(nn.Module):
                 # One pass for both: the same weights move memory and neighbor.
                 moving = [torch.cat(pair) for pair in zip(remembered, neighbor, strict=True)]
                 both = self.short_term(moving, [torch.cat([x, x]) for x in current])
-                remembered, neighbor = ([x.chunk(2)[i] for x in both] for i in range(2))
+                remembered = [level.chunk(2)[0] for level in both]
+                neighbor = [level.chunk(2)[1] for level in both]
         return self.fusion(remembered or current, neighbor or current, current)
 
     def segment(
@@ -117,13 +154,16 @@ class SALI(nn.Module):
         query: list[KeyValue] | None = None,
         memory: list[KeyValue] | None = None,
     ) -> tuple[SideLogits, list[Tensor]]:
-        """Side logits of the current frame from pyramids, and the usage of the memory's elements.
+        """Segment the current frame from pyramids.
 
         Args:
-            current: the frame's pyramid.
-            neighbor: pyramid of a frame next to it; needed with a short-term alignment.
-            query: the frame's keys and values; needed with a long-term memory.
-            memory: the elements to read; the frame's own ones for the first frame of a clip.
+            current: Pyramid of the frame.
+            neighbor: Pyramid of a frame next to it; needed with a short-term alignment.
+            query: Keys and values of the frame; needed with a long-term memory.
+            memory: Elements to read; the frame's own ones for the first frame of a clip.
+
+        Returns:
+            The side logits, and the usage of the memory's elements [1, N] per level.
         """
         remembered, usage = None, []
         if self.long_term is not None:
@@ -132,48 +172,31 @@ class SALI(nn.Module):
             remembered, usage = self.long_term(current, query, memory)
         return self.decoder(self.fuse(current, remembered, neighbor)), usage
 
-    def forward(
-        self,
-        current: Tensor,
-        memory: Tensor | None = None,
-        memory_mask: Tensor | None = None,
-        neighbor: Tensor | None = None,
-        context_gradient: bool = True,
-    ) -> SideLogits:
-        """Side logits of training samples; one backbone pass for all their frames.
+    def forward(self, sample: ClipBatch) -> list[Tensor]:
+        """Return the four side logits of the current frames, the prediction last.
 
-        Args:
-            current: images [B, 3, H, W].
-            memory: an earlier frame each [B, 3, H, W], if the network has a long-term memory.
-            memory_mask: its mask of 0/1 [B, 1, H, W].
-            neighbor: the frame next to the current one, if there is a short-term alignment.
-            context_gradient: False encodes memory and neighbor without gradient, which saves about
-                two thirds of the backbone's backward pass.
+        One backbone pass for all frames; see `roles` for which.
+
+        Raises:
+            ValueError: Not the frames of `roles`.
         """
-        context = [x for x in (memory, neighbor) if x is not None]
-        pyramids = self._encode_frames([current, *context], context_gradient)
-        current_pyramid = pyramids.pop(0)
-        query = elements = neighbor_pyramid = None
+        given = frames_by_role(self, sample)
+        current, _ = given.pop("current")
+        order = ["current", *given]  # current, then memory, then neighbor
+        images = [current, *(frames for frames, _ in given.values())]
+        pyramids = dict(zip(order, self._encode_frames(images), strict=True))
+        query = elements = None
         if self.long_term is not None:
-            if memory is None or memory_mask is None:
-                raise ValueError(
-                    "the network has a long-term memory, so it needs memory and its mask"
-                )
-            memory_pyramid = pyramids.pop(0)
-            query = self.long_term.project(current_pyramid)
-            elements = weigh_values(
-                self.long_term.project(memory_pyramid), masks_on_levels(memory_mask, memory_pyramid)
-            )
-        if self.short_term is not None:
-            if neighbor is None:
-                raise ValueError("the network has a short-term alignment, so it needs a neighbor")
-            neighbor_pyramid = pyramids.pop(0)
-        logits, _ = self.segment(current_pyramid, neighbor_pyramid, query, elements)
-        return logits
+            query = self.long_term.project(pyramids["current"])
+            past = pyramids["memory"]
+            masks = masks_on_levels(given["memory"][1], past)
+            elements = weigh_values(self.long_term.project(past), masks)
+        logits, _ = self.segment(pyramids["current"], pyramids.get("neighbor"), query, elements)
+        return list(logits)
 
-    def _encode_frames(self, frames: list[Tensor], context_gradient: bool) -> list[Pyramid]:
-        """Pyramids of several frames, the first always with gradient."""
-        if context_gradient or len(frames) == 1:
+    def _encode_frames(self, frames: list[Tensor]) -> list[Pyramid]:
+        """Return the pyramids of several frames, the first always with gradient."""
+        if self.context_gradient or len(frames) == 1:
             features = self.backbone(torch.cat(frames))
             split = [x.chunk(len(frames)) for x in features]
         else:
