@@ -45,7 +45,9 @@ def demo(cfg: DictConfig) -> None:
     paths = _checkpoints(cfg)
     own = own_samples(str(cfg.samples), cfg.video.max_pixels) if cfg.samples else None
     models = Models(
-        paths, lambda trained: prediction_settings(cfg, trained), pick_device(cfg.device)
+        paths,
+        lambda trained, network: prediction_settings(cfg, trained, network),
+        pick_device(cfg.device),
     )
     models.settings(models.names[0])
     # Readable by this user alone; a folder in it for what Gradio holds of uploads.

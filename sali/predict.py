@@ -22,7 +22,7 @@ from sali.data.datasets import FrameReader
 from sali.data.video.files import Video
 from sali.data.video.live import Live, LiveFrames, LiveSettings
 from sali.errors import ConfigError, DataError
-from sali.models.weights import load_network
+from sali.models.checkpoint import load_network
 from sali.prediction import Resumable, Source, Writer, index_source, load, protect_source
 from sali.prediction.jobs import Jobs, fingerprint_file, forget
 from sali.prediction.pictures import Maps, OverlayPictures
@@ -66,8 +66,8 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     live = LiveSettings(**cfg.live)
     sources = index_source(str(cfg.source), cfg.video.max_pixels)
     check_streams(sources, cfg.streams)
-    network, trained = load_network(cfg.ckpt)
-    settings = prediction_settings(cfg, trained)
+    network, trained = load_network(cfg.ckpt, trust=list(cfg.trust))
+    settings = prediction_settings(cfg, trained, network)
     if settings["maps"] not in RULES:
         raise ConfigError(f"maps {settings['maps']!r} is not one of {RULES}")
     log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in settings.items()))
@@ -79,17 +79,18 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     rank, num_processes = shard()
     sources = sources[rank::num_processes]
     precision = str(cfg.precision)
-    streaming = {name: settings[name] for name in settings if name not in ("maps", "decode")}
 
     def make_segmenter() -> StreamSegmenter:
-        return StreamSegmenter(network, **streaming, precision=precision)
+        return StreamSegmenter(network, settings["image_size"], precision, **settings["video"])
 
     try:
         make_segmenter()
         reader = FrameReader(settings["image_size"], settings["decode"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    network = prepare_network(network.to(pick_device(cfg.device)), precision, cfg.compile)
+    network = prepare_network(
+        network.to(pick_device(cfg.device)), settings["image_size"], precision, cfg.compile
+    )
     runner = ClipRunner(make_segmenter)
     pictures = bool(cfg.overlay or cfg.recording)  # are needed of videos at their own size
     try:

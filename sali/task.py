@@ -8,11 +8,10 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from sali import __version__
 from sali.data.datamodule import ClipData
 from sali.data.samples import Frame
 from sali.errors import ConfigError
@@ -20,9 +19,11 @@ from sali.metrics.clinical import ClinicalRules
 from sali.metrics.fixed_threshold import FixedThresholdScores
 from sali.metrics.histogram import FloatArray, IntArray
 from sali.metrics.subset_scores import SubsetScores
-from sali.models.sali.network import SALI
+from sali.models.blocks import resize
+from sali.models.checkpoint import describe
+from sali.models.contract import ClipBatch, VideoSegmenter, VideoState
 from sali.run.processes import gathered
-from sali.streaming import ClipRunner, MemoryBank, StreamSegmenter, prepare_network
+from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
 from sali.streaming.maps import normalize_map, to_map
 
 log = logging.getLogger(__name__)
@@ -31,51 +32,48 @@ MONITOR = "val/dice_at_0.5"
 
 
 class SegmentationTask(L.LightningModule):
-    """Trains on triplets; validates and tests by streaming whole clips.
+    """Train on samples of frames; validate by streaming whole clips.
 
     Args:
-        network: to be trained.
-        loss: of the logits of all heads, at the masks' size, against the masks.
-        optimizer: makes an optimizer of parameter groups.
-        scheduler: makes Lightning's scheduler entry of (optimizer, total_steps=...).
-        streaming: arguments of ``StreamSegmenter`` besides the network.
-        maps: what is scored, see ``sali.streaming.maps``.
-        context_gradient: False encodes memory and neighbor frames without gradient.
-        backbone_lr_ratio: learning rate of the backbone over that of the rest.
-        weight_decay: of weights; biases and norms have none.
-        network_options: arguments that rebuild the network; stored in checkpoints.
-        clinical: rules of the clinical figures of a test.
-        decode: how frames are decoded, see ``FrameReader``; stored in checkpoints.
+        network: Network to train.
+        loss: Loss of the logits of all heads, at the masks' size, against the masks.
+        optimizer: Makes an optimizer of parameter groups.
+        scheduler: Makes Lightning's scheduler entry of (optimizer, total_steps=...).
+        image_size: Side in pixels of the images that the network sees.
+        maps: What is scored, see `sali.streaming.maps`.
+        decode: How frames are decoded, see `FrameReader`; stored in checkpoints.
+        pretrained_lr_ratio: Learning rate of the network's pretrained part over that of the rest.
+        weight_decay: Weight decay of weights; biases and norms have none.
+        model: Node that rebuilds the network; stored in checkpoints.
+        clinical: Rules of the clinical scores of a test.
     """
 
     def __init__(
         self,
-        network: SALI,
+        network: VideoSegmenter,
         loss: Callable[[list[Tensor], Tensor], Tensor],
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[..., dict[str, Any]],
-        streaming: dict[str, Any],
+        image_size: int,
         maps: str,
-        context_gradient: bool,
-        backbone_lr_ratio: float,
-        weight_decay: float,
-        network_options: dict[str, Any],
-        clinical: ClinicalRules,
         decode: str,
+        pretrained_lr_ratio: float,
+        weight_decay: float,
+        model: dict[str, Any],
+        clinical: ClinicalRules,
     ) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
         self._optimizer = optimizer
         self._scheduler = scheduler
-        self.streaming = streaming
+        self.image_size = image_size
         self.maps = maps
-        self.context_gradient = context_gradient
-        self.backbone_lr_ratio = backbone_lr_ratio
-        self.weight_decay = weight_decay
-        self.network_options = network_options
-        self.clinical = clinical
         self.decode = decode
+        self.pretrained_lr_ratio = pretrained_lr_ratio
+        self.weight_decay = weight_decay
+        self.model = model
+        self.clinical = clinical
         self._val_scores: FixedThresholdScores | None = None
         self._test_scores: dict[str, SubsetScores] = {}
         self.results: dict[str, dict[str, Any]] = {}
@@ -91,17 +89,10 @@ class SegmentationTask(L.LightningModule):
     # --- training ---
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        frames = dict(zip(self.network.roles, batch.frames.unbind(1), strict=True))
-        masks = dict(zip(self.network.roles, batch.masks.unbind(1), strict=True))
-        logits = self.network(
-            frames["current"],
-            frames.get("memory"),
-            masks.get("memory"),
-            frames.get("neighbor"),
-            context_gradient=self.context_gradient,
-        )
-        target = masks["current"]
-        loss = self.loss(logits.upsampled((target.shape[2], target.shape[3])), target)
+        target = batch.masks[:, self.network.roles.index("current")]
+        size = (target.shape[2], target.shape[3])
+        logits = [resize(one, size=size) for one in self.network(batch)]
+        loss = self.loss(logits, target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(target))
         return loss
 
@@ -119,20 +110,16 @@ class SegmentationTask(L.LightningModule):
         }
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Backbone and rest, each with and without weight decay."""
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                kind = (name.startswith("backbone."), parameter.ndim > 1)
-                groups.setdefault(kind, []).append(parameter)
-        return [
-            {
-                "params": parameters,
-                "lr_ratio": self.backbone_lr_ratio if of_backbone else 1.0,
-                "weight_decay": self.weight_decay if is_weight else 0.0,
-            }
-            for (of_backbone, is_weight), parameters in groups.items()
-        ]
+        """Return the network's groups, each with and without weight decay."""
+        groups = []
+        for name, parameters in self.network.parameter_groups().items():
+            ratio = self.pretrained_lr_ratio if name == "pretrained" else 1.0
+            for is_weight in (True, False):
+                members = [p for p in parameters if (p.ndim > 1) == is_weight]
+                decay = self.weight_decay if is_weight else 0.0
+                if members:
+                    groups.append({"params": members, "lr_ratio": ratio, "weight_decay": decay})
+        return groups
 
     # --- validation and test ---
 
@@ -141,18 +128,18 @@ class SegmentationTask(L.LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def _start_streaming(self) -> None:
-        network = prepare_network(copy.deepcopy(self.network))
-        self._runner = ClipRunner(lambda: StreamSegmenter(network, **self.streaming))
+        network = prepare_network(copy.deepcopy(self.network), self.image_size)
+        self._runner = ClipRunner(lambda: StreamSegmenter(network, self.image_size))
 
     def _stream(self, frame: Frame) -> list[tuple[Frame, Tensor]]:
         assert self._runner is not None
         return [(done.frame, done.probability) for done in self._runner.push([frame])]
 
     @property
-    def memory_bank(self) -> MemoryBank | None:
-        """Memory of the clip that is being streamed, until the next one begins."""
+    def video(self) -> VideoState | None:
+        """State of the clip that is being streamed, until the next one begins."""
         segmenter = self._runner.segmenter if self._runner else None
-        return segmenter.bank if segmenter else None
+        return segmenter.video if segmenter else None
 
     def on_train_start(self) -> None:
         # Every forward of DDP would wait for all processes to share buffers, also in validation,
@@ -237,14 +224,8 @@ class SegmentationTask(L.LightningModule):
     # --- checkpoints ---
 
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint says about itself: plain values that rebuild the network."""
-        return {
-            "version": __version__,
-            "network": self.network_options,
-            "streaming": self.streaming,
-            "maps": self.maps,
-            "decode": self.decode,
-        }
+        """Return what a checkpoint says about itself, see `sali.models.checkpoint`."""
+        return describe(self.model, self.image_size, self.decode, self.maps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["sali"] = self.describe()

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from sali.data.synthetic import SyntheticSpec, generate
-from sali.models import SALI
+from sali.models.contract import ClipBatch
+from sali.models.nodes import instantiate
+from sali.models.sali import SALI
+from sali.models.sali.released import model_node
 
 GOLDEN = Path(__file__).parent / "golden"
 sys.path.insert(0, str(GOLDEN))
@@ -27,6 +30,8 @@ SMALL = dict(
     fusion="residual",
 )
 """Options of a small network; tests change single ones."""
+
+STREAMING = dict(max_frames=35, every=5, eviction="least_used", neighbor="previous")
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +84,24 @@ def released_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def small_node(**changes: object) -> dict[str, object]:
+    """Return the model node of a small network."""
+    return model_node({**SMALL, **changes}, STREAMING)
+
+
 def small_network(**changes: object) -> SALI:
-    """A network with random weights that fits in a test."""
-    return SALI(**{**SMALL, **changes})  # type: ignore[arg-type]
+    """Return a network with random weights that fits in a test."""
+    return instantiate(small_node(**changes), trust=None)
+
+
+def sample_of(
+    network: SALI, masks: torch.Tensor | None = None, **frames: torch.Tensor
+) -> ClipBatch:
+    """Return the training sample of frames [B, 3, S, S] by role; masks [B, 1, S, S] are of all."""
+    images = torch.stack([frames[role] for role in network.roles if role in frames], 1)
+    if masks is None:
+        masks = torch.zeros(len(images), 1, *images.shape[3:])
+    return ClipBatch(images, masks.unsqueeze(1).expand(-1, images.shape[1], -1, -1, -1))
 
 
 @pytest.fixture(scope="module")

@@ -285,15 +285,13 @@ def _step(runner: ClipRunner, segmenter: StreamSegmenter, frame: StreamItem) -> 
     """In the forward thread, so that no later frame changes the memory meanwhile."""
     steps = []
     for segmented in runner.push([frame]):
-        levels = segmenter.bank.levels
+        levels = getattr(getattr(segmenter.video, "bank", None), "levels", [])
         stored: Counter[int] = Counter()
         for level in levels:
             counts = level.frame.bincount()
             stored.update({n: int(counts[n]) for n in counts.nonzero()[:, 0].tolist()})
         held = 0.0
         if levels:
-            grid = segmenter.memory_use[0].grid if segmenter.memory_use else None
-            cells = grid[0] * grid[1] if grid else levels[0].size
-            held = levels[0].size / cells
-        steps.append(_Step(segmented, segmenter.num_frames - 1, stored, held))
+            held = segmenter.video.statistics()["memory_frames"]
+        steps.append(_Step(segmented, segmented.frame.number, stored, held))
     return steps

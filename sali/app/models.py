@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from sali.errors import ConfigError, WeightsError
-from sali.models.sali.network import SALI
-from sali.models.weights import load_network
-from sali.streaming import MemoryBank, StreamSegmenter, prepare_network
+from sali.models.checkpoint import load_network
+from sali.models.contract import VideoSegmenter
+from sali.streaming import StreamSegmenter, prepare_network
 
 CHECKPOINT_SUFFIXES = (".ckpt", ".pth", ".pt")
 
@@ -33,13 +33,6 @@ class Options:
     every: int
 
 
-class NoMemory(MemoryBank):
-    """A bank that stays empty: every frame reads itself, as the first frame of a video does."""
-
-    def add(self, frame: object, index: int) -> None:
-        """Nothing is kept."""
-
-
 class Models:
     """Checkpoints by name.
 
@@ -53,14 +46,14 @@ class Models:
     def __init__(
         self,
         paths: Mapping[str, Path],
-        settings_of: Callable[[dict[str, Any]], dict[str, Any]],
+        settings_of: Callable[[dict[str, Any], VideoSegmenter], dict[str, Any]],
         device: torch.device,
     ) -> None:
         self._paths = dict(paths)
         self._settings_of = settings_of
         self._device = device
         self._loading = threading.Lock()
-        self._networks: dict[tuple[str, str], SALI] = {}
+        self._networks: dict[tuple[str, str], VideoSegmenter] = {}
         self._settings: dict[str, dict[str, Any]] = {}
 
     @property
@@ -78,9 +71,9 @@ class Models:
         return dict(self._settings[name])
 
     def has_memory(self, name: str) -> bool:
-        return self.network(name, "32").long_term is not None
+        return "max_frames" in self.network(name, "32").video_settings
 
-    def network(self, name: str, precision: str) -> SALI:
+    def network(self, name: str, precision: str) -> VideoSegmenter:
         """Prepared for a precision; weights are changed for it, so there is one of each.
 
         Raises:
@@ -91,8 +84,9 @@ class Models:
         with self._loading:
             if (name, precision) not in self._networks:
                 network, trained = load_network(self._paths[name])
-                self._settings[name] = self._settings_of(trained)
-                prepared = prepare_network(network.to(self._device), precision)
+                self._settings[name] = self._settings_of(trained, network)
+                size = self._settings[name]["image_size"]
+                prepared = prepare_network(network.to(self._device), size, precision)
                 self._networks[name, precision] = prepared
             return self._networks[name, precision]
 
@@ -103,16 +97,13 @@ class Models:
             UserError: settings that do not fit.
         """
         settings = self.settings(options.model)
-        for other in ("decode", "maps"):
-            settings.pop(other)
-        settings |= {"max_frames": max(1, options.max_frames), "every": options.every}
+        chosen = {"max_frames": options.max_frames, "every": options.every}
+        video = {**settings["video"], **(chosen if self.has_memory(options.model) else {})}
         network = self.network(options.model, options.precision)
         try:
-            segmenter = StreamSegmenter(network, **settings, precision=options.precision)
+            segmenter = StreamSegmenter(network, settings["image_size"], options.precision, **video)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        if options.max_frames == 0:
-            segmenter.bank = NoMemory(1, settings["eviction"])
         return segmenter
 
 

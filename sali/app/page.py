@@ -85,7 +85,7 @@ class Page:
 
     def _lay_out(self) -> None:
         choices, first = self._choices, self._models.names[0]
-        settings = self._models.settings(first)
+        settings = {"max_frames": 0, "every": 1} | self._models.settings(first)["video"]
         self.token = gr.State("")
         gr.Markdown(INTRODUCTION)
         with gr.Row():
@@ -190,7 +190,7 @@ class Page:
 
     def _model_picked(self, token: str, model: str) -> tuple[Any, Any]:
         try:
-            settings = self._models.settings(model)
+            settings = {"max_frames": 0, "every": 1} | self._models.settings(model)["video"]
         except UserError as error:
             self._session(token).tell(str(error))
             return gr.skip(), gr.skip()

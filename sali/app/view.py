@@ -10,7 +10,6 @@ from sali.app.job import Job, Latest
 from sali.app.reads import encode_jpeg, most_read, shrink
 from sali.prediction import Result
 from sali.report.overlay import draw_overlay
-from sali.streaming import use_of_frames
 
 
 class View:
@@ -61,7 +60,8 @@ class View:
 
     def reads(self, latest: Latest) -> list[dict[str, str]]:
         """The past frames that the result read most."""
-        shares = use_of_frames(latest.result.memory_use)
+        attention = latest.result.attention
+        shares = {} if attention is None else attention.by_frame()
         return [
             {
                 "picture": self._data_uri(read.picture),

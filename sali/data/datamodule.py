@@ -16,6 +16,7 @@ from sali.data.sampling import ClipSampler, TrainSampler, hold_out_cases
 from sali.data.synthetic import SyntheticSpec, generate
 from sali.data.transforms import ClipTransform
 from sali.errors import ConfigError, DataError
+from sali.models.contract import ClipBatch
 
 HELD_OUT = "held_out"
 

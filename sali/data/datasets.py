@@ -16,6 +16,7 @@ from sali.data.sampling import sample_triplet, skip_at
 from sali.data.tensors import to_tensor
 from sali.data.transforms import ClipTransform
 from sali.errors import ConfigError, DataError, FrameError
+from sali.models.contract import ClipBatch
 
 DECODES = ("fast", "exact")
 

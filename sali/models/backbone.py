@@ -46,7 +46,7 @@ class Backbone(nn.Module):
         self.channels: list[int] = features.feature_info.channels()
 
     def forward(self, images: Tensor) -> Pyramid:
-        """Return features [B, channels[i], H/stride, W/stride] of normalised images [B, 3, H, W]."""
+        """Return features [B, channels[i], H/stride, W/stride] of images [B, 3, H, W]."""
         return list(self.features(images))
 
     def load_pretrained(self) -> bool:
@@ -61,7 +61,10 @@ class Backbone(nn.Module):
 
 
 def _create(name: str, indices: tuple[int, ...], options: dict[str, Any]) -> Any:
-    # "getter" keeps timm's own tensor names, so weight files need no renaming.
-    return timm.create_model(
-        name, features_only=True, feature_cls="getter", out_indices=indices, **options
-    )
+    try:
+        # "getter" keeps timm's own tensor names, so weight files need no renaming.
+        return timm.create_model(
+            name, features_only=True, feature_cls="getter", out_indices=indices, **options
+        )
+    except TypeError as error:
+        raise ValueError(f"backbone {name}: {error}; wanted arguments of the timm model") from error

@@ -30,6 +30,10 @@ class Attention(Protocol):
     def by_frame(self) -> dict[int, np.ndarray]:
         """Return {number of a past frame: share [h, w] on its grid}; all shares sum to 1."""
 
+    @property
+    def whole_frames(self) -> float:
+        """How much was there to read, in whole frames."""
+
 
 class VideoState(ABC):
     """All that is remembered of ONE video: make one per video with `VideoSegmenter.start`.
@@ -63,11 +67,11 @@ class VideoState(ABC):
         """
         return {}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027
         """Resume from the `state` of another instance of the same network and settings."""
 
     def statistics(self) -> dict[str, float]:
-        """Return numbers that describe what is remembered, for dashboards."""
+        """Return numbers on what is remembered, for dashboards; always under the same names."""
         return {}
 
 

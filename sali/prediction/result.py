@@ -11,8 +11,8 @@ from torch import Tensor
 from sali.data.clips import Clip
 from sali.data.frames import read_frame
 from sali.data.samples import Frame
+from sali.models.contract import Attention
 from sali.prediction.sources import Source
-from sali.streaming import LevelUse
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Result:
     frame: Frame
     tensor: Tensor
     """Probability, float [H, W], wherever the network runs."""
-    memory_use: list[LevelUse]
-    """What the result read of the memory, see ``StreamSegmenter.memory_use``."""
+    attention: Attention | None
+    """What the result read of the past, see `StreamSegmenter.attention`."""
 
     @property
     def clip(self) -> str:

@@ -11,10 +11,10 @@ import rerun as rr
 import rerun.blueprint as rrb
 
 from sali.errors import DataError
+from sali.models.contract import Attention
 from sali.prediction.result import Result
 from sali.report.overlay import PREDICTION_RGB
 from sali.report.style import FOOTER
-from sali.streaming import LevelUse, use_of_frames
 
 APPLICATION = "sali"
 FRAME, TIME = "frame", "time"
@@ -132,17 +132,16 @@ class Timeline:
         log("found/peak", rr.Scalars(probability.max()))
         # The memory counts the frames that were segmented; numbers count unreadable ones too.
         self._past[self._count] = _Past(result.frame.number, jpeg, size)
-        if result.memory_use:
-            self._write_memory(result.memory_use)
+        if result.attention is not None:
+            self._write_memory(result.attention)
         self._count += 1
 
-    def _write_memory(self, use: list[LevelUse]) -> None:
+    def _write_memory(self, attention: Attention) -> None:
         log = self._stream.log
-        shares = use_of_frames(use)
+        shares = attention.by_frame()
         held = {*shares, self._count}
         self._past = {index: past for index, past in self._past.items() if index in held}
-        finest = use[0]
-        log("memory/whole_frames", rr.Scalars(len(finest.frame) / np.prod(finest.grid)))
+        log("memory/whole_frames", rr.Scalars(attention.whole_frames))
         log("memory/frames_held", rr.Scalars(len(shares)))
         numbers = np.array([self._past[index].number for index in shares])
         totals = np.array([share.sum() for share in shares.values()])
@@ -151,11 +150,11 @@ class Timeline:
         best = list(shares)[int(totals.argmax())]
         past = self._past[best]
         log("most_read/frame", rr.Scalars(past.number))
-        if self._shown != (past.number, finest.grid):
-            self._shown = past.number, finest.grid
+        if self._shown != (past.number, shares[best].shape):
+            self._shown = past.number, shares[best].shape
             picture = rr.EncodedImage(contents=past.picture, media_type="image/jpeg")
             log("most_read/past/picture", picture)
-            height, width = np.divide(past.size, finest.grid)
+            height, width = np.divide(past.size, shares[best].shape)
             log("most_read/past/cells", rr.Transform3D(scale=(width, height, 1)))
         log("most_read/past/cells", rr.DepthImage(shares[best]))
 

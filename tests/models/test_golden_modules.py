@@ -9,7 +9,7 @@ from sali.models.sali.alignment import ShortTermAlignment
 from sali.models.sali.bank import MemoryBank
 from sali.models.sali.fusion import Fusion
 from sali.models.sali.memory import KeyValue, weigh_values
-from sali.models.weights import rename_released
+from sali.models.sali.released import rename_released
 from sali.ops import KERNELS, memory_read
 
 SEED = 21
@@ -70,7 +70,7 @@ def test_memory_bank_with_released_eviction(golden_modules, cap):
         for k, v in golden_modules.items()
         if k.startswith(f"cap{cap}_")
     }
-    bank = MemoryBank(cap, "released")
+    bank = MemoryBank(cap, int(golden["every"]), "released")
     for t in range(len(golden["keys"])):
         query = [
             KeyValue(k, v)
@@ -88,7 +88,7 @@ def test_memory_bank_with_released_eviction(golden_modules, cap):
             [torch.cat([r, q.value], 1).flatten() for (r, _), q in zip(reads, query, strict=True)]
         )
         np.testing.assert_allclose(got, golden["readout"][t], atol=1e-4, err_msg=f"frame {t}")
-        if t % int(golden["every"]) == 0:
+        if bank.wants(t):
             logits = [
                 m.view(1, 1, h, w)
                 for m, (h, w) in zip(split_levels(golden["mask_logits"][t], 1), GRIDS, strict=True)

@@ -10,7 +10,10 @@ from conftest import GOLDEN
 
 from sali.data.tensors import to_tensor
 from sali.losses import boundary_weight, structure_loss
-from sali.models.weights import load_network, rename_released
+from sali.models.blocks import resize
+from sali.models.checkpoint import load_network
+from sali.models.contract import ClipBatch
+from sali.models.sali.released import rename_released
 from sali.ops import read
 from sali.streaming import StreamSegmenter
 
@@ -19,7 +22,12 @@ NEAR_TIE = 2e-6
 
 @pytest.fixture(scope="module")
 def network(released_checkpoint):
-    return load_network(released_checkpoint, drop_path_rate=0.0)[0]
+    return load_network(released_checkpoint, changes={"backbone.drop_path_rate": 0.0})[0]
+
+
+def upsampled(logits):
+    """Return side logits at the images' size."""
+    return [resize(one, size=(256, 256)) for one in logits]
 
 
 class TieBreaker:
@@ -86,9 +94,9 @@ def stream(network, golden, encoded):
                 assert (result is None) == (i == 0)  # looks one frame ahead
                 if result is not None:
                     maps.append(result)
-                    sizes.append(segmenter.bank.sizes)
+                    sizes.append(segmenter.video.bank.sizes)
             maps.append(segmenter.flush())
-            sizes.append(segmenter.bank.sizes)
+            sizes.append(segmenter.video.bank.sizes)
             assert segmenter.flush() is None
             start += length
     return sides, maps, sizes
@@ -103,7 +111,7 @@ def test_streaming_gives_released_logits_and_bank_sizes(network, golden_network,
     def differences():
         ties.restart()
         sides, maps, sizes = stream(network, golden, encoded)
-        last_heads = [s.upsampled((256, 256))[3][0, 0, ::4, ::4].numpy() for s in sides]
+        last_heads = [upsampled(s)[3][0, 0, ::4, ::4].numpy() for s in sides]
         worst = [
             np.abs(h - g).max() for h, g in zip(last_heads, golden["final_logits"], strict=True)
         ]
@@ -128,7 +136,7 @@ def test_streaming_gives_released_logits_and_bank_sizes(network, golden_network,
         expected = 1 / (1 + np.exp(-golden["final_logits"][t]))
         np.testing.assert_allclose(probability[::4, ::4], expected, atol=1e-3)
     for t in (0, 1, 13):
-        for h, head in enumerate(sides[t].upsampled((256, 256))):
+        for h, head in enumerate(upsampled(sides[t])):
             np.testing.assert_allclose(
                 head[0, 0, ::4, ::4].numpy(), golden[f"heads_{t}_{h}"], atol=1e-3
             )
@@ -145,10 +153,11 @@ def test_training_pass_gives_released_heads_losses_and_gradients(network, golden
     )
     network.train()
     try:
-        logits = network(current, memory, mask_memory, neighbor)
+        frames = torch.stack([memory, current, neighbor], 1)
+        masks = torch.stack([mask_memory, mask, torch.zeros_like(mask)], 1)
+        heads = upsampled(network(ClipBatch(frames, masks)))
     finally:
         network.eval()
-    heads = logits.upsampled((256, 256))
     for h, head in enumerate(heads):
         got = head[:, 0, ::4, ::4].detach()
         np.testing.assert_allclose(got, golden[f"train_head_{h}"], atol=1e-3)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import small_network
+from conftest import sample_of, small_network, small_node
 
-from sali.models.sali.network import check_side
+from sali.models.nodes import instantiate
 
 OFF = {"long_term": False, "align_kernel": None}
 
@@ -29,9 +29,8 @@ def test_parts_switch_off(switches, roles, absent, fusion):
     names = {name.split(".")[0] for name, _ in network.named_parameters()}
     assert not names & set(absent)
     given = dict(zip(roles, frames(len(roles)), strict=True))
-    mask = torch.ones(1, 1, 256, 256) if "memory" in roles else None
     with torch.no_grad():
-        logits = network(given["current"], given.get("memory"), mask, given.get("neighbor"))
+        logits = network(sample_of(network, **given))
     assert [tuple(side.shape[2:]) for side in logits] == [(32, 32), (8, 8), (16, 16), (32, 32)]
 
 
@@ -62,7 +61,8 @@ def test_video_branch_learns_from_its_zero_start():
     network.train()
     memory, current, neighbor = frames(3, batch=2)
     mask = (torch.rand(2, 1, 256, 256) > 0.5).float()
-    network(current, memory, mask, neighbor).level1.mean().backward()
+    sample = sample_of(network, mask, memory=memory, current=current, neighbor=neighbor)
+    network(sample)[-1].mean().backward()
     assert network.fusion.squeeze[0].bn.weight.grad.abs().sum() > 0
 
 
@@ -72,19 +72,22 @@ def test_context_without_gradient_gives_the_same_numbers_and_fewer_gradients():
     memory, current, neighbor = given
     mask = (torch.rand(1, 1, 256, 256) > 0.5).float()
     torch.nn.init.ones_(network.fusion.squeeze[0].bn.weight)
-    joint = network(current, memory, mask, neighbor)
-    cut = network(current, memory, mask, neighbor, context_gradient=False)
+    sample = sample_of(network, mask, memory=memory, current=current, neighbor=neighbor)
+    joint = network(sample)
+    network.context_gradient = False
+    cut = network(sample)
     for one, other in zip(joint, cut, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
-    gradients = torch.autograd.grad(cut.level1.sum(), given, allow_unused=True)
-    assert [g is not None for g in gradients] == [False, True, False]
+    gradients = torch.autograd.grad(cut[-1].sum(), given)
+    assert [bool(gradient.any()) for gradient in gradients] == [False, True, False]
 
 
 def test_any_timm_backbone_with_the_three_strides():
     network = small_network(backbone="resnet18", **OFF).eval()
     assert network.backbone.channels == [128, 256, 512]
     with torch.no_grad():
-        assert network(torch.randn(1, 3, 256, 320)).level1.shape == (1, 1, 32, 40)
+        logits = network(sample_of(network, current=torch.randn(1, 3, 256, 320)))
+    assert logits[-1].shape == (1, 1, 32, 40)
 
 
 @pytest.mark.parametrize(
@@ -105,15 +108,29 @@ def test_choices_that_do_not_exist_are_refused(changes, message):
 
 @pytest.mark.parametrize(("side", "hint"), [(300, "288 or 320"), (224, "256 or 288")])
 def test_image_sides(side, hint):
+    network = small_network(**OFF)
     with pytest.raises(ValueError, match=hint):
-        check_side(side)
-    check_side(352)
+        network.check_image_size(side)
+    network.check_image_size(352)
 
 
-def test_missing_frames_are_refused():
+def test_samples_of_other_frames_are_refused():
     network = small_network().eval()
     (image,) = frames(1)
-    with pytest.raises(ValueError, match="needs memory"):
-        network(image, neighbor=image)
-    with pytest.raises(ValueError, match="needs a neighbor"):
-        network(image, image, torch.ones(1, 1, 256, 256))
+    with pytest.raises(ValueError, match="wanted .*memory, current, neighbor"):
+        network(sample_of(network, current=image, neighbor=image))
+
+
+def test_a_memory_without_its_bank_is_refused():
+    node = small_node()
+    with pytest.raises(ValueError, match="both or neither"):
+        instantiate({**node, "bank": None}, trust=None)
+
+
+def test_groups_hold_every_parameter_once():
+    network = small_network()
+    groups = network.parameter_groups()
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    inside = [names[id(p)].startswith("backbone.") for p in groups["pretrained"]]
+    assert all(inside) and len(groups["pretrained"]) + len(groups["new"]) == len(names)
+    assert not any(names[id(p)].startswith("backbone.") for p in groups["new"])

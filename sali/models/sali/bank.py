@@ -180,23 +180,19 @@ class MemoryBank:
         self.levels = self._evict(new, self.grids, self.max_frames)
 
     def statistics(self) -> dict[str, float]:
-        """Return numbers on what is stored; empty before the first frame.
+        """Return numbers on what is stored.
 
         `memory_frames`: elements of the finest level in whole frames. `memory_fill`: these over
         the cap. `memory_usage_per_read`: softmax weight that an element received per read, mean
         over the elements of all levels. `memory_unread_share`: elements that no query ever read.
         """
-        if not self.levels:
-            return {}
-        frames = self.levels[0].size / self.grids[0]
-        total = sum(self.sizes)
-        usage = sum(
-            float((level.usage / level.life.clamp_min(1)).sum()) for level in self.levels
-        )
+        frames = self.levels[0].size / self.grids[0] if self.levels else 0.0
+        total = max(1, sum(self.sizes))
+        usage = sum(float((level.usage / level.life.clamp_min(1)).sum()) for level in self.levels)
         unread = sum(int((level.usage == 0).sum()) for level in self.levels)
         return {
             "memory_frames": frames,
-            "memory_fill": frames / self.max_frames,
+            "memory_fill": frames / max(1, self.max_frames),
             "memory_usage_per_read": usage / total,
             "memory_unread_share": unread / total,
         }

@@ -21,7 +21,7 @@ def frame_elements(value: float) -> list[KeyValue]:
     reads=st.lists(st.integers(0, 2**31), min_size=1, max_size=14),
 )
 def test_corrected_eviction_keeps_the_newest_frame_and_the_cap(cap, reads):
-    bank = MemoryBank(cap, "least_used")
+    bank = MemoryBank(cap, 1, "least_used")
     for t, seed in enumerate(reads):
         if bank.levels:
             generator = torch.Generator().manual_seed(seed)
@@ -34,7 +34,7 @@ def test_corrected_eviction_keeps_the_newest_frame_and_the_cap(cap, reads):
 
 
 def test_corrected_eviction_removes_the_least_used_per_read():
-    bank = MemoryBank(2, "least_used")
+    bank = MemoryBank(2, 1, "least_used")
     for t in range(2):
         bank.add(frame_elements(float(t)), t)
         bank.count_usage([torch.arange(n, dtype=torch.float32).unsqueeze(0) for n in bank.sizes])
@@ -47,7 +47,7 @@ def test_corrected_eviction_removes_the_least_used_per_read():
 
 
 def test_released_eviction_drops_the_frame_just_added():
-    bank = MemoryBank(3, "released")
+    bank = MemoryBank(3, 1, "released")
     for t in range(6):
         bank.add(frame_elements(float(t)), t)
         bank.count_usage([torch.rand(1, n) + 0.1 for n in bank.sizes])
@@ -55,16 +55,21 @@ def test_released_eviction_drops_the_frame_just_added():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="at least one frame"):
-        MemoryBank(0, "least_used")
+    with pytest.raises(ValueError, match="max_frames: got -1"):
+        MemoryBank(-1, 1, "least_used")
     with pytest.raises(ValueError, match="least_used"):
-        MemoryBank(3, "oldest")
+        MemoryBank(3, 1, "oldest")
 
 
 def test_of_equally_used_elements_the_oldest_leave():
-    bank = MemoryBank(2, "least_used")
+    bank = MemoryBank(2, 1, "least_used")
     for t in range(4):
         bank.add(frame_elements(float(t)), t)
         bank.count_usage([torch.zeros(1, n) for n in bank.sizes])
     for level, grid in zip(bank.levels, GRIDS, strict=True):
         assert level.frame.tolist() == [2] * grid + [3] * grid
+
+
+def test_every_nth_frame_is_wanted_and_none_by_a_bank_of_no_frames():
+    assert [index for index in range(7) if MemoryBank(2, 3, "least_used").wants(index)] == [0, 3, 6]
+    assert not any(MemoryBank(0, 3, "least_used").wants(index) for index in range(7))
