@@ -70,7 +70,9 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     settings = prediction_settings(cfg, trained, network)
     if settings["maps"] not in RULES:
         raise ConfigError(f"maps {settings['maps']!r} is not one of {RULES}")
-    log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in settings.items()))
+    shown = {**settings, **settings["video"]}
+    shown.pop("video")
+    log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in shown.items()))
     identity = _identity(cfg, settings)
     writers = _writers(cfg, settings, as_videos=not isinstance(sources[0], Clip))
     for source in sources:

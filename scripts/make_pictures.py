@@ -24,7 +24,8 @@ from sali.data.clips import Clip, index_subset
 from sali.data.frames import read_frame, read_mask
 from sali.errors import DataError, UserError
 from sali.metrics.fixed_threshold import fixed_threshold_scores
-from sali.models.weights import load_network, read_file
+from sali.models.checkpoint import load_network
+from sali.models.weights import read_file
 from sali.report.overlay import PREDICTION_RGB, TRUTH_RGB, draw_overlay
 from sali.report.style import (
     INK,
@@ -76,7 +77,9 @@ def overlay(given: argparse.Namespace) -> dict[str, Any]:
         raise MissingError(f"no {checkpoint}; run `make demo` first, or name a run with --run")
     clip = generated_clip(given.data, given.subset, given.clip)
     network, settings = load_network(checkpoint)
-    segmenter = StreamSegmenter(prepare_network(network), **settings["streaming"])
+    segmenter = StreamSegmenter(
+        prepare_network(network, **settings["streaming"]), **settings["streaming"]
+    )
     if segmenter.looks_ahead:
         raise MissingError("the run looks one frame ahead; wanted compat.neighbor=previous")
     films, dice = [], []

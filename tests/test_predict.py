@@ -54,14 +54,13 @@ def test_released_checkpoint_writes_the_released_maps(released_checkpoint, tmp_p
 @pytest.fixture(scope="module")
 def own_checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("own") / "best.ckpt"
-    single = {"long_term": False, "align_kernel": None}
-    network = small_network(**single)
+    network = small_network()
     streaming = dict(image_size=256, max_frames=4, every=1, eviction="released", neighbor="next")
     torch.save(
         {
             "state_dict": {f"network.{n}": t for n, t in network.state_dict().items()},
             "sali": {
-                "network": {**SMALL, **single},
+                "network": SMALL,
                 "streaming": streaming,
                 "maps": "probability",
                 "decode": "exact",
@@ -164,9 +163,9 @@ def test_frames_are_never_overwritten(own_checkpoint, clips, which):
         ({"ckpt": "absent.ckpt"}, "no checkpoint at absent.ckpt"),
         ({"ckpt": "text.ckpt"}, "cannot be read as a checkpoint"),
         ({"data.image_size": "200"}, "image size 200 does not fit"),
-        ({"precision": "8"}, "precision '8' is not one of"),
+        ({"precision": "8"}, "precision: got '8'"),
         ({"maps": "binary"}, "maps 'binary' is not one of"),
-        ({"device": "cuda:7"}, "device 'cuda:7' is not to be had"),
+        ({"device": "cuda:7"}, "device 'cuda:7' is not available on this machine"),
         ({"on_bad_frame": "ignore"}, "neither 'error' nor 'skip'"),
         ({"output": "???"}, "no value for output"),
         ({"+memory.top": "3"}, "unknown key 'memory.top'"),

@@ -13,14 +13,12 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from conftest import small_network
 from miniature import ROOT, assert_same_end, start, status, wait_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_scripts import keys_of, script
 from wandb_file import read_run
 
 from sali.callbacks import PreemptedError, Preemption
-from sali.callbacks.memory import bank_statistics
 from sali.callbacks.tables import precision_recall
 from sali.errors import DataError, WeightsError
 from sali.models.weights import read_file
@@ -29,7 +27,6 @@ from sali.run.io import atomic_write, read_json, write_json
 from sali.run.loggers import WandbRunLogger, finished, forget_wandb_run
 from sali.run.record import tracked
 from sali.run.state import set_failed
-from sali.streaming import StreamSegmenter
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
@@ -177,27 +174,6 @@ def test_a_resumed_wandb_run_is_one_run_without_repeated_steps(tmp_path):
     log(range(1))
     third = wandb_files(tmp_path)[2]
     assert third["run"].run_id != first["run"].run_id and steps_of(third) == [0]
-
-
-def test_bank_statistics():
-    segmenter = StreamSegmenter(small_network().eval(), 256, 2, 1, "least_used", "previous")
-    image = torch.rand(3, 256, 256)
-    segmenter.step_tensor(image, (256, 256))
-    assert bank_statistics(segmenter.bank, 256)["memory_unread_share"] == 1
-    for _ in range(2):
-        segmenter.step_tensor(image, (256, 256))
-    found = bank_statistics(segmenter.bank, 256)
-    assert found["memory_frames"] == 2 and found["memory_fill"] == 1
-    # By hand: every query spreads a weight of 1 over the elements at each read.
-    total = used = unread = 0
-    for level in segmenter.bank.levels:
-        for usage, life in zip(level.usage.tolist(), level.life.tolist(), strict=True):
-            total, unread = total + 1, unread + (usage == 0)
-            used += usage / max(life, 1)
-    assert total == 2 * (32**2 + 16**2 + 8**2)
-    assert float(found["memory_usage_per_read"]) == pytest.approx(used / total, rel=1e-5)
-    assert float(found["memory_unread_share"]) == pytest.approx(unread / total)
-    assert 0 < unread < total
 
 
 def test_precision_recall_of_pixels():

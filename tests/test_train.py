@@ -17,7 +17,8 @@ from sali.errors import UserError
 from sali.evaluation import Settings, evaluate
 from sali.metrics.fixed_threshold import FixedThresholdScores
 from sali.metrics.vps import METRIC_NAMES
-from sali.models.weights import load_network, read_file
+from sali.models.checkpoint import load_network
+from sali.models.weights import read_file
 from sali.streaming import ClipRunner, StreamSegmenter
 
 MAP_STEP = 1 / 255 / 2 + 1e-6
@@ -67,7 +68,7 @@ def test_a_run_leaves_what_is_promised(data_root, tmp_path):
 
     for name in ("best", "last"):
         content = read_file(tmp_path / f"checkpoints/{name}.ckpt")  # weights_only
-        assert content["sali"]["streaming"]["neighbor"] == "previous"
+        assert content["sali"]["model"]["neighbor"] == "previous"
     alone = score(tmp_path / "checkpoints/best.ckpt", data_root, "unseen_hard")
     means = written["frame_means"]["subsets"]["unseen_hard"]
     assert alone == pytest.approx(means, abs=MAP_STEP)
@@ -139,7 +140,7 @@ def test_a_failed_run_says_so(data_root, tmp_path):
         (["data.image_size=300"], "288 or 320"),
         (["data.batch_size=200"], "lower data.batch_size"),
         (["optimizer.lr=-1"], "Invalid learning rate: -1"),
-        (["memory.every=0"], "counts frames, so at least 1"),
+        (["memory.every=0"], "memory.every: got 0"),
         (["data.validation_fraction=0"], "at least 2 cases"),
         (["ckpt_path=absent.ckpt"], "no checkpoint at absent.ckpt"),
         (["backbone.name=pvt_v9"], "timm has no model 'pvt_v9'"),

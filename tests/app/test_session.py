@@ -95,7 +95,7 @@ def test_a_job_finds_what_a_plain_loop_finds(engine, models, tmp_path):
         assert job.peaks[number] == probability.max()
     assert len({job.maps.read(n).tobytes() for n in range(6)}) == 6
     assert (job.latest.result.probability == expected[-1]).all()
-    assert list(job.latest.past) == segmenter.bank.levels[0].frame.unique().tolist()
+    assert list(job.latest.past) == segmenter.video.bank.levels[0].frame.unique().tolist()
     assert [frame.number for frame in job.latest.past.values()] == list(job.latest.past)
     assert job.latest.memory_frames == 2
 
@@ -137,9 +137,9 @@ def test_a_clip_of_files(engine, tmp_path):
 def test_without_memory_nothing_is_read(engine, tmp_path):
     source = video(tmp_path)
     job = run(engine, source, tmp_path / "job", options=Options("small", "32", 0, 1))
-    assert job.latest.memory_frames == 0 and job.latest.result.memory_use == []
+    assert job.latest.memory_frames == 0 and job.latest.result.attention is None
     other = run(engine, source, tmp_path / "with", options=Options("small", "32", 3, 1))
-    assert other.latest.result.memory_use
+    assert other.latest.result.attention
     assert (job.maps.read(0) == other.maps.read(0)).all()  # the first has nothing to read
     assert (job.maps.read(4) != other.maps.read(4)).any()
 

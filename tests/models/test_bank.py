@@ -1,12 +1,15 @@
 """Eviction of the memory bank."""
 
+import numpy as np
 import pytest
 import torch
+from conftest import small_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sali.models.sali.bank import MemoryBank
 from sali.models.sali.memory import KeyValue
+from sali.streaming import StreamSegmenter
 
 GRIDS = [16, 4, 1]
 
@@ -73,3 +76,26 @@ def test_of_equally_used_elements_the_oldest_leave():
 def test_every_nth_frame_is_wanted_and_none_by_a_bank_of_no_frames():
     assert [index for index in range(7) if MemoryBank(2, 3, "least_used").wants(index)] == [0, 3, 6]
     assert not any(MemoryBank(0, 3, "least_used").wants(index) for index in range(7))
+
+
+def test_statistics_are_those_of_the_elements():
+    segmenter = StreamSegmenter(small_network().eval(), 256, max_frames=2, every=1)
+    bank = segmenter.video.bank
+    assert set(bank.statistics().values()) == {0}
+    frame = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
+    segmenter.step(frame)
+    assert bank.statistics()["memory_unread_share"] == 1
+    for _ in range(2):
+        segmenter.step(frame)
+    found = segmenter.video.statistics()
+    assert found["memory_frames"] == 2 and found["memory_fill"] == 1
+    # By hand: every query spreads a weight of 1 over the elements at each read.
+    total = used = unread = 0
+    for level in bank.levels:
+        for usage, life in zip(level.usage.tolist(), level.life.tolist(), strict=True):
+            total, unread = total + 1, unread + (usage == 0)
+            used += usage / max(life, 1)
+    assert total == 2 * (32**2 + 16**2 + 8**2)
+    assert found["memory_usage_per_read"] == pytest.approx(used / total, rel=1e-5)
+    assert found["memory_unread_share"] == pytest.approx(unread / total)
+    assert 0 < unread < total

@@ -22,7 +22,7 @@ from sali.errors import ConfigError, DataError
 from sali.predict import predict
 from sali.prediction import Result, index_source, load
 from sali.prediction.recording import Recordings
-from sali.streaming import ClipRunner, StreamSegmenter, use_of_frames
+from sali.streaming import ClipRunner, StreamSegmenter
 
 pytest.importorskip("rerun", reason="recordings need the extra `recording`")
 
@@ -136,7 +136,7 @@ def test_reads_of_the_memory_are_those_of_the_results(results, recording):
     assert list(whole.values()) == [1, 1, 2, 2]
     shown = {}
     for number, result in enumerate(results[1:], 1):
-        shares = use_of_frames(result.memory_use)
+        shares = result.attention.by_frame() if result.attention else {}
         (bars,), (places,) = (found[f"reads/shares:{n}"][number] for n in ("values", "abscissa"))
         assert places["buffer"] == list(shares)
         totals = [share.sum() for share in shares.values()]
@@ -194,7 +194,7 @@ options = dict(height=24, jpeg_quality=80, flush_seconds=0.1)
 timeline = Timeline(Path(sys.argv[1]), 0.5, False, {}, **options)
 for i in range(10**9):
     timeline.write(SimpleNamespace(
-        frame=SimpleNamespace(number=i), time=None, memory_use=[],
+        frame=SimpleNamespace(number=i), time=None, attention=None,
         picture=np.zeros((24, 32, 3), np.uint8), probability=np.full((24, 32), 0.25, np.float32),
     ))
     if i == 20:
