@@ -51,7 +51,7 @@ def build_network(cfg: DictConfig) -> VideoSegmenter:
     elif not network.load_pretrained():
         log.warning("no weights are configured: the network starts from random weights")
     if cfg.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
     return network
 
 

@@ -44,7 +44,7 @@ def prepare_network(
         raise ValueError(f"precision: got {precision!r}, wanted one of {tuple(PRECISIONS)}")
     network.check_image_size(image_size)
     fold_batch_norms(network.eval(), image_size)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     dtype = PRECISIONS[precision]
     if dtype is not None:
         for module in network.modules():

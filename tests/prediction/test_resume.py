@@ -149,4 +149,6 @@ def test_a_segmenter_goes_on_from_a_saved_state(tmp_path):
     other.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
     for frame in frames[5:]:
         np.testing.assert_array_equal(other.step(frame), one.step(frame))
-    assert other.bank.sizes == one.bank.sizes and other.bank.sizes[0] == 2 * 32 * 32
+    assert (
+        other.video.bank.sizes == one.video.bank.sizes and other.video.bank.sizes[0] == 2 * 32 * 32
+    )
