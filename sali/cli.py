@@ -43,6 +43,7 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
             if config_name != "train" and {"--help", "-h"} & set(sys.argv[1:]):
                 sys.stdout.write(_help(main, config_name))
                 return
+            sys.argv[1:] = with_arguments(sys.argv[1:])
             full = os.environ.get("HYDRA_FULL_ERROR")
             os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way
             try:
@@ -59,6 +60,20 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
         return run
 
     return decorate
+
+
+def with_arguments(overrides: list[str]) -> list[str]:
+    """Return command-line overrides in which a class that is named there may get any argument.
+
+    `model.net._target_=package.Class model.net.depth=3`: no file declares `depth`, and Hydra would
+    want `++model.net.depth=3`. The class's signature checks it later.
+    """
+    named = [arg.partition("._target_=")[0].lstrip("+") for arg in overrides if "._target_=" in arg]
+    prefixes = tuple(f"{name}." for name in named)
+    return [
+        f"++{arg}" if prefixes and arg.startswith(prefixes) and "._target_=" not in arg else arg
+        for arg in overrides
+    ]
 
 
 def _help(main: Command, config_name: str) -> str:

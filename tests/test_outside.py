@@ -88,6 +88,18 @@ def test_a_class_that_is_not_there_is_one_line():
     assert "\n" not in message
 
 
+def test_a_class_named_on_the_command_line_gets_its_arguments():
+    """As a user types it, without Hydra's + for keys that no file declares."""
+    command = [*(sys.executable, "-m", "sali.train", "--cfg", "job", "model=image")]
+    network = ["model.net._target_=outside_package.models.TinyNet", "model.net.width=6"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(OUTSIDE)])}
+    done = subprocess.run([*command, *network], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "_target_: outside_package.models.TinyNet\n    width: 6" in done.stdout
+    with pytest.raises(ConfigError, match="widht"):
+        check_config(composed("model=image", network[0], "+model.net.widht=6"), "train")
+
+
 def test_a_training_of_options_from_outside_only(data_root, tmp_path):
     """The command itself, with a folder of options, in a process of its own."""
     given = [a for a in overrides(data_root, "") if not a.startswith("paths.output_dir")]
