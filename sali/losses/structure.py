@@ -10,10 +10,10 @@ BCE_TERMS = ("weighted", "released")
 
 
 def boundary_weight(mask: Tensor) -> Tensor:
-    """Weight of every pixel: 1 + 5 |mean of the mask in 31 x 31 - mask|; up to 6 near boundaries.
+    """Return the weight of every pixel: 1 + 5 |mean of the mask in 31 x 31 - mask|, at most 6.
 
     Args:
-        mask: 0/1 floats [B, 1, H, W].
+        mask: Mask of 0/1, float [B, 1, H, W].
     """
     # The mean over a square is the mean over rows of the means over columns: 62 sums, not 961.
     half = BOUNDARY_WINDOW // 2
@@ -23,12 +23,12 @@ def boundary_weight(mask: Tensor) -> Tensor:
 
 
 def structure_loss(logits: Tensor, mask: Tensor, weight: Tensor, bce: str) -> Tensor:
-    """Weighted IoU plus BCE, averaged over the batch.
+    """Return weighted IoU plus BCE, averaged over the batch.
 
     Args:
-        logits: [B, 1, H, W].
-        mask: 0/1 floats of the same shape.
-        weight: of every pixel, see ``boundary_weight``.
+        logits: Logits [B, 1, H, W].
+        mask: Mask of 0/1, float, of the same shape.
+        weight: Weight of every pixel, see `boundary_weight`.
         bce: "weighted" averages the BCE of each image by the weight (the paper); "released" takes
             its plain mean over the batch, as the released SALI does.
 
@@ -36,7 +36,7 @@ def structure_loss(logits: Tensor, mask: Tensor, weight: Tensor, bce: str) -> Te
         A scalar.
 
     Raises:
-        ValueError: unknown ``bce``, or shapes that differ.
+        ValueError: Unknown `bce`, or shapes that differ.
     """
     if logits.shape != mask.shape:
         raise ValueError(f"logits are {tuple(logits.shape)} but the mask is {tuple(mask.shape)}")
@@ -59,10 +59,10 @@ class StructureLoss:
     """Sum of the structure loss over the supervised heads.
 
     Args:
-        bce: see ``structure_loss``.
+        bce: Term of `structure_loss`.
 
     Raises:
-        ValueError: unknown ``bce``.
+        ValueError: Unknown `bce`.
     """
 
     def __init__(self, bce: str) -> None:
@@ -71,7 +71,7 @@ class StructureLoss:
         self.bce = bce
 
     def __call__(self, heads: list[Tensor], mask: Tensor) -> Tensor:
-        """Loss of logits, one [B, 1, H, W] for each head, against masks of 0/1 of that shape."""
+        """Return the loss of logits [B, 1, H, W], one per head, against masks of 0/1."""
         mask = mask.float()
         weight = boundary_weight(mask)
         return torch.stack([structure_loss(head, mask, weight, self.bce) for head in heads]).sum()

@@ -11,10 +11,10 @@ class ConvBN(nn.Module):
     """Convolution without bias and batch norm; the size is kept and there is no activation.
 
     Args:
-        in_channels: channels in.
-        out_channels: channels out.
-        kernel: side, or (height, width), of the filter; odd.
-        dilation: spacing of the filter's taps.
+        in_channels: Number of channels in.
+        out_channels: Number of channels out.
+        kernel: Side, or (height, width), of the filter; odd.
+        dilation: Spacing of the filter's taps.
     """
 
     def __init__(
@@ -33,5 +33,5 @@ class ConvBN(nn.Module):
 
 
 def resize(x: Tensor, size: tuple[int, int] | None = None, scale: float | None = None) -> Tensor:
-    """Bilinear resize of [B, C, H, W], pixel-centre convention (align_corners False)."""
+    """Resize [B, C, H, W] bilinearly, pixel-centre convention (align_corners False)."""
     return F.interpolate(x, size=size, scale_factor=scale, mode="bilinear", align_corners=False)

@@ -21,7 +21,7 @@ def _torchvision(
 def _grid_sample(
     x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """The same operator from plain PyTorch: it exports, and it checks the other kernel."""
+    """Compute the operator with plain PyTorch: it exports, and it checks the other kernels."""
     b, c, h, w = x.shape
     k = weight.shape[-1]
     taps = k * k
@@ -52,7 +52,7 @@ def _grid_sample(
 
 
 def _native(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Sampling in C++ with channels innermost, then one matrix product."""
+    """Sample in C++ with channels innermost, then multiply one matrix."""
     columns = torch.ops.sali.deform_sample(x, offset, modulation, weight.shape[-1])
     filters = weight.permute(0, 2, 3, 1).flatten(1)  # [C_out, k * k * C], as the columns lie
     out = F.linear(columns, filters, bias)  # [B, HW, C_out]
@@ -68,7 +68,7 @@ def _required_native(
     x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
     if x.device.type != "cpu" or not native.available():
-        raise ValueError("align kernel 'native' cannot be had on this device; use 'auto'")
+        raise ValueError("align kernel 'native' is not available on this device; use 'auto'")
     return _native(x, offset, modulation, weight, bias)
 
 
@@ -78,8 +78,8 @@ KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] =
     "torchvision": _torchvision,
     "grid_sample": _grid_sample,
 }
-"""``native`` is C++ for CPUs, ``torchvision`` runs everywhere, ``grid_sample`` is plain PyTorch,
-``auto`` takes the fastest of the first two that can be had."""
+"""`native` is C++ for CPUs, `torchvision` runs everywhere, `grid_sample` is plain PyTorch,
+`auto` takes the fastest of the first two that is available."""
 
 
 @float32_island
@@ -91,19 +91,19 @@ def deform_conv(
     bias: Tensor,
     kernel: str = "auto",
 ) -> Tensor:
-    """Convolve ``x`` at shifted positions (stride 1, same size, zeros outside).
+    """Convolve `x` at shifted positions (stride 1, same size, zeros outside).
 
     Computed in float32 also under autocast.
 
     Args:
-        x: features [B, C, H, W].
-        offset: shifts in pixels [B, G * k * k * 2, H, W]; per group and tap first dy, then dx.
-        modulation: weight of every sample, 0..1 [B, G * k * k, H, W].
-        weight: filter [C_out, C, k, k], k odd.
-        bias: [C_out].
-        kernel: a key of ``KERNELS``; all give the same numbers.
+        x: Features [B, C, H, W].
+        offset: Shifts in pixels [B, G * k * k * 2, H, W]; per group and tap first dy, then dx.
+        modulation: Weight of every sample, 0..1 [B, G * k * k, H, W].
+        weight: Filter [C_out, C, k, k], k odd.
+        bias: Bias [C_out].
+        kernel: Key of `KERNELS`; all give the same numbers.
 
     Returns:
-        [B, C_out, H, W], float32 (float64 for float64 input).
+        Features [B, C_out, H, W], float32 (float64 for float64 input).
     """
     return KERNELS[kernel](x, offset, modulation, weight, bias)

@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 def float32_island(function: Callable[P, R]) -> Callable[P, R]:
-    """Run ``function`` with autocast off and every half-precision tensor argument in float32.
+    """Run `function` with autocast off and every half-precision tensor argument in float32.
 
     Offsets in pixels, affinities and softmax sums lose too much in 8 bits of mantissa, and
     torchvision's deformable convolution has no bfloat16 kernel on the CPU. Float64 is left

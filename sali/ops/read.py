@@ -8,16 +8,16 @@ from sali.ops.precision import float32_island
 
 
 def similarity(query_key: Tensor, memory_key: Tensor) -> Tensor:
-    """Negative squared distance of keys over sqrt(C), without the query's own norm.
+    """Return the negative squared distance of keys over sqrt(C), without the query's own norm.
 
     That norm is the same for every element of the memory, so a softmax over N never sees it.
 
     Args:
-        query_key: [B, C, Q].
-        memory_key: [B, C, N].
+        query_key: Keys of the queries [B, C, Q].
+        memory_key: Keys of the memory [B, C, N].
 
     Returns:
-        [B, Q, N].
+        Similarities [B, Q, N].
     """
     dot = query_key.transpose(1, 2) @ memory_key
     norm = memory_key.square().sum(1, keepdim=True)
@@ -36,28 +36,28 @@ def memory_read(
     kernel: str = "auto",
     max_elements: int = 2**24,
 ) -> tuple[Tensor, Tensor]:
-    """Read ``memory_value`` at the ``top_k`` keys nearest to each query.
+    """Read `memory_value` at the `top_k` keys nearest to each query.
 
-    Per query: softmax over the ``top_k`` largest similarities (all of them if N is smaller), zero
+    Per query: softmax over the `top_k` largest similarities (all of them if N is smaller), zero
     elsewhere. Computed in float32 also under autocast. Of elements that are exactly equally similar
-    the native kernel reads those of lowest index; PyTorch's ``topk`` leaves it open. A key that is
+    the native kernel reads those of lowest index; PyTorch's `topk` leaves it open. A key that is
     not a number makes what it could touch NaN.
 
     Args:
-        query_key: [B, Ck, Q].
-        memory_key: [B, Ck, N].
-        memory_value: [B, Cv, N].
-        top_k: number of elements read per query.
+        query_key: Keys of the queries [B, Ck, Q].
+        memory_key: Keys of the memory [B, Ck, N].
+        memory_value: Values of the memory [B, Cv, N].
+        top_k: Number of elements read per query.
         kernel: "native" is one pass of C++ over the memory, for CPUs. "torch" reads queries in
-            slices with PyTorch's operators. "auto" takes the first where it can be had.
-        max_elements: bound of "torch" on the numbers in the similarity matrix held at once.
+            slices with PyTorch's operators. "auto" takes the first where it is available.
+        max_elements: Upper bound for "torch" on the numbers in the similarity matrix held at once.
 
     Returns:
         readout [B, Cv, Q] and usage [B, N]: the softmax weights that every element received,
         summed over queries (no gradient).
 
     Raises:
-        ValueError: the memory is empty, or there is no such kernel.
+        ValueError: The memory is empty, or there is no such kernel.
     """
     if memory_key.shape[2] == 0:
         raise ValueError("the memory is empty; store a frame, or read the frame's own keys")
@@ -69,7 +69,7 @@ def memory_read(
             readout, usage, _, _ = read(query_key, memory_key, memory_value, top_k)
             return readout, usage
         if kernel == "native":
-            raise ValueError("memory read kernel 'native' cannot be had here; use 'auto'")
+            raise ValueError("memory read kernel 'native' is not available here; use 'auto'")
     return _read_in_slices(query_key, memory_key, memory_value, top_k, max_elements)
 
 

@@ -7,15 +7,15 @@ RULES = ("probability", "minmax")
 
 
 def normalize_map(probability: Tensor, rule: str) -> Tensor:
-    """What a map shows, as floats of 0..1.
+    """Return what a map shows, as floats of 0..1.
 
     Args:
-        probability: [H, W].
+        probability: Probability [H, W].
         rule: "probability" leaves it alone. "minmax" stretches the frame's own range to 0..1, as
             released: every frame then has a pixel of 1, polyp or not. A constant frame is left.
 
     Raises:
-        ValueError: unknown rule.
+        ValueError: Unknown rule.
     """
     if rule == "probability":
         return probability
@@ -27,6 +27,6 @@ def normalize_map(probability: Tensor, rule: str) -> Tensor:
 
 
 def to_map(probability: Tensor, rule: str) -> Tensor:
-    """uint8 map [H, W] of a probability; "minmax" truncates as released, "probability" rounds."""
+    """Return the uint8 map [H, W]; "minmax" truncates as released, "probability" rounds."""
     scaled = normalize_map(probability, rule) * 255
     return (scaled if rule == "minmax" else scaled.round()).to(torch.uint8)

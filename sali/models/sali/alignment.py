@@ -25,9 +25,9 @@ class DeformConv(nn.Module):
     It starts as a plain convolution at half strength: the offset branch is zero.
 
     Args:
-        channels: channels of both inputs and of the output.
-        groups: offset groups; each shifts its share of the channels on its own.
-        kernel: which implementation computes it, see ``sali.ops.deform``.
+        channels: Channels of both inputs and of the output.
+        groups: Offset groups; each shifts its share of the channels on its own.
+        kernel: Implementation that computes it, see `sali.ops.deform`.
     """
 
     def __init__(self, channels: int, groups: int, kernel: str) -> None:
@@ -51,16 +51,16 @@ class DeformConv(nn.Module):
 
 
 class ShortTermAlignment(nn.Module):
-    """Align a neighbor's pyramid to a reference's, from coarse to fine.
+    """Alignment of a neighbor's pyramid with a reference's, from coarse to fine.
 
     Args:
-        channels: channels of the pyramids.
-        groups: offset groups of the deformable convolutions.
-        kernel: deformable kernel, a key of ``sali.ops.KERNELS``.
-        num_levels: levels of the pyramids.
+        channels: Channels of the pyramids.
+        groups: Offset groups of the deformable convolutions.
+        kernel: Deformable kernel, a key of `sali.ops.KERNELS`.
+        num_levels: Levels of the pyramids.
 
     Raises:
-        ValueError: unknown kernel.
+        ValueError: Unknown kernel.
     """
 
     def __init__(self, channels: int, groups: int, kernel: str, num_levels: int = 3) -> None:
@@ -84,7 +84,7 @@ class ShortTermAlignment(nn.Module):
         self.merge = convs(2 * channels, finer)
 
     def forward(self, neighbor: Pyramid, reference: Pyramid) -> Pyramid:
-        """Pyramid of ``neighbor`` on the grid of ``reference``; same shapes as both."""
+        """Return the pyramid of `neighbor` on the grid of `reference`; same shapes as both."""
         aligned: Pyramid = []
         coarse_offset = coarse = None
         for level in reversed(range(len(reference))):

@@ -88,7 +88,7 @@ def evict_least_used(levels: list[Level], grids: list[int], max_frames: int) -> 
 def evict_released(levels: list[Level], grids: list[int], max_frames: int) -> list[Level]:
     """Apply the released rule, with what follows from it (spec/network.md 4).
 
-    It applies once the first level held ``max_frames`` whole frames before the addition. Usage per
+    It applies once the first level held `max_frames` whole frames before the addition. Usage per
     read of a new element is zero, so the frame just added always leaves; elements that tie with the
     cut leave together. Where the released code stops with an error (levels that shrink unevenly),
     nothing is removed.

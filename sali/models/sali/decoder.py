@@ -12,23 +12,22 @@ REVERSAL_GROUPS = (1, 4, 32)
 
 
 class SideLogits(NamedTuple):
-    """Logits of the four supervised heads, each [B, 1, h, w] on its own grid."""
+    """Logits of the four supervised heads, each [B, 1, h, w] on its own grid.
+
+    Attributes:
+        coarse: Head of the neighbor connection decoder, stride 8.
+        level3: Head of stride 32.
+        level2: Head of stride 16.
+        level1: Head of stride 8; the prediction.
+    """
 
     coarse: Tensor
-    """Neighbor connection decoder, stride 8."""
     level3: Tensor
-    """Stride 32."""
     level2: Tensor
-    """Stride 16."""
     level1: Tensor
-    """Stride 8; the prediction."""
-
-    def upsampled(self, size: tuple[int, int]) -> list[Tensor]:
-        """All four at the given size."""
-        return [resize(logits, size=size) for logits in self]
 
     def on_levels(self) -> list[Tensor]:
-        """Logits per pyramid level, fine to coarse."""
+        """Return the logits of each pyramid level, fine to coarse."""
         return [self.level1, self.level2, self.level3]
 
 
@@ -63,7 +62,7 @@ class NeighborConnectionDecoder(nn.Module):
 
 
 class GroupReversal(nn.Module):
-    """Features refined with the reversed map inserted after each of ``groups`` channel groups."""
+    """Features refined with the reversed map inserted after each of `groups` channel groups."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -81,7 +80,7 @@ class GroupReversal(nn.Module):
 
 
 class ReverseStage(nn.Module):
-    """Look where the coarser map saw nothing, and correct it."""
+    """Reverse attention: looks where the coarser map saw nothing, and corrects it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -98,10 +97,10 @@ class Decoder(nn.Module):
     """Four side logits of a pyramid.
 
     Args:
-        channels: channels of the pyramid; a multiple of the largest number of reversal groups.
+        channels: Channels of the pyramid; a multiple of the largest number of reversal groups.
 
     Raises:
-        ValueError: if the channels do not split into the groups.
+        ValueError: If the channels do not split into the groups.
     """
 
     def __init__(self, channels: int) -> None:

@@ -18,8 +18,8 @@ class PooledNonLocal(nn.Module):
     """Non-local block (Wang et al., CVPR 2018) whose keys and values are max-pooled.
 
     Args:
-        channels: channels in and out.
-        pool: side of the pooling window.
+        channels: Number of channels in and out.
+        pool: Side of the pooling window.
     """
 
     def __init__(self, channels: int, pool: int) -> None:
@@ -44,10 +44,10 @@ class PooledNonLocal(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Fuse two pyramids; with ``residual`` the result is added to the current features.
+    """Fusion of two pyramids; with `residual` the result is added to the current features.
 
     Args:
-        channels: channels of the pyramids.
+        channels: Channels of the pyramids.
         residual: False is the released wiring, in which the decoder sees the fused pyramid only.
             True adds it to the current frame's own features through a last layer that starts at
             zero, so the network starts as its single-frame self.
@@ -63,7 +63,7 @@ class Fusion(nn.Module):
                 nn.init.zeros_(block.bn.weight)  # type: ignore[union-attr, arg-type]
 
     def forward(self, first: Pyramid, second: Pyramid, current: Pyramid) -> Pyramid:
-        """Fused pyramid of the same shapes. The order of the two pyramids matters."""
+        """Return the fused pyramid, of the same shapes. The order of the two pyramids matters."""
         fused = [
             squeeze(attend(torch.cat([a, b], 1)))
             for attend, squeeze, a, b in zip(self.attend, self.squeeze, first, second, strict=True)

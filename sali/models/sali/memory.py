@@ -10,7 +10,12 @@ from sali.ops import memory_read
 
 
 class KeyValue(NamedTuple):
-    """Elements of one level: key [B, Ck, N] and value [B, Cv, N]; N = H * W for a whole frame."""
+    """Elements of one level; N = H * W for a whole frame.
+
+    Attributes:
+        key: Keys [B, Ck, N].
+        value: Values [B, Cv, N].
+    """
 
     key: Tensor
     value: Tensor
@@ -20,8 +25,8 @@ def weigh_values(levels: list[KeyValue], masks: list[Tensor]) -> list[KeyValue]:
     """Multiply the values of a frame by 1 + softmax over all positions of its mask.
 
     Args:
-        levels: the frame's elements, one level each.
-        masks: per level a mask or its logits [B, 1, H, W] on the level's grid.
+        levels: Elements of the frame, one level each.
+        masks: Per level, a mask or its logits [B, 1, H, W] on the level's grid.
 
     Returns:
         The same keys with weighted values.
@@ -34,7 +39,7 @@ def weigh_values(levels: list[KeyValue], masks: list[Tensor]) -> list[KeyValue]:
 
 
 def masks_on_levels(mask: Tensor, levels: Pyramid) -> list[Tensor]:
-    """A mask [B, 1, H, W] of 0/1 on every level's grid, bilinear."""
+    """Return a mask [B, 1, H, W] of 0/1 on every level's grid, bilinear."""
     return [resize(mask, size=(level.shape[2], level.shape[3])) for level in levels]
 
 
@@ -42,15 +47,15 @@ class LongTermInteraction(nn.Module):
     """Keys and values of a pyramid, and the memory read on each level.
 
     Args:
-        channels: channels of the pyramid.
-        key_channels: channels of a key.
-        value_channels: channels of a value; readout and the query's own value are stacked, so
-            this is half of ``channels``.
-        top_k: memory elements read per query.
-        num_levels: levels of the pyramid.
+        channels: Channels of the pyramid.
+        key_channels: Channels of a key.
+        value_channels: Channels of a value; readout and the query's own value are stacked, so
+            this is half of `channels`.
+        top_k: Memory elements read per query.
+        num_levels: Levels of the pyramid.
 
     Raises:
-        ValueError: if ``value_channels`` is not half of ``channels``.
+        ValueError: If `value_channels` is not half of `channels`.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class LongTermInteraction(nn.Module):
         )
 
     def project(self, pyramid: Pyramid) -> list[KeyValue]:
-        """Keys and values of every position of every level."""
+        """Return keys and values of every position of every level."""
         return [
             KeyValue(to_key(x).flatten(2), to_value(x).flatten(2))
             for to_key, to_value, x in zip(self.to_key, self.to_value, pyramid, strict=True)
@@ -83,9 +88,9 @@ class LongTermInteraction(nn.Module):
         """Read the memory at every position of the current frame.
 
         Args:
-            pyramid: the current frame's features; gives the grids.
-            query: the current frame's keys and values.
-            memory: the elements to read from.
+            pyramid: Features of the current frame; gives the grids.
+            query: Keys and values of the current frame.
+            memory: Elements to read from.
 
         Returns:
             The remembered pyramid (readout stacked on the query's value), and per level the usage

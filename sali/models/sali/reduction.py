@@ -12,8 +12,8 @@ class ReceptiveFieldBlock(nn.Module):
     """Four branches of growing receptive field, merged and added to a 1x1 shortcut.
 
     Args:
-        in_channels: channels of the backbone at this level.
-        channels: channels out.
+        in_channels: Channels of the backbone at this level.
+        channels: Number of channels out.
     """
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -40,8 +40,8 @@ class Reduction(nn.Module):
     """One receptive field block per pyramid level.
 
     Args:
-        in_channels: channels of the backbone's levels.
-        channels: channels of every level out.
+        in_channels: Channels of the backbone's levels.
+        channels: Channels of every level out.
     """
 
     def __init__(self, in_channels: list[int], channels: int) -> None:

@@ -37,9 +37,9 @@ def _flags() -> list[str]:
 
 
 def library_path() -> Path:
-    """Where the library of these sources, this PyTorch and this kind of processor is kept.
+    """Return where the library of these sources, this PyTorch and this processor is kept.
 
-    Under ``TORCH_EXTENSIONS_DIR``, or ``~/.cache/torch_extensions``. A home folder shared by
+    Under `TORCH_EXTENSIONS_DIR`, or `~/.cache/torch_extensions`. A home folder shared by
     different machines holds one library for each kind.
     """
     parts = [torch.__version__, platform.python_version(), platform.machine(), *_flags()]
@@ -51,13 +51,13 @@ def library_path() -> Path:
 
 
 def build() -> Path:
-    """Compile unless it was done before; returns the library.
+    """Compile unless it was done before; return the library.
 
-    Processes that start together wait for the first one; a lock is let go when its owner dies.
+    Processes that start together wait for the first one; the lock is released when its owner dies.
 
     Raises:
-        RuntimeError: no compiler, or it fails; the compiler's own words are in the message.
-        OSError: the cache cannot be written.
+        RuntimeError: No compiler, or it fails; the compiler's own words are in the message.
+        OSError: The cache cannot be written.
     """
     library = library_path()
     if library.is_file():
@@ -95,7 +95,7 @@ def _compile(library: Path) -> None:
 
 
 def _gist(error: Exception) -> str:
-    """The lines in which the compiler names errors, or all that there is."""
+    """Return the lines in which the compiler names errors, or all lines."""
     lines = str(error).splitlines()
     named = [line for line in lines if "error:" in line]
     return f"{type(error).__name__}: " + "\n".join(named or lines)
@@ -103,7 +103,7 @@ def _gist(error: Exception) -> str:
 
 @functools.cache
 def _load() -> str | None:
-    """None, or why the operators are not there."""
+    """Return None, or why the operators are not available."""
     if os.environ.get(OFF) == "0":
         return f"{OFF}=0"
     try:
@@ -127,7 +127,7 @@ def _warn(why: str) -> None:
 
 @torch.compiler.assume_constant_result
 def available() -> bool:
-    """Whether ``torch.ops.sali`` is there; the first call compiles. Warns once if it is not."""
+    """Return whether `torch.ops.sali` exists; the first call compiles. Warns once if not."""
     why = _load()
     if why is not None:
         _warn(why)
