@@ -209,6 +209,8 @@ def unknown_key(key: str, command: str) -> str:
     hint = nearest(leaf, siblings, f"{section}." if section else "")
     if not hint and elsewhere:
         hint = f"; did you mean {' or '.join(map(repr, elsewhere))}?"
+    elif not hint and f"{section}._target_" in known:
+        hint = f"; another argument of its _target_ is given with a plus: +{key}=..."
     elif not hint and section and siblings:
         hint = f"; {section} has {siblings}"
     return f"unknown key {key!r}{hint or nearest(key, known)}"

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
-from sali.callbacks.memory import NAMES as MEMORY
-
 SUBSETS = ("seen_easy", "seen_hard", "unseen_easy", "unseen_hard")
 STEP = "trainer/global_step"
 TEST_SCORES = ("dice_max", "dice_mean", "s_measure", "e_mean", "f_mean", "weighted_f")
@@ -28,10 +26,11 @@ TRAINING = (
     "train/step_time",
     "train/samples_per_second",
 )
+MEMORY = ("memory_frames", "memory_fill", "memory_usage_per_read", "memory_unread_share")
 # What distinguishes the rows of an ablation table, in W&B's names of nested settings.
 CHOICES = (
     "backbone.value.name",
-    "memory.value.enabled",
+    "model.value._target_",
     "memory.value.max_frames",
     "align.value.kernel",
     "compat.value.fusion",
@@ -62,7 +61,6 @@ def subset_section(subset: str) -> ws.Section:
         panels=[
             *bars(*(f"{test}/{name}" for name in TEST_SCORES)),
             *bars(*(f"{test}/clinical/{name}" for name in CLINICAL_SCORES)),
-            *bars(*(f"{test}/{name}" for name in MEMORY)),
             *pictures,
             wr.WeavePanelSummaryTable(table_name=f"{test}/clips"),
         ],

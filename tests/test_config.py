@@ -131,6 +131,7 @@ def test_a_stray_key_of_an_experiment_file_is_refused(group, tmp_path):
         ("data/transforms=none", "unknown key 'data/transforms'; did you mean 'data/transform'?"),
         ("backbone=pvt_v2_b9", "backbone has no option 'pvt_v2_b9'; did you mean 'pvt_v2_b5'?"),
         ("hydra/launcher=rai", "hydra/launcher has no option 'rai' in this environment"),
+        ("loss.power=2", "given with a plus: +loss.power="),
         ("data.root=???", "no value for data.root"),
         ("data.root", "'data.root' has no value; wanted data.root=VALUE"),
         ("weight_decay=[", "weight_decay=[ cannot be read; a value with = , ( ) { } [ ] quotes or"),

@@ -79,7 +79,7 @@ def test_commands_are_taken(command):
         "python -m sali.train +memory.max_frame=3",
         "python -m sali.train memory.max_frame=3",
         "python -m sali.train seed=1,2",
-        "python -m sali.train -m ablation=memory_5,memory_36",
+        "python -m sali.train -m ablation=full,memory_36",
         "python -m sali.train --nonsense",
         "python -m sali.predict ckpt=a source=b",
         "python -m sali.evaluate gt=a pred=b output=c protocol=bth",

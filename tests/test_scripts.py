@@ -79,7 +79,7 @@ def test_dashboard_without_a_server(capsys):
         assert f"test/{section['name']}/clips" in json.dumps(section)
     assert keys_of(sections[0]) == {"test/seen_easy/dice_max", "test/unseen_hard/dice_max"}
     columns = spec["section"]["runSets"][0]["runFeed"]["columnPinned"]
-    assert "config:memory.value.enabled" in columns
+    assert "config:memory.value.max_frames" in columns
     # Every setting that an ablation table shows exists.
     base = {p.stem for p in (ROOT / "configs").iterdir()} | {"seed", "context_gradient"}
     assert {choice.split(".")[0] for choice in dashboard.CHOICES} <= base

@@ -18,7 +18,7 @@ from hydra.errors import MissingConfigException
 from hydra.types import RunMode
 from miniature import wait_for
 
-from sali.config import config_dir
+from sali.config import check_config, config_dir
 from sali.sweeps.job import MAX_NAME, job_name
 
 HERE = Path(__file__).parent
@@ -198,8 +198,11 @@ def test_shipped_sweeps_name_what_exists(name):
         except MissingConfigException as error:
             pytest.skip(f"{error.missing_cfg_file} comes with the extra `sweeps`")
     assert cfg.hydra.mode == RunMode.MULTIRUN and cfg.name == name
-    for option in filter(None, cfg.hydra.sweeper.params.get("ablation", "").split(",")):
-        assert (Path(config_dir()) / f"ablation/{option}.yaml").is_file(), option
+    for key, values in cfg.hydra.sweeper.params.items():
+        for value in [] if "(" in str(values) else str(values).split(","):
+            with initialize_config_dir(config_dir(), version_base="1.3"):
+                chosen = ["paths.output_dir=out", f"sweep={name}", f"{key}={value}"]
+                check_config(compose("train", overrides=chosen), "train")
 
 
 def test_a_shipped_sweep_needs_no_flag(sweep, tmp_path, monkeypatch):
