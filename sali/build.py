@@ -110,7 +110,6 @@ def build_task(cfg: DictConfig, network: VideoSegmenter) -> "SegmentationTask":
         pretrained_lr_ratio=cfg.backbone_lr_ratio,
         weight_decay=cfg.weight_decay,
         model=model_node(cfg),
-        clinical=clinical_rules(cfg),
     )
 
 

@@ -18,23 +18,22 @@ from sali.build import pick_device, prediction_settings
 from sali.cli import command
 from sali.config import check_config
 from sali.data.clips import Clip
-from sali.data.datasets import FrameReader
 from sali.data.video.files import Video
-from sali.data.video.live import Live, LiveFrames, LiveSettings
-from sali.errors import ConfigError, DataError
+from sali.data.video.live import LiveSettings
+from sali.errors import ConfigError
 from sali.models.checkpoint import load_network
-from sali.prediction import Resumable, Source, Writer, index_source, load, protect_source
+from sali.prediction import Resumable, Source, Writer, index_source, protect_source
 from sali.prediction.jobs import Jobs, fingerprint_file, forget
 from sali.prediction.pictures import Maps, OverlayPictures
+from sali.prediction.predicting import Options
+from sali.prediction.predicting import predict as predict_sources
 from sali.prediction.recording import Recordings, check_installed
-from sali.prediction.run import run, run_live
 from sali.prediction.sources import check_streams
 from sali.prediction.tables import DetectionTables
 from sali.prediction.track_tables import TrackTables
 from sali.prediction.videos import OverlayVideos
 from sali.run.processes import shard
 from sali.run.record import provenance
-from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
 from sali.streaming.maps import RULES
 
 log = logging.getLogger(__name__)
@@ -80,69 +79,23 @@ def predict(cfg: DictConfig) -> dict[str, int]:
             protect_source(source, writer.root)
     rank, num_processes = shard()
     sources = sources[rank::num_processes]
-    precision = str(cfg.precision)
-
-    def make_segmenter() -> StreamSegmenter:
-        return StreamSegmenter(network, settings["image_size"], precision, **settings["video"])
-
-    try:
-        make_segmenter()
-        reader = FrameReader(settings["image_size"], settings["decode"])
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    network = prepare_network(
-        network.to(pick_device(cfg.device)), settings["image_size"], precision, cfg.compile
+    options = Options(
+        device=pick_device(cfg.device),
+        precision=str(cfg.precision),
+        compile=cfg.compile,
+        num_workers=cfg.num_workers,
+        prefetch_factor=cfg.prefetch_factor,
+        streams=cfg.streams,
+        skip_bad=cfg.on_bad_frame == "skip",
+        keep_pictures=bool(cfg.overlay or cfg.recording),
+        live=live,
     )
-    runner = ClipRunner(make_segmenter)
-    pictures = bool(cfg.overlay or cfg.recording)  # are needed of videos at their own size
-    try:
-        if sources and isinstance(sources[0], Live):
-            frames = LiveFrames(sources[0], live, reader.image_size, pictures)
-            count = run_live(frames, runner, list(writers.values()))
-        else:
-            count = _run_files(cfg, sources, reader, runner, writers, identity, pictures)
-    except OSError as error:
-        raise DataError(f"stopped: {error}") from error
+    jobs = _jobs(cfg, sources, writers, identity)
+    count = predict_sources(sources, network, settings, [*writers.values()], options, jobs)
     log.info("%(frames)d maps of %(clips)d clips, %(skipped)d frames skipped", count)
     for what, writer in writers.items():
         log.info("%s: %s", what, writer.root)
     return count
-
-
-def _run_files(
-    cfg: DictConfig,
-    sources: list[Source],
-    reader: FrameReader,
-    runner: ClipRunner,
-    writers: dict[str, Writer],
-    identity: dict[str, Any],
-    pictures: bool,
-) -> dict[str, int]:
-    num_clips = len(sources)
-    jobs = _jobs(cfg, sources, writers, identity)
-    if jobs is not None:
-        sources = jobs.begin(sources, runner)
-    loader = load(
-        sources,
-        reader,
-        cfg.num_workers,
-        cfg.prefetch_factor,
-        cfg.streams,
-        pictures,
-        jobs.starts if jobs else {},
-    )
-    try:
-        count = run(loader, sources, runner, [*writers.values()], cfg.on_bad_frame == "skip", jobs)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DataError(
-            "a process that decodes was killed, most likely for lack of memory; give a smaller "
-            "prefetch_factor, or num_workers=0"
-        ) from error
-    if jobs is not None:
-        jobs.close()
-    return {"clips": num_clips, **count}
 
 
 def _jobs(

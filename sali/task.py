@@ -3,7 +3,6 @@
 import copy
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import lightning as L
@@ -15,16 +14,13 @@ from torch.optim import Optimizer
 from sali.data.datamodule import ClipData
 from sali.data.samples import Frame
 from sali.errors import ConfigError
-from sali.metrics.clinical import ClinicalRules
 from sali.metrics.fixed_threshold import FixedThresholdScores
-from sali.metrics.histogram import FloatArray, IntArray
-from sali.metrics.subset_scores import SubsetScores
 from sali.models.blocks import resize
 from sali.models.checkpoint import describe
 from sali.models.contract import ClipBatch, VideoSegmenter, VideoState
 from sali.run.processes import gathered
 from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
-from sali.streaming.maps import normalize_map, to_map
+from sali.streaming.maps import normalize_map
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +41,6 @@ class SegmentationTask(L.LightningModule):
         pretrained_lr_ratio: Learning rate of the network's pretrained part over that of the rest.
         weight_decay: Weight decay of weights; biases and norms have none.
         model: Node that rebuilds the network; stored in checkpoints.
-        clinical: Rules of the clinical scores of a test.
     """
 
     def __init__(
@@ -60,7 +55,6 @@ class SegmentationTask(L.LightningModule):
         pretrained_lr_ratio: float,
         weight_decay: float,
         model: dict[str, Any],
-        clinical: ClinicalRules,
     ) -> None:
         super().__init__()
         self.network = network
@@ -73,16 +67,7 @@ class SegmentationTask(L.LightningModule):
         self.pretrained_lr_ratio = pretrained_lr_ratio
         self.weight_decay = weight_decay
         self.model = model
-        self.clinical = clinical
         self._val_scores: FixedThresholdScores | None = None
-        self._test_scores: dict[str, SubsetScores] = {}
-        self.results: dict[str, dict[str, Any]] = {}
-        """After a test: VPS figures, {"subsets": {name: scores}, "clips": {name: {clip: scores}}};
-        "clinical" and "frame_means" hold the others in the same shape."""
-        self.pixels: dict[str, IntArray] = {}
-        """After a test: background and polyp pixels by grey level, [2, 256] per subset."""
-        self.curves: dict[str, dict[str, FloatArray]] = {}
-        """After a test: mean curves [256] of VPS by name, per subset."""
         self._runner: ClipRunner | None = None
         self._random_state: dict[str, Tensor] | None = None
 
@@ -121,7 +106,7 @@ class SegmentationTask(L.LightningModule):
                     groups.append({"params": members, "lr_ratio": ratio, "weight_decay": decay})
         return groups
 
-    # --- validation and test ---
+    # --- validation ---
 
     @property
     def _data(self) -> ClipData:
@@ -172,54 +157,6 @@ class SegmentationTask(L.LightningModule):
         for name, value in self._val_scores.compute()["mean"].items():
             self.log(f"val/{name}", value, prog_bar=f"val/{name}" == MONITOR, sync_dist=True)
         self._val_scores = self._runner = None
-
-    def on_test_epoch_start(self) -> None:
-        self._test_scores = {
-            subset: SubsetScores(
-                {clip.name: len(clip.frames) for clip in clips}, self.clinical, self.device
-            )
-            for subset, clips in self._data.test_clips.items()
-        }
-        self._start_streaming()
-
-    def test_step(self, frame: Frame, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Returns {"results": [(frame, probability [H, W]), ...]} for callbacks.
-
-        "outcomes" in it are what the clinical protocol makes of the same frames.
-        """
-        results = self._stream(frame)
-        outcomes = []
-        scores = list(self._test_scores.values())[dataloader_idx]
-        for done, probability in results:
-            assert done.mask is not None
-            shown = to_map(probability, self.maps)
-            mask = done.mask.to(shown.device)
-            outcomes.append(scores.update(shown, mask, done.clip, done.number))
-        return {"results": results, "outcomes": outcomes}
-
-    def on_test_epoch_end(self) -> None:
-        computed = {subset: scores.compute() for subset, scores in self._test_scores.items()}
-        self.pixels = {subset: scores.pixels() for subset, scores in self._test_scores.items()}
-        self.curves = {subset: scores.curves() for subset, scores in self._test_scores.items()}
-
-        def part(kind: str) -> dict[str, Any]:
-            return {
-                "subsets": {subset: found[kind]["subset"] for subset, found in computed.items()},
-                "clips": {subset: found[kind]["clips"] for subset, found in computed.items()},
-            }
-
-        self.results = {
-            **part("vps"),
-            "clinical": {"rules": asdict(self.clinical), **part("clinical")},
-            "frame_means": part("frame_means"),
-        }
-        parts = {"": self.results, "clinical/": self.results["clinical"]}
-        for prefix, found in parts.items():
-            for subset, scores in found["subsets"].items():
-                for name, value in scores.items():
-                    if value is not None:  # there was no case of it
-                        self.log(f"test/{subset}/{prefix}{name}", value, sync_dist=True)
-        self._test_scores, self._runner = {}, None
 
     # --- checkpoints ---
 

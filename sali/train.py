@@ -1,9 +1,12 @@
-"""Train, keep the best and the last checkpoint, test the best.
+"""Train, keep the best and the last checkpoint, test one of them.
 
 python -m sali.train experiment=seen_easy data.root=/data/SUN-SEG
 """
 
 import logging
+import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +14,38 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from sali.build import build_network, build_task
-from sali.callbacks import SaveMaps, SaveOverlays
+from sali.build import build_network, build_task, clinical_rules
+from sali.callbacks import OnTested, Tested
 from sali.cli import command
 from sali.config import build, check_config
+from sali.data.clips import Clip
 from sali.data.datamodule import ClipData
-from sali.errors import ConfigError
-from sali.models.weights import read_file
-from sali.report import ReportOptions, reported
+from sali.errors import ConfigError, DataError
+from sali.evaluation import Settings, evaluate_clips
+from sali.evaluation.ground_truth import TruthClip, truth_of
+from sali.evaluation.trees import maps_of
+from sali.models.checkpoint import read_checkpoint
+from sali.models.contract import VideoSegmenter
+from sali.prediction.pictures import Maps
+from sali.prediction.predicting import Options, predict
+from sali.report import ReportOptions, report_clips, reported
 from sali.run.checkpoints import last_checkpoint
 from sali.run.io import write_json
 from sali.run.loggers import finished, forget_wandb_run
+from sali.run.preemption import stopping_at_once
+from sali.run.processes import meeting_point, place
 from sali.run.record import provenance, tracked
 from sali.sweeps import is_sweep, run_job
 from sali.task import MONITOR
 
 log = logging.getLogger(__name__)
 
-TOLD = ("dice_max", "dice_mean", "s_measure")
-PROTOCOL = "both"
+PRECISIONS = {"bf16-mixed": "bf16", "16-mixed": "16"}
+"""Precision of a test by that of the training; all others test in float32."""
 
 
 def checkpoint_to_resume(cfg: DictConfig, output: Path) -> str | None:
-    """Path of ``ckpt_path``; "auto" is the last one of the run's folder, if there is one."""
+    """Return the path of `ckpt_path`; of "auto" the last one of the run's folder, if any."""
     if cfg.ckpt_path != "auto":
         if cfg.ckpt_path and not Path(cfg.ckpt_path).is_file():
             raise ConfigError(f"ckpt_path: no checkpoint at {cfg.ckpt_path}")
@@ -46,20 +58,22 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     """Run one training and its test.
 
     Returns:
-        {"best": best held-out score, "subsets": ..., "clips": ...}.
+        Content of metrics.json in the first process; in the others "checkpoint" and "best" of it.
 
     Raises:
-        UserError: anything in the configuration, the data or the weights that does not fit.
+        UserError: Anything in the configuration, the data or the weights that does not fit.
     """
     check_config(cfg, "train")
     output = Path(cfg.paths.output_dir)
     loggers: list[Any] = []
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
     with reported(output, report), finished(loggers), tracked(output):
-        return _train(cfg, output, loggers)
+        return _train(cfg, output, loggers, report)
 
 
-def _train(cfg: DictConfig, output: Path, loggers: list[Any]) -> dict[str, Any]:
+def _train(
+    cfg: DictConfig, output: Path, loggers: list[Any], report: ReportOptions
+) -> dict[str, Any]:
     resumed = checkpoint_to_resume(cfg, output)
     if resumed is None:
         forget_wandb_run(output)
@@ -67,18 +81,14 @@ def _train(cfg: DictConfig, output: Path, loggers: list[Any]) -> dict[str, Any]:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data: ClipData = build(cfg.data)
     data.index()
+    truth = _truth(data.test_clips)
+    settings = _evaluation(cfg)
     network = build_network(cfg)
     data.roles = network.roles
     task = build_task(cfg, network)
 
     callbacks = [build(c) for c in cfg.callbacks.values() if c]
-    if cfg.save_maps:
-        callbacks.append(SaveMaps(output / "maps", cfg.compat.maps))
-    if cfg.overlays_per_subset:
-        callbacks.append(SaveOverlays(output / "figures", cfg.overlays_per_subset))
     trainer: L.Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
-
-    data.check_processes(trainer.world_size)
     if trainer.is_global_zero:
         device = str(trainer.strategy.root_device)
         record = provenance(
@@ -100,30 +110,82 @@ def _train(cfg: DictConfig, output: Path, loggers: list[Any]) -> dict[str, Any]:
         raise ConfigError("no epoch was validated, so there is no best checkpoint to test")
     log.info("best %s: %.4f", MONITOR, best.best_model_score)
 
-    # Loaded here and not by the trainer: with a moving average, the trainer would put the weights
-    # that were being trained back, and test those.
-    tested = output / "checkpoints" / f"{cfg.test_checkpoint}.ckpt"
-    task.load_state_dict(read_file(tested)["state_dict"])
-    trainer.test(task, data, verbose=False)
-    results = {
-        "protocol": PROTOCOL,
+    facts = {
         "checkpoint": cfg.test_checkpoint,
         "best": {MONITOR: float(best.best_model_score)},
-        **task.results,
     }
-    if trainer.is_global_zero:
-        write_json(output / "metrics.json", results)
-        for subset, scores in task.results["subsets"].items():
-            means = task.results["frame_means"]["subsets"][subset]
-            told = {**{k: scores[k] for k in TOLD if k in scores}, **means}
-            log.info("%s: %s", subset, ", ".join(f"{k} {v:.4f}" for k, v in told.items()))
-        log.info("results: %s", output)
-    return results
+    with stopping_at_once(output):
+        meet = meeting_point()
+        maps = output / "maps"
+        if trainer.is_global_zero:
+            shutil.rmtree(maps, ignore_errors=True)  # of an earlier test in the same folder
+        meet()
+        tested = output / "checkpoints" / f"{cfg.test_checkpoint}.ckpt"
+        _predict_test(cfg, network, data.test_clips, tested, trainer, maps)
+        meet()
+        if trainer.is_global_zero:
+            trees = {str(settings.name): maps}
+            facts = evaluate_clips(truth, trees, output, settings, facts)
+            report_clips(truth, trees, output, settings, report)
+            every = tuple(maps_of(maps, str(settings.name), truth))
+            for callback in callbacks:
+                if isinstance(callback, OnTested):
+                    callback.on_tested(trainer, Tested(output, facts, every))
+            if not cfg.save_maps:
+                shutil.rmtree(maps)
+            log.info("results: %s", output)
+        meet()
+    return facts
+
+
+def _truth(test_clips: dict[str, list[Clip]]) -> list[TruthClip]:
+    """Return the masks of the test, before anything is trained for it."""
+    if not test_clips:
+        raise DataError("data.test_subsets is empty; name at least one subset to test on")
+    for subset, clips in test_clips.items():
+        twice = [name for name, number in Counter(c.name for c in clips).items() if number > 1]
+        if twice:
+            raise DataError(f"{subset}: got two clips named {twice[0]}, wanted a name for each")
+    return [truth_of(clip, subset) for subset, clips in test_clips.items() for clip in clips]
+
+
+def _evaluation(cfg: DictConfig) -> Settings:
+    return Settings(
+        protocol="both", name=str(cfg.name), clinical=clinical_rules(cfg), **cfg.evaluation
+    )
+
+
+def _predict_test(
+    cfg: DictConfig,
+    network: VideoSegmenter,
+    test_clips: dict[str, list[Clip]],
+    checkpoint: Path,
+    trainer: L.Trainer,
+    maps: Path,
+) -> None:
+    """Write maps as `<maps>/<subset>/<clip>/<frame>.png`; every process those of its own clips."""
+    tested = read_checkpoint(checkpoint)
+    network.load_state_dict(tested.state)
+    rank, num_processes = place()
+    sources = [
+        replace(clip, name=f"{subset}/{clip.name}")
+        for subset, clips in test_clips.items()
+        for clip in clips
+    ]
+    options = Options(
+        device=trainer.strategy.root_device,
+        precision=PRECISIONS.get(str(trainer.precision), "32"),
+        num_workers=cfg.data.num_workers,
+        prefetch_factor=cfg.data.prefetch_factor,
+    )
+    settings = {**tested.settings, **tested.settings["streaming"], "video": {}}
+    writers = [Maps(maps, settings["maps"])]
+    predict(sources[rank::num_processes], network, settings, writers, options)
 
 
 @command("train")
 def main(cfg: DictConfig) -> float | None:
-    """Hydra's shell round ``train``; the objective of a sweep is the best held-out score."""
+    """Hydra's shell around `train`; the objective of a sweep is the best held-out score."""
     if is_sweep():
         return run_job("sali.train", cfg)
     return train(cfg)["best"][MONITOR]

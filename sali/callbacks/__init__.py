@@ -1,30 +1,22 @@
-"""What happens beside a training and its test: records, pictures, dashboards."""
+"""What accompanies a training: progress, records, dashboards."""
 
 from sali.callbacks.artifacts import LogArtifacts
-from sali.callbacks.clip_video import ClipVideo
 from sali.callbacks.gradient_norm import GradientNorm
-from sali.callbacks.maps import SaveMaps
 from sali.callbacks.memory import MemoryStatistics
-from sali.callbacks.overlays import SaveOverlays
 from sali.callbacks.progress import TrainingProgress
-from sali.callbacks.report_frames import ReportFrames
+from sali.callbacks.show_test import OnTested, ShowTest, Tested
 from sali.callbacks.speed import TrainingSpeed
-from sali.callbacks.tables import ResultTables
-from sali.callbacks.worst_frames import WorstFrames
 from sali.run.preemption import PreemptedError, Preemption
 
 __all__ = [
-    "ClipVideo",
     "GradientNorm",
     "LogArtifacts",
     "MemoryStatistics",
+    "OnTested",
     "PreemptedError",
     "Preemption",
-    "ReportFrames",
-    "ResultTables",
-    "SaveMaps",
-    "SaveOverlays",
+    "ShowTest",
+    "Tested",
     "TrainingProgress",
     "TrainingSpeed",
-    "WorstFrames",
 ]

@@ -15,7 +15,7 @@ from sali.data.samples import Frame, Unreadable
 from sali.data.sampling import ClipSampler, TrainSampler, hold_out_cases
 from sali.data.synthetic import SyntheticSpec, generate
 from sali.data.transforms import ClipTransform
-from sali.errors import ConfigError, DataError
+from sali.errors import ConfigError
 from sali.models.contract import ClipBatch
 
 HELD_OUT = "held_out"
@@ -135,15 +135,6 @@ class ClipData(L.LightningDataModule):
             self.train_clips, self.val_clips = train, index_subset(self.root, self.selection)
         self.test_clips = {name: index_subset(self.root, name) for name in self.test_subsets}
 
-    def check_processes(self, world_size: int) -> None:
-        """Refuse a test whose clips cannot be dealt out, before anything is trained."""
-        for subset, clips in self.test_clips.items():
-            if len(clips) < world_size:
-                raise ConfigError(
-                    f"{subset} has {len(clips)} clips for {world_size} processes; a clip is not "
-                    "split; use fewer devices, or test with sali.predict and sali.evaluate"
-                )
-
     def provenance(self) -> dict[str, Any]:
         """What a run's record says about its data."""
         every = [
@@ -202,11 +193,6 @@ class ClipData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Frame | Unreadable]:
         return self._stream(self.val_clips)
-
-    def test_dataloader(self) -> list[DataLoader[Frame | Unreadable]]:
-        if not self.test_clips:
-            raise DataError("data.test_subsets is empty; name at least one subset to test on")
-        return [self._stream(clips) for clips in self.test_clips.values()]
 
     def _stream(self, clips: list[Clip]) -> DataLoader[Frame | Unreadable]:
         """Frames in order, one at a time; every process has whole clips."""

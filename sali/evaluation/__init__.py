@@ -6,7 +6,7 @@
     evaluate(Path("SUN-SEG"), Path("maps"), Path("results"), Settings(protocol="both"))
 """
 
-from sali.evaluation.run import evaluate
+from sali.evaluation.run import evaluate, evaluate_clips
 from sali.evaluation.settings import Bootstrap, Settings
 
-__all__ = ["Bootstrap", "Settings", "evaluate"]
+__all__ = ["Bootstrap", "Settings", "evaluate", "evaluate_clips"]

@@ -110,10 +110,10 @@ def _worst(maps: ClipMaps, row: dict[str, str], metric: str) -> plots.WorstFrame
         prediction = match_size(read_grey(maps.map_path(index)), mask.shape)
         said = f"peak {prediction.max() / 255:.2f}"
     title = f"{row['clip']} {row['frame']}\n{metric} {float(row[metric]):.3f}, {said}"
-    return plots.WorstFrame(_background(maps, index, mask), prediction, mask, title)
+    return plots.WorstFrame(background(maps, index, mask), prediction, mask, title)
 
 
-def _background(maps: ClipMaps, index: int, mask: ByteArray) -> ByteArray:
+def background(maps: ClipMaps, index: int, mask: ByteArray) -> ByteArray:
     """The frame in the size of its mask, or else the mask in grey on black."""
     path = frame_paths(maps.truth).get(maps.truth.stems[index])
     if path:

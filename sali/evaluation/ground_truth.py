@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sali.data.clips import FRAME_SUFFIXES, SUBSETS
+from sali.data.clips import FRAME_SUFFIXES, SUBSETS, Clip
 from sali.data.order import clip_key, frame_key
 from sali.errors import DataError
 from sali.evaluation.settings import Settings
@@ -82,6 +82,24 @@ def index_truth(gt: Path, settings: Settings) -> list[TruthClip]:
         for clip in clips:
             check_frames(clip)
     return clips
+
+
+def truth_of(clip: Clip, subset: str) -> TruthClip:
+    """Return the masks of an indexed clip.
+
+    Args:
+        clip: Clip with its masks in one folder.
+        subset: Name of the subset that the clip is scored in.
+
+    Raises:
+        DataError: A frame has no mask.
+    """
+    masks = [mask for mask in clip.masks if mask is not None]
+    if len(masks) < len(clip.frames):
+        frame = clip.frames[clip.masks.index(None)]
+        raise DataError(f"frame {frame} has no mask in the GT folder of clip {clip.name}")
+    names = tuple(mask.name for mask in masks)
+    return TruthClip(subset, clip.name, masks[0].parent, names, clip.frames[0].parent)
 
 
 def is_sun_seg(gt: Path) -> bool:

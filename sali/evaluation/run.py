@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ from sali.run.workers import Workers, workers
 log = logging.getLogger(__name__)
 PARTIAL = ".partial"
 """Folder in the output that keeps finished clips until all are."""
+_FRAMES_PER_WORKER = 400
+"""Fewer are scored sooner than another process has started."""
 
 
 def evaluate(
@@ -55,15 +57,42 @@ def evaluate(
     gt, pred, output = Path(gt), Path(pred), Path(output)
     if output.exists() and not output.is_dir():
         raise ConfigError(f"output {output} is a file; wanted a folder")
-    attributes = read_attributes(settings.attributes) if settings.attributes else None
     clips = index_truth(gt, settings)
+    trees = find_methods(pred, clips, settings.name)
+    result = evaluate_clips(clips, trees, output, settings)
+    _write_provenance(output, {"gt": gt, "pred": pred}, settings)
+    return result
+
+
+def evaluate_clips(
+    clips: Sequence[TruthClip],
+    trees: dict[str, Path],
+    output: Path,
+    settings: Settings,
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Score maps of known clips and write the results, all but `run.json`.
+
+    Args:
+        clips: Clips with their masks.
+        trees: Folder of the maps of every method by its name.
+        output: Folder for the results.
+        settings: Choices.
+        facts: What the caller adds to metrics.json.
+
+    Returns:
+        Content of metrics.json.
+
+    Raises:
+        UserError: Anything that does not fit.
+    """
+    attributes = read_attributes(settings.attributes) if settings.attributes else None
     if settings.with_vps and settings.short_clips == "error":
         _refuse_short(clips)
-    trees = find_methods(pred, clips, settings.name)
     if settings.reference is not None and settings.reference not in trees:
         raise ConfigError(f"reference {settings.reference!r} is not one of {', '.join(trees)}")
     try:
-        with workers(settings.num_workers, len(clips) * len(trees)) as pool:
+        with workers(settings.num_workers, _useful_workers(clips, trees, settings)) as pool:
             maps = _check(pool, trees, clips, settings, output)
             methods = _score(pool, maps, settings, output / PARTIAL)
     except KeyboardInterrupt:
@@ -74,15 +103,26 @@ def evaluate(
     for method in methods:
         _tell(method)
         folder = output / method.name if several else output
-        contents[method.name] = write_method(method, folder, output / PARTIAL / method.name)
+        store = output / PARTIAL / method.name
+        contents[method.name] = write_method(method, folder, store, facts or {})
     result = write_joint(methods, contents, attributes, output)
-    _write_provenance(output, {"gt": gt, "pred": pred}, settings)
     drawn = _draw(methods, maps, result, output) if settings.figures else None
     shutil.rmtree(output / PARTIAL)
     log.info("results: %s", output)
     if drawn:
         log.info("figures in it, as .png and .pdf: %s", drawn)
     return result
+
+
+def _useful_workers(
+    clips: Sequence[TruthClip], trees: Mapping[str, Path], settings: Settings
+) -> int:
+    """Return the number of processes that are not idle, or slower to start than to do the work."""
+    number = len(clips) * len(trees)
+    if settings.num_workers is None:
+        num_frames = sum(len(clip.files) for clip in clips) * len(trees)
+        number = min(number, -(-num_frames // _FRAMES_PER_WORKER))
+    return number
 
 
 def _refuse_short(clips: Sequence[TruthClip]) -> None:

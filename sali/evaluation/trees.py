@@ -96,7 +96,7 @@ def extra_entries(tree: Path, clips: Sequence[TruthClip]) -> list[Path]:
         extra += _others(tree, known)
     else:
         tops = {folder.split("/")[0] for folder in SUBSETS.values()}
-        extra += _others(tree, {*tops, *SUBSETS, POLYP_FREE})
+        extra += _others(tree, {*tops, *SUBSETS, *by_subset, POLYP_FREE})
         for top in sorted(tops - {"TrainDataset"}):
             extra += _others(tree / top, {"Seen", "Unseen"})
     for subset, names in sorted(by_subset.items()):

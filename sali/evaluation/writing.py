@@ -9,7 +9,7 @@ Figures: see `sali.evaluation.pictures`.
 
 import csv
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -30,20 +30,23 @@ from sali.metrics.clinical_summary import clinical_names
 from sali.metrics.vps import METRIC_NAMES
 
 
-def write_method(method: MethodResults, folder: Path, store: Path) -> dict[str, Any]:
-    """Writes what concerns one method.
+def write_method(
+    method: MethodResults, folder: Path, store: Path, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write what concerns one method.
 
     Args:
-        method: its results.
-        folder: where to.
-        store: where the rows of frames.csv were kept, clip by clip.
+        method: Results of the method.
+        folder: Folder to write to.
+        store: Folder in which the rows of frames.csv were kept, clip by clip.
+        facts: Further content of metrics.json, by key.
 
     Returns:
         Content of metrics.json.
     """
     from sali.run.io import write_json
 
-    content = method.metrics()
+    content = {**facts, **method.metrics()}
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "clips.csv", clip_columns(method.settings), clip_rows(method))
     _join_frames(method, folder / "frames.csv", store)

@@ -27,7 +27,8 @@ class _ClipFolders:
         """Clips under way, and how many pictures were written of each."""
 
     def _partial(self, clip: str) -> Path:
-        return self.root / f".{clip}.partial"
+        final = self.root / clip
+        return final.with_name(f".{final.name}.partial")
 
     def _save(self, result: Result, picture: np.ndarray) -> None:
         clip = result.clip

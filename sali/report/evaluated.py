@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +10,11 @@ import numpy as np
 
 from sali.data.frames import read_frame
 from sali.errors import FrameError
-from sali.evaluation.ground_truth import frame_paths, index_truth
+from sali.evaluation.ground_truth import TruthClip, frame_paths
 from sali.evaluation.reading import read_grey
 from sali.evaluation.scoring import truth_mask
 from sali.evaluation.settings import Settings
-from sali.evaluation.trees import ClipMaps, find_methods, maps_of
+from sali.evaluation.trees import ClipMaps, maps_of
 from sali.metrics.calibration import PROBABILITIES
 from sali.metrics.histogram import ByteArray
 from sali.metrics.vps import match_size
@@ -39,20 +40,22 @@ class _Task(NamedTuple):
 
 
 def keep_films(
-    gt: Path, pred: Path, output: Path, settings: Settings, options: ReportOptions
+    clips: Sequence[TruthClip],
+    trees: Mapping[str, Path],
+    output: Path,
+    settings: Settings,
+    options: ReportOptions,
 ) -> None:
     """Keep films of the clips that `options.clips` chooses by what an evaluation wrote.
 
     Args:
-        gt: as `sali.evaluation.evaluate` was given.
-        pred: likewise.
-        output: its folder, with its results.
-        settings: its settings.
-        options: of the page.
+        clips: Clips that were evaluated.
+        trees: Folder of the maps of every method by its name.
+        output: Folder with the results of the evaluation.
+        settings: Settings of the evaluation.
+        options: Options of the page.
     """
     shutil.rmtree(films_folder(output), ignore_errors=True)
-    clips = index_truth(gt, settings)
-    trees = find_methods(pred, clips, settings.name)
     every = {
         (clip.subset, clip.name): tuple(one)
         for clip, *one in zip(

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 
@@ -20,7 +22,7 @@ class Preemption(L.Callback):
     """On SIGTERM, finish the training step, write the checkpoint and stop with ``PreemptedError``.
 
     Any process may get the signal; all stop after the same step. In a validation the signal waits
-    for the next training step; in a test, which has nothing to save, the run stops at once.
+    for the next training step. The test that follows has `stopping_at_once`.
 
     Under SLURM, SIGUSR1 does the same and puts the job back in the queue.
 
@@ -70,20 +72,11 @@ class Preemption(L.Callback):
         self._is_saved = self._is_saved or self._are_asked(trainer)  # the last epoch's is there
         self._stop_if_saved(trainer)
 
-    def on_test_start(self, trainer: L.Trainer, task: Any) -> None:
-        _handle(signal.SIGTERM, self._stop)
-
     def _ask(self, *_: Any) -> None:
         self._is_asked = True
 
     def _ask_and_queue(self, *_: Any) -> None:
         self._is_asked = self._goes_in_queue = True
-
-    def _stop(self, *_: Any) -> None:
-        run = self.path.parent.parent
-        raise PreemptedError(
-            f"SIGTERM or SIGUSR1: stopped; go on with ckpt_path=auto hydra.run.dir={run}"
-        )
 
     def _are_asked(self, trainer: L.Trainer) -> bool:
         """Whether any process was."""
@@ -93,10 +86,31 @@ class Preemption(L.Callback):
         if self._is_saved:
             if self._goes_in_queue and trainer.is_global_zero:
                 subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
-            self._stop()
+            _stop(self.path.parent.parent)
+
+
+@contextmanager
+def stopping_at_once(run: Path) -> Iterator[None]:
+    """Raise `PreemptedError` on SIGTERM, for work of a run that has no state to save.
+
+    Args:
+        run: Folder of the run.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    _handle(signal.SIGTERM, lambda *_: _stop(run))
+    try:
+        yield
+    finally:
+        _handle(signal.SIGTERM, before)
+
+
+def _stop(run: Path) -> NoReturn:
+    raise PreemptedError(
+        f"SIGTERM or SIGUSR1: stopped; go on with ckpt_path=auto hydra.run.dir={run}"
+    )
 
 
 def _handle(number: signal.Signals, handler: Any) -> None:
-    # Lightning puts back what was there when the training or the test ends.
+    # Lightning puts back what was there when the training ends.
     if threading.current_thread() is threading.main_thread():
         signal.signal(number, handler)

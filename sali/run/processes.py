@@ -1,7 +1,9 @@
 """What the processes of one run agree on: the name of its folder, and values of all of them."""
 
 import os
-from datetime import datetime
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -48,3 +50,34 @@ def gathered(value: Any) -> list[Any]:
     values: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
+
+
+def place() -> tuple[int, int]:
+    """Return the rank of this process and the number of connected processes; else (0, 1)."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def meeting_point() -> Callable[[], None]:
+    """Return a function in which every process waits for all others, however long that takes.
+
+    A collective of NCCL or gloo ends after minutes; here one process may work for hours while the
+    others wait. They answer signals meanwhile, and stop if one of the processes dies. All processes
+    must call this function, and what it returns equally often.
+    """
+    from torch import distributed
+
+    if place()[1] == 1:
+        return lambda: None
+    group = distributed.new_group(backend="gloo", timeout=timedelta(days=365))
+
+    def meet() -> None:
+        work = distributed.barrier(group, async_op=True)
+        while not work.is_completed():
+            time.sleep(0.05)
+        work.wait()
+
+    return meet

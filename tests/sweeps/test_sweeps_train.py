@@ -23,7 +23,8 @@ SMALL = [
     "data.num_workers=0",
     "data.pin_memory=false",
     "callbacks.progress=null",
-    "overlays_per_subset=0",
+    "callbacks.show_test=null",
+    "evaluation.figures=false",
 ]
 
 

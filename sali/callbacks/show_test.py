@@ -1,0 +1,125 @@
+"""What a test wrote, in the dashboards that can show it."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import lightning as L
+import numpy as np
+
+from sali.callbacks.showing import show_images, show_table, show_video
+from sali.evaluation.trees import ClipMaps
+from sali.report.samples import write_film, write_sheet
+
+_CURVE_EVERY = 5
+"""Thresholds between two rows of a curve's table."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A test that is predicted and evaluated.
+
+    Attributes:
+        folder: Folder of the run.
+        metrics: Content of metrics.json.
+        maps: Tested clips with their maps, which are still on disk.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    maps: tuple[ClipMaps, ...]
+
+    @property
+    def subsets(self) -> dict[str, list[ClipMaps]]:
+        """Clips by subset."""
+        found: dict[str, list[ClipMaps]] = {}
+        for one in self.maps:
+            found.setdefault(one.truth.subset, []).append(one)
+        return found
+
+
+@runtime_checkable
+class OnTested(Protocol):
+    """A callback that wants to know of the test after the training."""
+
+    def on_tested(self, trainer: L.Trainer, tested: Tested) -> None:
+        """Use what the test wrote; only the first process calls this."""
+
+
+class ShowTest(L.Callback):
+    """Log the scores, tables and pictures of a test, and draw some frames for it.
+
+    Written to `figures/` of the run: `overlays_<subset>.jpg`, frames at even distances with the
+    true mask in yellow and the prediction in cyan, and `clip_<subset>.gif`, the beginning of the
+    first clip.
+
+    Args:
+        overlays: Frames of a subset on its sheet; 0 for no sheet.
+        film_frames: Frames of the film; 0 for no film.
+        frames_per_second: Speed of the film.
+        width: Width of the film in pixels.
+    """
+
+    def __init__(
+        self, overlays: int, film_frames: int, frames_per_second: float, width: int
+    ) -> None:
+        self.overlays = overlays
+        self.film_frames = film_frames
+        self.frames_per_second = frames_per_second
+        self.width = width
+
+    def on_tested(self, trainer: L.Trainer, tested: Tested) -> None:
+        """Draw and log."""
+        log_scores(trainer, tested.metrics)
+        figures = tested.folder / "figures"
+        with np.load(tested.folder / "curves.npz") as stored:
+            curves = dict(stored)
+        for subset, maps in tested.subsets.items():
+            key = f"test/{subset}"
+            if self.overlays:
+                path = figures / f"overlays_{subset}.jpg"
+                write_sheet(maps, path, self.overlays)
+                show_images(trainer, f"{key}/overlays", [path])
+            if self.film_frames:
+                path = figures / f"clip_{subset}.gif"
+                write_film(maps[0], path, self.film_frames, self.frames_per_second, self.width)
+                show_video(trainer, f"{key}/clip", path)
+            for name in ("worst_frames", "precision_recall"):
+                path = figures / f"{name}_{subset}.png"
+                if path.is_file():
+                    show_images(trainer, f"{key}/{name}", [path])
+            _show_clips(trainer, tested.folder / "clips.csv", subset)
+            if f"{subset}/precision" in curves:
+                columns = ["thresholds", "precision", "sensitivity"]
+                values = [curves[columns[0]], *(curves[f"{subset}/{name}"] for name in columns[1:])]
+                rows = np.stack(values, axis=1)[::_CURVE_EVERY].tolist()
+                show_table(trainer, f"{key}/precision_recall_table", columns, rows)
+
+
+def log_scores(trainer: L.Trainer, metrics: dict[str, Any]) -> None:
+    """Log the scores of metrics.json as `test/<subset>/<name>`, clinical ones below `clinical/`."""
+    found: dict[str, float] = {}
+    for prefix, part in (("", metrics), ("clinical/", metrics.get("clinical", {}))):
+        for subset, scores in part.get("subsets", {}).items():
+            for name, value in scores.items():
+                if value is not None:  # there was no case of it
+                    found[f"test/{subset}/{prefix}{name}"] = value
+    for logger in trainer.loggers:
+        logger.log_metrics(found, step=trainer.global_step)
+        logger.save()
+
+
+def _show_clips(trainer: L.Trainer, path: Path, subset: str) -> None:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.pop("subset") == subset]
+    columns = list(rows[0])
+    cells = [[_number(row[name]) for name in columns] for row in rows]
+    show_table(trainer, f"test/{subset}/clips", columns, cells)
+
+
+def _number(text: str) -> float | str | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
