@@ -15,7 +15,7 @@ from sali.errors import ConfigError
 from sali.run.processes import is_first, started
 
 GLOBAL_GROUPS = ("experiment", "ablation", "sweep", "debug")  # change keys of other groups
-COLLECTIONS = ("callbacks", "logger")  # hold any number of objects under names of their own
+COLLECTIONS = ("callbacks", "logger", "metrics")  # hold objects under names of their own
 OPEN = {("predict", "memory"), ("demo", "memory")}  # the checkpoint's network checks these keys
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 PACKAGE_DIR = Path(__file__).parent
@@ -99,7 +99,7 @@ def check_config(cfg: DictConfig, command: str) -> None:
     A key is known if a shipped file of the command declares it. The keys of a mapping with a
     `_target_` are the arguments of that object instead, and what is below them is the object's own
     business, so an option from outside may bring any object with nested arguments. Below
-    `callbacks` and `logger` such a mapping may have any name.
+    `callbacks`, `logger` and `metrics` such a mapping may have any name.
 
     Args:
         cfg: Composed configuration.

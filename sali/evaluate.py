@@ -4,16 +4,18 @@ python -m sali.evaluate gt=/data/SUN-SEG pred=maps output=results protocol=both
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from sali.cli import command
-from sali.config import check_config
+from sali.config import build, check_config
 from sali.errors import ConfigError, UserError
 from sali.evaluation import Bootstrap, Settings, evaluate
 from sali.metrics.clinical import ClinicalRules
+from sali.metrics.frame_metric import FrameMetric
 from sali.metrics.frame_quality import QualityLimits
 from sali.report import ReportOptions, report_evaluation
 
@@ -22,6 +24,19 @@ _PATHS = ("frames", "polyp_free", "attributes")
 INTERRUPTED = 130
 """Exit code of shells for a command that Ctrl-C ended."""
 _GROUPS = {"clinical": ClinicalRules, "quality_limits": QualityLimits, "bootstrap": Bootstrap}
+
+
+def build_metrics(node: Mapping[str, Any] | None) -> dict[str, FrameMetric]:
+    """Return the scores of a `metrics` node; a plain function becomes a `FrameMetric`.
+
+    Raises:
+        ConfigError: A value that does not fit.
+    """
+    found = {name: build(entry) for name, entry in (node or {}).items() if entry}
+    try:
+        return {k: v if isinstance(v, FrameMetric) else FrameMetric(v) for k, v in found.items()}
+    except ValueError as error:
+        raise ConfigError(f"metrics: {error}") from error
 
 
 def settings_from(cfg: DictConfig) -> Settings:
@@ -33,6 +48,7 @@ def settings_from(cfg: DictConfig) -> Settings:
     given: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     for name in _NOT_SETTINGS:
         given.pop(name)
+    given["metrics"] = build_metrics(cfg.get("metrics"))
     try:
         given |= {name: kind(**given[name]) for name, kind in _GROUPS.items()}
         given |= {name: Path(given[name]) if given[name] else None for name in _PATHS}

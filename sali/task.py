@@ -24,7 +24,9 @@ from sali.streaming.maps import normalize_map
 
 log = logging.getLogger(__name__)
 
-MONITOR = "val/dice_at_0.5"
+MONITOR = "val/frame_dice_at_0.5"
+OLD_MONITOR = "val/dice_at_0.5"
+"""Name of the same score in checkpoints of earlier versions."""
 
 
 class SegmentationTask(L.LightningModule):
@@ -169,6 +171,11 @@ class SegmentationTask(L.LightningModule):
         checkpoint["random_states"] = gathered(self._get_random_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Lightning finds the state of a callback by the name of what it monitors.
+        checkpoint["callbacks"] = {
+            key.replace(f"'{OLD_MONITOR}'", f"'{MONITOR}'"): state
+            for key, state in checkpoint["callbacks"].items()
+        }
         states, world_size = checkpoint["random_states"], self.trainer.world_size
         if len(states) == world_size:
             self._random_state = states[self.trainer.global_rank]

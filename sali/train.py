@@ -15,15 +15,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
 from sali.build import build_network, build_task, clinical_rules
-from sali.callbacks import OnTested, Tested
+from sali.callbacks import OnTested
 from sali.cli import command
 from sali.config import build, check_config
 from sali.data.clips import Clip
 from sali.data.datamodule import ClipData
 from sali.errors import ConfigError, DataError
+from sali.evaluate import build_metrics
 from sali.evaluation import Settings, evaluate_clips
 from sali.evaluation.ground_truth import TruthClip, truth_of
-from sali.evaluation.trees import maps_of
 from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import VideoSegmenter
 from sali.prediction.pictures import Maps
@@ -125,12 +125,12 @@ def _train(
         meet()
         if trainer.is_global_zero:
             trees = {str(settings.name): maps}
-            facts = evaluate_clips(truth, trees, output, settings, facts)
-            report_clips(truth, trees, output, settings, report)
-            every = tuple(maps_of(maps, str(settings.name), truth))
+            done = evaluate_clips(truth, trees, output, settings, facts)
+            report_clips(done, report)
             for callback in callbacks:
                 if isinstance(callback, OnTested):
-                    callback.on_tested(trainer, Tested(output, facts, every))
+                    callback.on_tested(trainer, done)
+            facts = done.metrics
             if not cfg.save_maps:
                 shutil.rmtree(maps)
             log.info("results: %s", output)
@@ -151,7 +151,11 @@ def _truth(test_clips: dict[str, list[Clip]]) -> list[TruthClip]:
 
 def _evaluation(cfg: DictConfig) -> Settings:
     return Settings(
-        protocol="both", name=str(cfg.name), clinical=clinical_rules(cfg), **cfg.evaluation
+        protocol="both",
+        name=str(cfg.name),
+        clinical=clinical_rules(cfg),
+        metrics=build_metrics(cfg.get("metrics")),
+        **cfg.evaluation,
     )
 
 

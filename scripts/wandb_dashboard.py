@@ -93,7 +93,9 @@ def workspace(entity: str, project: str, subsets: Sequence[str]) -> ws.Workspace
             ws.Section(name="Training", panels=lines(*TRAINING), is_open=True),
             ws.Section(
                 name="Validation",
-                panels=lines("val/dice_at_0.5", "val/mae", *(f"val/{name}" for name in MEMORY)),
+                panels=lines(
+                    "val/frame_dice_at_0.5", "val/frame_mae", *(f"val/{name}" for name in MEMORY)
+                ),
                 is_open=True,
             ),
             *map(subset_section, subsets),

@@ -126,7 +126,7 @@ def test_a_training_shows_steps_loss_and_held_out_dice(data_root, tmp_path, envi
     shown = "\n".join(terminal.screen(written))
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
     assert "Validation" in plain
-    numbers = r"train/loss \d+\.\d{4}, val/dice_at_0.5 0\.\d{4}"
+    numbers = r"train/loss \d+\.\d{4}, val/frame_dice_at_0.5 0\.\d{4}"
     assert re.search(rf"^epoch 1 of 2, step 2: {numbers}", shown, re.MULTILINE)
     assert re.search(r"epoch 2 of 2 ━+ 2/2 ", plain)
     assert re.search(r"train/loss: \d+\.\d{4}", plain)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import signal
 import subprocess
@@ -10,7 +9,6 @@ import sys
 from pathlib import Path
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 import torch
 from miniature import ROOT, assert_same_end, start, status, wait_for
@@ -19,7 +17,6 @@ from test_scripts import keys_of, script
 from wandb_file import read_run
 
 from sali.callbacks import PreemptedError, Preemption
-from sali.callbacks.tables import precision_recall
 from sali.errors import DataError, WeightsError
 from sali.models.weights import read_file
 from sali.run.checkpoints import AtomicCheckpointIO, last_checkpoint
@@ -176,20 +173,6 @@ def test_a_resumed_wandb_run_is_one_run_without_repeated_steps(tmp_path):
     assert third["run"].run_id != first["run"].run_id and steps_of(third) == [0]
 
 
-def test_precision_recall_of_pixels():
-    generator = np.random.default_rng(0)
-    grey = generator.integers(0, 256, 500)
-    truth = generator.random(500) < 0.3
-    pixels = np.stack([np.bincount(grey[truth == t], minlength=256) for t in (False, True)])
-    precision, recall = precision_recall(pixels)
-    for level in (0, 1, 100, 255):
-        marked = grey >= level
-        hits = (marked & truth).sum()
-        assert precision[level] == pytest.approx(hits / marked.sum())
-        assert recall[level] == pytest.approx(hits / truth.sum())
-    empty = np.zeros((2, 256), int)
-    empty[0, 0] = 9
-    assert math.isnan(precision_recall(empty)[0][1]) and math.isnan(precision_recall(empty)[1][0])
 
 
 STEPS = 8
@@ -198,7 +181,6 @@ TRAINING = (
     "trainer.max_epochs=2",
     "trainer.log_every_n_steps=1",
     "logger=many",
-    "save_maps=true",
     "callbacks=ema",
     "callbacks.ema.update_starting_at_step=1",
     "callbacks.artifacts.log_model=true",
@@ -241,7 +223,9 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
         for name in row.keys() - {"_runtime", "_timestamp", *EVERY_STEP} | {"train/loss"}:
             assert row[name] == other[name], name
     for at in (3, 7):
-        assert rows[at].keys() >= {f"val/{n}" for n in OF_MEMORY | {"dice_at_0.5", "mae"}}
+        assert rows[at].keys() >= {
+            f"val/{n}" for n in OF_MEMORY | {"frame_dice_at_0.5", "frame_mae"}
+        }
 
     subset, test = "test/seen_easy", rows[STEPS]
     metrics = json.loads((cut / "metrics.json").read_text())
@@ -250,7 +234,8 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
     for name, value in metrics["clinical"]["subsets"]["seen_easy"].items():
         if value is not None:
             assert test[f"{subset}/clinical/{name}"] == pytest.approx(value, rel=1e-6)
-    assert {f"{subset}/{n}" for n in OF_MEMORY} <= test.keys()
+    for name, value in metrics["frame_metrics"]["subsets"]["seen_easy"].items():
+        assert test[f"{subset}/{name}"] == pytest.approx(value, rel=1e-6)
     (files,) = (
         p.parent / "files"
         for p in (cut / "wandb").glob(f"offline*/run-{run.run_id}.wandb")
@@ -264,14 +249,13 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
         test[f"{subset}/precision_recall_table/path"],
         *(video["path"] for video in test[f"{subset}/clip/videos"]),
     ]
-    assert len(media) == 5 + 1 + 1 + 1 + 1 + 1
+    assert len(media) == 1 + 1 + 1 + 1 + 1 + 1
     for path in media:
         assert (files / path).stat().st_size > 100, path
     table = json.loads((files / test[f"{subset}/clips/path"]).read_text())
-    ((clip, *scores),) = table["data"]
-    assert dict(zip(table["columns"][1:], scores, strict=True)) == pytest.approx(
-        metrics["clips"]["seen_easy"][clip]
-    )
+    (row,) = (dict(zip(table["columns"], values, strict=True)) for values in table["data"])
+    expected = metrics["clips"]["seen_easy"][row["clip"]]
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
     kinds = {artifact.type: artifact for artifact in second["artifacts"]}
     assert kinds["model"].name == f"model-{run.run_id}"
     assert len(kinds["maps"].manifest.contents) == 5
@@ -285,7 +269,7 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
     assert len(shown) > 25 and shown <= logged
 
     board = EventAccumulator(str(cut / "tensorboard")).Reload().Tags()
-    assert set(board["scalars"]) >= EVERY_STEP | {"val/dice_at_0.5", f"{subset}/dice_max"}
+    assert set(board["scalars"]) >= EVERY_STEP | {"val/frame_dice_at_0.5", f"{subset}/dice_max"}
     assert set(board["images"]) >= {f"{subset}/overlays", f"{subset}/precision_recall"}
     assert f"{subset}/clips/text_summary" in board["tensors"]
     assert {p.name for p in (cut / "csv").iterdir()} == {"version_0", "version_1"}

@@ -4,7 +4,7 @@ from sali.callbacks.artifacts import LogArtifacts
 from sali.callbacks.gradient_norm import GradientNorm
 from sali.callbacks.memory import MemoryStatistics
 from sali.callbacks.progress import TrainingProgress
-from sali.callbacks.show_test import OnTested, ShowTest, Tested
+from sali.callbacks.show_test import OnTested, ShowTest
 from sali.callbacks.speed import TrainingSpeed
 from sali.run.preemption import PreemptedError, Preemption
 
@@ -16,7 +16,6 @@ __all__ = [
     "PreemptedError",
     "Preemption",
     "ShowTest",
-    "Tested",
     "TrainingProgress",
     "TrainingSpeed",
 ]

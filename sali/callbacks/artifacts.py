@@ -6,8 +6,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 
-from sali.callbacks.show_test import Tested
 from sali.errors import ConfigError
+from sali.evaluation.run import Evaluation
 
 
 class LogArtifacts(L.Callback):
@@ -30,7 +30,7 @@ class LogArtifacts(L.Callback):
         if is_wanted and not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
             raise ConfigError("log_model and log_maps are for W&B; add logger=wandb or logger=many")
 
-    def on_tested(self, trainer: L.Trainer, tested: Tested) -> None:
+    def on_tested(self, trainer: L.Trainer, tested: Evaluation) -> None:
         """Log the artifacts."""
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -38,5 +38,5 @@ class LogArtifacts(L.Callback):
                 if self.log_model:
                     run.log_artifact(str(self.checkpoint), name=f"model-{run.id}", type="model")
                 if self.log_maps:
-                    folder = str(tested.folder / "maps")
+                    folder = str(tested.output / "maps")
                     run.log_artifact(folder, name=f"maps-{run.id}", type="maps")

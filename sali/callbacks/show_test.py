@@ -1,7 +1,7 @@
 """What a test wrote, in the dashboards that can show it."""
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,6 +9,7 @@ import lightning as L
 import numpy as np
 
 from sali.callbacks.showing import show_images, show_table, show_video
+from sali.evaluation.run import Evaluation
 from sali.evaluation.trees import ClipMaps
 from sali.report.samples import write_film, write_sheet
 
@@ -16,34 +17,11 @@ _CURVE_EVERY = 5
 """Thresholds between two rows of a curve's table."""
 
 
-@dataclass(frozen=True)
-class Tested:
-    """A test that is predicted and evaluated.
-
-    Attributes:
-        folder: Folder of the run.
-        metrics: Content of metrics.json.
-        maps: Tested clips with their maps, which are still on disk.
-    """
-
-    folder: Path
-    metrics: dict[str, Any]
-    maps: tuple[ClipMaps, ...]
-
-    @property
-    def subsets(self) -> dict[str, list[ClipMaps]]:
-        """Clips by subset."""
-        found: dict[str, list[ClipMaps]] = {}
-        for one in self.maps:
-            found.setdefault(one.truth.subset, []).append(one)
-        return found
-
-
 @runtime_checkable
 class OnTested(Protocol):
     """A callback that wants to know of the test after the training."""
 
-    def on_tested(self, trainer: L.Trainer, tested: Tested) -> None:
+    def on_tested(self, trainer: L.Trainer, tested: Evaluation) -> None:
         """Use what the test wrote; only the first process calls this."""
 
 
@@ -69,13 +47,13 @@ class ShowTest(L.Callback):
         self.frames_per_second = frames_per_second
         self.width = width
 
-    def on_tested(self, trainer: L.Trainer, tested: Tested) -> None:
+    def on_tested(self, trainer: L.Trainer, tested: Evaluation) -> None:
         """Draw and log."""
         log_scores(trainer, tested.metrics)
-        figures = tested.folder / "figures"
-        with np.load(tested.folder / "curves.npz") as stored:
+        figures = tested.output / "figures"
+        with np.load(tested.output / "curves.npz") as stored:
             curves = dict(stored)
-        for subset, maps in tested.subsets.items():
+        for subset, maps in _by_subset(tested.maps).items():
             key = f"test/{subset}"
             if self.overlays:
                 path = figures / f"overlays_{subset}.jpg"
@@ -89,7 +67,7 @@ class ShowTest(L.Callback):
                 path = figures / f"{name}_{subset}.png"
                 if path.is_file():
                     show_images(trainer, f"{key}/{name}", [path])
-            _show_clips(trainer, tested.folder / "clips.csv", subset)
+            _show_clips(trainer, tested.output / "clips.csv", subset)
             if f"{subset}/precision" in curves:
                 columns = ["thresholds", "precision", "sensitivity"]
                 values = [curves[columns[0]], *(curves[f"{subset}/{name}"] for name in columns[1:])]
@@ -97,10 +75,18 @@ class ShowTest(L.Callback):
                 show_table(trainer, f"{key}/precision_recall_table", columns, rows)
 
 
+def _by_subset(maps: Sequence[ClipMaps]) -> dict[str, list[ClipMaps]]:
+    found: dict[str, list[ClipMaps]] = {}
+    for one in maps:
+        found.setdefault(one.truth.subset, []).append(one)
+    return found
+
+
 def log_scores(trainer: L.Trainer, metrics: dict[str, Any]) -> None:
     """Log the scores of metrics.json as `test/<subset>/<name>`, clinical ones below `clinical/`."""
     found: dict[str, float] = {}
-    for prefix, part in (("", metrics), ("clinical/", metrics.get("clinical", {}))):
+    parts = (("", metrics), ("", metrics["frame_metrics"]), ("clinical/", metrics["clinical"]))
+    for prefix, part in parts:
         for subset, scores in part.get("subsets", {}).items():
             for name, value in scores.items():
                 if value is not None:  # there was no case of it

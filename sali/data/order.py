@@ -1,7 +1,6 @@
 """Which frames of a clip are scored, and in what order."""
 
 import re
-from collections.abc import Sequence
 from pathlib import PurePath
 
 _SUN_CLIP = re.compile(r"case(\d+)(?:_(\d+))?$")
@@ -31,23 +30,6 @@ def frame_key(name: str) -> SortKey:
     if not match:
         return _natural_key(stem)
     return tuple((0, int(number), "") for number in match.groups())
-
-
-def scored_frames(names: Sequence[str]) -> list[str]:
-    """Returns the frames of a clip in order, without the first and the last (VPS toolbox protocol).
-
-    Args:
-        names: file names of one clip, in any order.
-
-    Raises:
-        ValueError: for clips of fewer than three frames, of which nothing would be left.
-    """
-    if len(names) < 3:
-        raise ValueError(
-            f"clip: got {len(names)} frames, wanted at least 3; the protocol leaves out the "
-            "first and the last frame of each clip"
-        )
-    return sorted(names, key=frame_key)[1:-1]
 
 
 def is_scored(index: int, num_frames: int) -> bool:

@@ -1,5 +1,6 @@
 """What is kept of a scored clip: sums of fixed size, and how they are stored."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -8,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from sali.metrics.clinical import ClipTally
-from sali.metrics.curves import NUM_THRESHOLDS
-from sali.metrics.histogram import FloatArray
-from sali.metrics.vps import NUM_VALUES
+from sali.metrics.counted_frame import FloatArray
 from sali.run.io import atomic_write
 
 COUNTS = ("frames", "missing", "full_masks", "polyp_frames", "low_frames")
@@ -25,24 +24,42 @@ class PartScores:
         vector: their mean score vector [1541]; meaningless without a frame.
         precision: their mean precision [256] over the thresholds of Dice.
         tally: sums of the clinical protocol over its frames; of none under VPS alone.
+        metrics: Sum over frames, and number of frames that have the score, by frame metric.
     """
 
     num_scored: int
     vector: FloatArray
     precision: FloatArray
     tally: ClipTally
+    metrics: dict[str, tuple[float, int]]
 
-    def pack(self) -> FloatArray:
-        """All in one vector, for a file."""
-        number = np.asarray([self.num_scored], np.float64)
-        return np.concatenate([number, self.vector, self.precision, self.tally.vector()])
+    def mean(self, name: str) -> float | None:
+        """Return the mean of a frame metric over the frames that have it; None without one."""
+        total, number = self.metrics[name]
+        return total / number if number else None
+
+    def pack(self) -> dict[str, Any]:
+        """Return all as arrays by name, for a file."""
+        return {
+            "num_scored": self.num_scored,
+            "vector": self.vector,
+            "precision": self.precision,
+            "tally": self.tally.vector(),
+            "metric_names": list(self.metrics),
+            "metric_sums": np.asarray(list(self.metrics.values()), np.float64).reshape(-1, 2),
+        }
 
     @classmethod
-    def unpack(cls, packed: FloatArray) -> "PartScores":
+    def unpack(cls, stored: Mapping[str, Any]) -> "PartScores":
         """Inverse of `pack`."""
-        ends = np.cumsum([1, NUM_VALUES, NUM_THRESHOLDS])
-        number, vector, precision, tally = np.split(packed, ends)
-        return cls(int(number[0]), vector, precision, ClipTally.from_vector(tally))
+        sums = zip(stored["metric_names"].tolist(), stored["metric_sums"].tolist(), strict=True)
+        return cls(
+            int(stored["num_scored"]),
+            stored["vector"],
+            stored["precision"],
+            ClipTally.from_vector(stored["tally"]),
+            {name: (total, int(number)) for name, (total, number) in sums},
+        )
 
 
 @dataclass(frozen=True)
@@ -71,9 +88,9 @@ class ClipResult:
         arrays: dict[str, Any] = {
             "key": key,
             "counts": [self.counts[name] for name in COUNTS],
-            "whole": self.whole.pack(),
-            "low": self.low.pack(),
         }
+        for part, scores in (("whole", self.whole), ("low", self.low)):
+            arrays |= {f"{part}/{name}": values for name, values in scores.pack().items()}
         np.savez(content, **arrays)
         with atomic_write(path) as partial:
             partial.write_bytes(content.getvalue())
@@ -83,7 +100,11 @@ class ClipResult:
         """Inverse of `save`."""
         with np.load(path) as stored:
             counts = dict(zip(COUNTS, stored["counts"].tolist(), strict=True))
-            whole, low = (PartScores.unpack(stored[part]) for part in ("whole", "low"))
+            parts: dict[str, dict[str, Any]] = {"whole": {}, "low": {}}
+            for key in (key for key in stored.files if "/" in key):
+                part, _, content = key.partition("/")
+                parts[part][content] = stored[key]
+        whole, low = (PartScores.unpack(parts[part]) for part in ("whole", "low"))
         return cls(subset, name, counts, whole, low)
 
 

@@ -1,6 +1,6 @@
 """Is one method better than another, or were the clips kind to it?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,7 @@ from sali.evaluation.results import MethodResults
 from sali.evaluation.settings import Settings
 from sali.evaluation.tables import NONE, markdown_lines
 from sali.metrics.bootstrap import Interval, Statistic, paired_bootstrap
-from sali.metrics.clinical import ClinicalRules
-from sali.metrics.histogram import FloatArray
+from sali.metrics.counted_frame import FloatArray
 from sali.metrics.vps import figures as vps_figures
 
 
@@ -114,10 +113,10 @@ def _compare(
         number = len(counted)
         sides = [np.stack([pair[side].whole.vector for pair in counted]) for side in (0, 1)]
         intervals |= _bootstrap(sides, settings, vps_figures)
-    if settings.with_clinical and len(pairs) > 1:
+    if (settings.with_clinical or settings.frame_metrics) and len(pairs) > 1:
         number = max(number, len(pairs))
-        sides = [_ratios([pair[side] for pair in pairs]) for side in (0, 1)]
-        intervals |= _bootstrap(sides, settings, _ratio_statistic(settings.clinical))
+        sides = [_ratios([pair[side] for pair in pairs], settings) for side in (0, 1)]
+        intervals |= _bootstrap(sides, settings, _ratio_statistic(settings))
     return [Difference(subset, method.name, reference.name, number, intervals)] if intervals else []
 
 
@@ -138,33 +137,49 @@ def _bootstrap(
     return {name: interval for name, interval in found.items() if np.isfinite(interval).all()}
 
 
-def _ratio_names(rules: ClinicalRules) -> list[str]:
-    overlap = [f"dice_at_{rules.threshold:g}", f"iou_at_{rules.threshold:g}"]
-    return [*overlap, "frame_sensitivity", "frame_specificity", "polyp_sensitivity"]
+def _ratio_names(settings: Settings) -> list[str]:
+    level = f"{settings.clinical.threshold:g}"
+    clinical = [
+        *(f"dice_at_{level}", f"iou_at_{level}"),
+        *("frame_sensitivity", "frame_specificity", "polyp_sensitivity"),
+    ]
+    return [*(clinical if settings.with_clinical else ()), *settings.frame_metrics]
 
 
-def _ratios(clips: Sequence[ClipResult]) -> FloatArray:
-    """Numerators and denominators [N, 10] of which the clinical figures are ratios of sums."""
-    rows = []
-    for clip in clips:
-        tally = clip.whole.tally
-        has_overlap = float(tally.num_overlap_frames > 0)
-        number = max(tally.num_overlap_frames, 1)
-        free = tally.num_free_frames
-        rows.append(
-            [
-                *(tally.dice / number, has_overlap),
-                *(tally.iou / number, has_overlap),
-                *(tally.num_detected_frames, tally.num_polyp_frames),
-                *(free - tally.num_false_positive_frames, free),
-                *(float(tally.num_detected_frames > 0), float(tally.num_polyp_frames > 0)),
-            ]
-        )
-    return np.asarray(rows, np.float64)
+def _ratios(clips: Sequence[ClipResult], settings: Settings) -> FloatArray:
+    """Return numerators and denominators [N, 2 S] of S scores that are ratios of sums."""
+    return np.asarray(
+        [
+            [*(_clinical_ratios(clip) if settings.with_clinical else ()), *_metrics(clip, settings)]
+            for clip in clips
+        ],
+        np.float64,
+    )
 
 
-def _ratio_statistic(rules: ClinicalRules) -> Statistic:
-    names = _ratio_names(rules)
+def _metrics(clip: ClipResult, settings: Settings) -> Iterator[float]:
+    for name, metric in settings.frame_metrics.items():
+        total, number = clip.whole.metrics[name]
+        is_mean = metric.over == "clips" and number > 0
+        yield from (total / number, 1.0) if is_mean else (total, float(number))
+
+
+def _clinical_ratios(clip: ClipResult) -> list[float]:
+    tally = clip.whole.tally
+    has_overlap = float(tally.num_overlap_frames > 0)
+    number = max(tally.num_overlap_frames, 1)
+    free = tally.num_free_frames
+    return [
+        *(tally.dice / number, has_overlap),
+        *(tally.iou / number, has_overlap),
+        *(tally.num_detected_frames, tally.num_polyp_frames),
+        *(free - tally.num_false_positive_frames, free),
+        *(float(tally.num_detected_frames > 0), float(tally.num_polyp_frames > 0)),
+    ]
+
+
+def _ratio_statistic(settings: Settings) -> Statistic:
+    names = _ratio_names(settings)
 
     def statistic(means: FloatArray) -> dict[str, FloatArray]:
         numerators, denominators = means[:, ::2], means[:, 1::2]

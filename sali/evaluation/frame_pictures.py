@@ -18,8 +18,8 @@ from sali.evaluation.reading import read_frame, read_grey
 from sali.evaluation.results import MethodResults
 from sali.evaluation.scoring import truth_mask
 from sali.evaluation.trees import ClipMaps
+from sali.metrics.counted_frame import BoolArray, ByteArray, FloatArray
 from sali.metrics.frame_quality import consecutive_runs
-from sali.metrics.histogram import BoolArray, ByteArray, FloatArray
 from sali.metrics.vps import match_size
 from sali.report import plots
 from sali.run.workers import workers

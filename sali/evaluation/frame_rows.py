@@ -11,8 +11,8 @@ from sali.evaluation.ground_truth import TruthClip
 from sali.evaluation.quality import ClipQuality
 from sali.evaluation.settings import Settings
 from sali.metrics.clinical import FrameOutcome
+from sali.metrics.counted_frame import ByteArray
 from sali.metrics.frame_quality import FrameQuality
-from sali.metrics.histogram import ByteArray
 from sali.metrics.vps import METRIC_NAMES, FrameScores, summary
 
 
@@ -36,6 +36,20 @@ class Frame(NamedTuple):
     polyp_pixels: int | None = None
 
 
+class Scored(NamedTuple):
+    """Scores of a frame.
+
+    Attributes:
+        vps: Scores of the VPS protocol; None where the frame does not count.
+        clinical: Outcome under the clinical protocol; None likewise.
+        metrics: Frame metrics by name; None where the frame has no such score.
+    """
+
+    vps: FrameScores | None
+    clinical: FrameOutcome | None
+    metrics: dict[str, float | None]
+
+
 def frame_columns(settings: Settings) -> list[str]:
     """Columns of frames.csv; `dice_max` and the like are of the frame's own curve."""
     columns = ["subset", "clip", "index", "frame", "map", "scored", "polyp_pixels"]
@@ -45,6 +59,7 @@ def frame_columns(settings: Settings) -> list[str]:
         level = f"{settings.clinical.threshold:g}"
         columns += ["marked_pixels", f"dice_at_{level}", f"iou_at_{level}"]
         columns += ["detected", "false_positive"]
+    columns += settings.frame_metrics
     if settings.quality:
         columns += [*FrameQuality._fields, "broken_limits", "low_quality"]
     return columns
@@ -54,11 +69,10 @@ def frame_row(
     truth: TruthClip,
     settings: Settings,
     frame: Frame,
-    scores: FrameScores | None,
-    outcome: FrameOutcome | None,
+    scored: Scored,
     quality: ClipQuality | None,
 ) -> dict[str, Any]:
-    """The row of a frame; what there is not is None or absent."""
+    """Return one row of frames.csv; missing values are None or omitted."""
     row: dict[str, Any] = {
         "subset": truth.subset,
         "clip": truth.name,
@@ -67,9 +81,11 @@ def frame_row(
         "map": frame.state,
         "scored": int(frame.is_scored),
         "polyp_pixels": frame.polyp_pixels,
+        **scored.metrics,
     }
-    if scores:
-        row |= summary(scores.vector())
+    if scored.vps:
+        row |= summary(scored.vps.vector())
+    outcome = scored.clinical
     if outcome:
         level = f"{settings.clinical.threshold:g}"
         row |= {

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from sali.errors import FrameError
-from sali.metrics.histogram import ByteArray
+from sali.metrics.counted_frame import ByteArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"IEND\xaeB`\x82"

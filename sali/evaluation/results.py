@@ -1,6 +1,6 @@
 """From the sums of clips to the figures of subsets: what metrics.json and clips.csv hold."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from sali.evaluation.ground_truth import POLYP_FREE
 from sali.evaluation.settings import Settings
 from sali.metrics.calibration import reliability
 from sali.metrics.clinical_summary import ClinicalScores, clinical_names, summarise
-from sali.metrics.histogram import FloatArray, IntArray
+from sali.metrics.counted_frame import FloatArray, IntArray
+from sali.metrics.scores import described
 from sali.metrics.vps import CURVES, METRIC_NAMES, curve, reduce_subset, summary
 
 Figures = dict[str, float | None]
@@ -73,6 +74,20 @@ class MethodResults:
             found |= self.vps_figures(clips)
         if self.settings.with_clinical:
             found |= self.clinical_figures(clips)
+        return found | self.frame_metrics(clips)
+
+    def frame_metrics(self, clips: Iterable[ClipResult]) -> Figures:
+        """Return the frame metrics over clips; None without a frame that has one."""
+        parts = [clip.whole for clip in clips]
+        found: Figures = {}
+        for name, metric in self.settings.frame_metrics.items():
+            if metric.over == "clips":
+                means = [mean for part in parts if (mean := part.mean(name)) is not None]
+                found[name] = float(np.mean(means)) if means else None
+            else:
+                total = sum(part.metrics[name][0] for part in parts)
+                number = sum(part.metrics[name][1] for part in parts)
+                found[name] = total / number if number else None
         return found
 
     def metrics(self) -> dict[str, Any]:
@@ -85,7 +100,11 @@ class MethodResults:
         content: dict[str, Any] = {"protocol": settings.protocol, "method": self.name}
         content |= self._vps_part() if settings.with_vps else {"subsets": {}, "clips": {}}
         if settings.with_clinical:
-            content["clinical"] = {"rules": asdict(settings.clinical), **self._clinical_part()}
+            scores = self._part(self.clinical_figures)
+            content["clinical"] = {"rules": asdict(settings.clinical), **scores}
+        if settings.frame_metrics:
+            content["frame_metrics"] = self._part(self.frame_metrics)
+            content["scores"] = described(settings.frame_metrics)
         if settings.quality:
             content["low_quality"] = self._low_part()
         content["left_out"] = self._left_out()
@@ -151,12 +170,12 @@ class MethodResults:
             clips[subset] = {clip.name: self.vps_figures([clip]) for clip in counted}
         return {"subsets": subsets, "clips": clips}
 
-    def _clinical_part(self) -> dict[str, Any]:
+    def _part(self, scores_of: Callable[[Sequence[ClipResult]], Figures]) -> dict[str, Any]:
         per_subset = {subset: self.of(subset) for subset in self.subsets}
         return {
-            "subsets": {name: self.clinical_figures(clips) for name, clips in per_subset.items()},
+            "subsets": {name: scores_of(clips) for name, clips in per_subset.items()},
             "clips": {
-                name: {clip.name: self.clinical_figures([clip]) for clip in clips}
+                name: {clip.name: scores_of([clip]) for clip in clips}
                 for name, clips in per_subset.items()
             },
         }
@@ -182,7 +201,8 @@ class MethodResults:
 def figure_names(settings: Settings) -> list[str]:
     """Names of all figures of the protocols that were asked for."""
     vps = METRIC_NAMES if settings.with_vps else ()
-    return [*vps, *(clinical_names(settings.clinical) if settings.with_clinical else ())]
+    clinical = clinical_names(settings.clinical) if settings.with_clinical else ()
+    return [*vps, *clinical, *settings.frame_metrics]
 
 
 def clip_columns(settings: Settings) -> list[str]:

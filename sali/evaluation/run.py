@@ -32,6 +32,22 @@ _FRAMES_PER_WORKER = 400
 """Fewer are scored sooner than another process has started."""
 
 
+class Evaluation(NamedTuple):
+    """A finished evaluation, for those who show it.
+
+    Attributes:
+        metrics: Content of metrics.json.
+        maps: Every clip with its maps, of all methods, as they were scored.
+        settings: Choices of the evaluation.
+        output: Folder of the results.
+    """
+
+    metrics: dict[str, Any]
+    maps: list[ClipMaps]
+    settings: Settings
+    output: Path
+
+
 def evaluate(
     gt: Path, pred: Path, output: Path, settings: Settings | None = None
 ) -> dict[str, Any]:
@@ -59,9 +75,9 @@ def evaluate(
         raise ConfigError(f"output {output} is a file; wanted a folder")
     clips = index_truth(gt, settings)
     trees = find_methods(pred, clips, settings.name)
-    result = evaluate_clips(clips, trees, output, settings)
+    done = evaluate_clips(clips, trees, output, settings)
     _write_provenance(output, {"gt": gt, "pred": pred}, settings)
-    return result
+    return done.metrics
 
 
 def evaluate_clips(
@@ -70,7 +86,7 @@ def evaluate_clips(
     output: Path,
     settings: Settings,
     facts: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Score maps of known clips and write the results, all but `run.json`.
 
     Args:
@@ -81,7 +97,7 @@ def evaluate_clips(
         facts: What the caller adds to metrics.json.
 
     Returns:
-        Content of metrics.json.
+        The results, and what tables, figures and pages are made of.
 
     Raises:
         UserError: Anything that does not fit.
@@ -111,7 +127,7 @@ def evaluate_clips(
     log.info("results: %s", output)
     if drawn:
         log.info("figures in it, as .png and .pdf: %s", drawn)
-    return result
+    return Evaluation(result, maps, settings, output)
 
 
 def _useful_workers(

@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +13,14 @@ from PIL import Image
 from sali.data.order import is_scored
 from sali.errors import FrameError
 from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores, stored_key
-from sali.evaluation.frame_rows import Frame, frame_columns, frame_row
+from sali.evaluation.frame_rows import Frame, Scored, frame_columns, frame_row
 from sali.evaluation.quality import measure_clip
 from sali.evaluation.reading import read_grey, read_mask
 from sali.evaluation.settings import Settings
 from sali.evaluation.trees import ClipMaps, needed_frames
-from sali.metrics.clinical import ClinicalRules, ClipTracker, FrameOutcome
+from sali.metrics.clinical import ClipTracker
+from sali.metrics.counted_frame import ByteArray, FloatArray, as_mask
 from sali.metrics.curves import NUM_THRESHOLDS
-from sali.metrics.histogram import ByteArray, FloatArray
 from sali.metrics.vps import (
     CURVES,
     NUM_VALUES,
@@ -70,7 +70,7 @@ def score_clip(task: ScoreTask) -> None:
     quality = None
     if settings.quality:
         quality = measure_clip(truth, settings.quality_limits, settings.min_run)
-    whole, low = _Sums(settings.clinical), _Sums(settings.clinical)
+    whole, low = _Sums(settings), _Sums(settings)
     counts = dict.fromkeys(COUNTS, 0)
     counts["frames"] = len(truth.files)
     counts["low_frames"] = sum(quality.is_low) if quality else 0
@@ -78,7 +78,7 @@ def score_clip(task: ScoreTask) -> None:
         rows = csv.DictWriter(file, frame_columns(settings), restval="", lineterminator="\n")
         for frame in _frames(task):
             is_low = quality is not None and quality.is_low[frame.position]
-            scores, outcome = _score_frame(frame, task, whole, low if is_low else None)
+            scored = _score_frame(frame, task, whole, low if is_low else None)
             if not is_low:
                 low.tracker.gap()
             counts["missing"] += frame.state == "missing"
@@ -87,7 +87,7 @@ def score_clip(task: ScoreTask) -> None:
                 counts["polyp_frames"] += num_polyp > 0
                 counts["full_masks"] += num_polyp == frame.mask.size
                 frame = frame._replace(polyp_pixels=num_polyp)
-            rows.writerow(frame_row(task.maps.truth, settings, frame, scores, outcome, quality))
+            rows.writerow(frame_row(task.maps.truth, settings, frame, scored, quality))
     result = ClipResult(truth.subset, truth.name, counts, whole.mean(), low.mean())
     result.save(task.result_path, key)
 
@@ -130,13 +130,20 @@ def truth_mask(maps: ClipMaps, index: int) -> ByteArray:
 class _Sums:
     """Sums over the frames of a clip."""
 
-    rules: ClinicalRules
+    settings: Settings
     num_scored: int = 0
     vector: FloatArray = field(default_factory=lambda: np.zeros(NUM_VALUES))
     precision: FloatArray = field(default_factory=lambda: np.zeros(NUM_THRESHOLDS))
 
     def __post_init__(self) -> None:
-        self.tracker = ClipTracker(self.rules)
+        self.tracker = ClipTracker(self.settings.clinical)
+        self.metrics = dict.fromkeys(self.settings.frame_metrics, (0.0, 0))
+
+    def add_metrics(self, values: Mapping[str, float | None]) -> None:
+        for name, value in values.items():
+            if value is not None:
+                total, number = self.metrics[name]
+                self.metrics[name] = total + value, number + 1
 
     def add(self, scores: FrameScores) -> None:
         self.num_scored += 1
@@ -146,19 +153,21 @@ class _Sums:
     def mean(self) -> PartScores:
         number = max(self.num_scored, 1)
         return PartScores(
-            self.num_scored, self.vector / number, self.precision / number, self.tracker.tally
+            self.num_scored,
+            self.vector / number,
+            self.precision / number,
+            self.tracker.tally,
+            self.metrics,
         )
 
 
-def _score_frame(
-    frame: Frame, task: ScoreTask, whole: _Sums, low: _Sums | None
-) -> tuple[FrameScores | None, FrameOutcome | None]:
+def _score_frame(frame: Frame, task: ScoreTask, whole: _Sums, low: _Sums | None) -> Scored:
     """Adds a frame to the sums of the clip, and to those of its low-quality frames if it is one."""
     if frame.mask is None or frame.prediction is None:
         whole.tracker.gap()
         if low:
             low.tracker.gap()
-        return None, None
+        return Scored(None, None, {})
     prediction = match_size(frame.prediction, frame.mask.shape)
     scores = outcome = None
     if frame.is_scored:
@@ -169,12 +178,32 @@ def _score_frame(
         except ValueError as error:
             path = task.maps.truth.folder / task.maps.truth.files[frame.position]
             raise FrameError(f"{path}: {error}") from error
+    values = _frame_values(prediction, frame, task)
     for sums in (whole, low):
+        if sums:
+            sums.add_metrics(values)
         if sums and scores:
             sums.add(scores)
     if low and outcome:
         low.tracker.step(prediction, frame.mask)
-    return scores, outcome
+    return Scored(scores, outcome, values)
+
+
+def _frame_values(prediction: ByteArray, frame: Frame, task: ScoreTask) -> dict[str, float | None]:
+    """Return the frame metrics of a frame; FrameError if a function of theirs fails."""
+    values: dict[str, float | None] = {}
+    metrics = task.settings.frame_metrics
+    truth = as_mask(frame.mask) if metrics and frame.mask is not None else None
+    for name, metric in metrics.items():
+        try:
+            value = None if truth is None else metric.function(prediction, truth)
+            values[name] = None if value is None or not np.isfinite(value) else float(value)
+        except Exception as error:
+            path = task.maps.map_path(frame.position)
+            raise FrameError(
+                f"metrics.{name} of {path}: {type(error).__name__}: {error}"
+            ) from error
+    return values
 
 
 def _precision(scores: FrameScores) -> FloatArray:

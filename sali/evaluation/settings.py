@@ -1,12 +1,16 @@
 """What an evaluation depends on besides its folders."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from sali import __version__
 from sali.errors import ConfigError
-from sali.metrics.clinical import ClinicalRules
+from sali.metrics.clinical import ClinicalRules, ClipTally
+from sali.metrics.clinical_summary import clinical_names
+from sali.metrics.frame_metric import FRAME_METRICS, FrameMetric, register
 from sali.metrics.frame_quality import QualityLimits
+from sali.metrics.vps import METRIC_NAMES
 
 _CHOICES = {
     "protocol": ("vps", "clinical", "both"),
@@ -57,6 +61,7 @@ class Settings:
         quality_limits: what makes a frame bad.
         clinical: rules of the clinical protocol.
         bootstrap: how intervals are drawn.
+        metrics: Further scores by name, beside those of the protocols.
         frames: frames of the masks, if they are not beside them.
         polyp_free: folder of clip folders of frames without a polyp, for the clinical report.
         attributes: CSV file of attributes per clip.
@@ -77,6 +82,7 @@ class Settings:
     quality_limits: QualityLimits = field(default_factory=QualityLimits)
     clinical: ClinicalRules = field(default_factory=ClinicalRules)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    metrics: Mapping[str, FrameMetric] = field(default_factory=dict)
     frames: Path | None = None
     polyp_free: Path | None = None
     attributes: Path | None = None
@@ -102,6 +108,11 @@ class Settings:
             raise ConfigError(
                 "polyp_free is scored by the clinical protocol only; add protocol=both"
             )
+        taken = {*METRIC_NAMES, *clinical_names(self.clinical), *FRAME_METRICS}
+        for name in self.metrics:
+            if name in taken:
+                raise ConfigError(f"metrics.{name}: a score has this name already; use another")
+        register(self.frame_metrics)
 
     @property
     def with_vps(self) -> bool:
@@ -114,11 +125,18 @@ class Settings:
         return self.protocol != "vps"
 
     @property
+    def frame_metrics(self) -> dict[str, FrameMetric]:
+        """Scores of `metrics.json` under "frame_metrics"; ours are of the clinical protocol."""
+        return {**(FRAME_METRICS if self.with_clinical else {}), **self.metrics}
+
+    @property
     def clip_key(self) -> str:
-        """All that the scores of one clip depend on besides its files."""
+        """All that the stored scores of one clip depend on besides its files."""
         return repr(
             (
                 __version__,
+                (METRIC_NAMES, [one.name for one in fields(ClipTally)]),
+                {name: metric.identity for name, metric in self.frame_metrics.items()},
                 self.protocol,
                 self.missing,
                 self.clinical,

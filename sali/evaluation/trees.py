@@ -30,11 +30,6 @@ class ClipMaps:
         """Where the map of a frame is, or should be."""
         return self.folder / f"{Path(self.truth.files[index]).stem}.png"
 
-    @property
-    def shown_as(self) -> str:
-        """Name of the clip in messages."""
-        return f"{self.truth.subset}/{self.truth.name}"
-
 
 def find_methods(pred: Path, clips: Sequence[TruthClip], name: str | None) -> dict[str, Path]:
     """Tells whether `pred` is the maps of one method or a folder of methods.

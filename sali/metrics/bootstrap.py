@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sali.metrics.histogram import FloatArray
+from sali.metrics.counted_frame import FloatArray
 from sali.metrics.vps import figures
 
 Statistic = Callable[[FloatArray], dict[str, FloatArray]]
@@ -51,7 +51,7 @@ def paired_bootstrap(
     (percentile interval).
 
     Args:
-        first: [N, V], one vector per clip, say those of `vps.reduce_clip`.
+        first: [N, V], one vector per clip, say mean vectors of `vps.FrameScores`.
         second: [N, V], of the other method, clips in the same order.
         generator: source of the draws.
         statistic: takes mean vectors [R, V], returns named figures [R].

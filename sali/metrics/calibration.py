@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sali.metrics.histogram import NUM_LEVELS, FloatArray, IntArray
+from sali.metrics.counted_frame import NUM_LEVELS, FloatArray, IntArray
 
 PROBABILITIES: FloatArray = np.arange(NUM_LEVELS) / 255
 

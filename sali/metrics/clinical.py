@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sali.metrics.calibration import PROBABILITIES
-from sali.metrics.histogram import (
+from sali.metrics.counted_frame import (
     NUM_LEVELS,
     BoolArray,
     ByteArray,
@@ -129,21 +129,6 @@ _NUM_NUMBERS = len(fields(ClipTally)) - 1
 TALLY_SIZE = _NUM_NUMBERS + 2 * NUM_LEVELS
 
 
-def probability_map(probability: NDArray[np.floating]) -> ByteArray:
-    """Returns probabilities [H, W] as a map: x 255, rounded, uint8.
-
-    Raises:
-        ValueError: for values outside [0, 1] or NaN.
-    """
-    low, high = float(probability.min()), float(probability.max())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"probability: got values from {low:g} to {high:g}, wanted 0 to 1; "
-            "apply the sigmoid to logits first"
-        )
-    return np.asarray(np.rint(probability * 255), np.uint8)
-
-
 class FrameOutcome(NamedTuple):
     """What the clinical protocol makes of one frame.
 
@@ -194,7 +179,7 @@ class ClipTracker:
         """Adds the next frame and returns what came of it.
 
         Args:
-            prediction: probability x 255, uint8 [H, W]; see `probability_map`.
+            prediction: probability x 255, uint8 [H, W].
             mask: ground truth, bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
 
         Raises:

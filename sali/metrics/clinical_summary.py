@@ -6,7 +6,7 @@ import numpy as np
 
 from sali.metrics.calibration import brier_score, expected_calibration_error
 from sali.metrics.clinical import ClinicalRules, ClipTally
-from sali.metrics.histogram import NUM_LEVELS, IntArray
+from sali.metrics.counted_frame import NUM_LEVELS, IntArray
 
 ClinicalScores = dict[str, float | None]
 

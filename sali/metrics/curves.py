@@ -5,7 +5,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from sali.metrics.histogram import CountedFrame, FloatArray, IntArray
+from sali.metrics.counted_frame import CountedFrame, FloatArray, IntArray
 
 NUM_THRESHOLDS = 256
 # Both families run from the highest threshold to the lowest.

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from sali.metrics.counted_frame import FloatArray
 from sali.metrics.curves import Confusion
-from sali.metrics.histogram import FloatArray
 
 _EPS = np.spacing(1.0)
 

@@ -1,4 +1,4 @@
-"""Scores of probabilities at one fixed threshold."""
+"""Scores of a validation during training, on the device of the network."""
 
 from typing import Any
 
@@ -6,30 +6,30 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-NAMES = ("dice_at_0.5", "iou_at_0.5", "mae")
+NAMES = ("frame_dice_at_0.5", "frame_iou_at_0.5", "frame_mae")
 THRESHOLD = 0.5
 EMPTY_SCORE = 1.0
 
 
 def fixed_threshold_scores(probability: Tensor, mask: Tensor) -> Tensor:
-    """Dice and IoU of probability >= 0.5, and the mean absolute error of the probability.
+    """Return Dice and IoU of probability >= 0.5, and the mean absolute error of the probability.
 
     Where neither the prediction nor the mask has a pixel, Dice and IoU are 1; where only one has,
-    they are 0.
+    they are 0. `sali.metrics.frame_metric` has the same scores for maps on disk.
 
     Args:
-        probability: [H, W], 0..1.
-        mask: 0/1 of the same shape.
+        probability: Probability of polyp, 0 to 1, float [H, W].
+        mask: Ground truth, 0 or 1, [H, W].
 
     Returns:
-        float64 [3] in the order of ``NAMES``.
+        float64 [3] in the order of `NAMES`.
 
     Raises:
-        ValueError: shapes differ.
+        ValueError: The shapes differ.
     """
     if probability.shape != mask.shape:
         raise ValueError(
-            f"map {tuple(probability.shape)} and mask {tuple(mask.shape)} differ in shape"
+            f"map: got shape {tuple(probability.shape)}, wanted {tuple(mask.shape)} as the mask"
         )
     predicted, truth = probability >= THRESHOLD, mask > 0
     overlap = (predicted & truth).sum(dtype=torch.float64)
@@ -43,13 +43,14 @@ def fixed_threshold_scores(probability: Tensor, mask: Tensor) -> Tensor:
 
 
 class FixedThresholdScores(Metric):
-    """Means of ``fixed_threshold_scores`` over all frames, and over the frames of each clip.
+    """Plain means of `fixed_threshold_scores` over all frames, and over the frames of each clip.
 
     The state is one row per clip: it does not grow with the number of frames, and processes that
     had different clips add up to the same numbers as one process.
 
     Args:
-        clip_names: names of the clips in the order of their numbers.
+        clip_names: Names of the clips in the order of their numbers.
+        kwargs: Arguments of `torchmetrics.Metric`.
     """
 
     full_state_update = False
@@ -64,12 +65,12 @@ class FixedThresholdScores(Metric):
         self.add_state("counts", torch.zeros(shape[0], dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, probability: Tensor, mask: Tensor, clip: int) -> None:
-        """Score one frame of clip number ``clip``."""
+        """Add one frame of clip number `clip`."""
         self.sums[clip] += fixed_threshold_scores(probability, mask)
         self.counts[clip] += 1
 
     def compute(self) -> dict[str, dict[str, Any]]:
-        """{"mean": scores over all frames, "clips": {clip: scores over its frames}}.
+        """Return scores over all frames as "mean", and by clip as "clips".
 
         A clip of which no frame was scored is left out.
         """

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from sali.metrics.histogram import BoolArray, ByteArray
+from sali.metrics.counted_frame import BoolArray, ByteArray
 
 # Frames are measured at one size: the Laplacian depends on the scale.
 _LONG_SIDE = 320

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from sali.metrics.histogram import CountedFrame, FloatArray, IntArray, quadrant_slices
+from sali.metrics.counted_frame import CountedFrame, FloatArray, IntArray, quadrant_slices
 
 _EPS = np.spacing(1.0)
 _ALPHA = 0.5

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sali.metrics.histogram import BoolArray, row_and_column_sums
+from sali.metrics.counted_frame import BoolArray, row_and_column_sums
 
 
 def centred_iou(first: BoolArray, second: BoolArray) -> float:

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sali.metrics.counted_frame import ByteArray, CountedFrame, FloatArray
 from sali.metrics.curves import (
     NUM_THRESHOLDS,
     adaptive_threshold,
@@ -29,7 +30,6 @@ from sali.metrics.curves import (
     overlap_curves,
 )
 from sali.metrics.e_measure import e_measure
-from sali.metrics.histogram import ByteArray, CountedFrame, FloatArray
 from sali.metrics.s_measure import s_measure
 from sali.metrics.weighted_f import weighted_f
 
@@ -114,26 +114,19 @@ def match_size(prediction: ByteArray, shape: tuple[int, int]) -> ByteArray:
     return np.asarray(cv2.resize(prediction, shape[::-1]), np.uint8)
 
 
-def reduce_clip(frames: Iterable[FrameScores]) -> FloatArray:
-    """Returns the mean vector [1541] over the frames of a clip.
-
-    Args:
-        frames: scores of the frames that count; the protocol leaves out the first and the last
-            frame of each clip (`clip_order.scored_frames`).
-
-    Raises:
-        ValueError: without a frame.
-    """
-    return _mean((frame.vector() for frame in frames), "clip", "frames")
-
-
 def reduce_subset(clips: Iterable[FloatArray]) -> FloatArray:
-    """Returns the unweighted mean over clips of their vectors [1541].
+    """Return the unweighted mean over clips of their vectors [1541].
 
     Raises:
-        ValueError: without a clip.
+        ValueError: There is no clip.
     """
-    return _mean(clips, "subset", "clips")
+    total, count = np.zeros(NUM_VALUES), 0
+    for vector in clips:
+        total += vector
+        count += 1
+    if not count:
+        raise ValueError("subset: got 0 clips to average, wanted at least 1")
+    return total / count
 
 
 def curve(vector: FloatArray, name: str) -> FloatArray:
@@ -164,17 +157,3 @@ def figures(vector: FloatArray) -> dict[str, FloatArray]:
 def summary(vector: FloatArray) -> dict[str, float]:
     """The 17 figures of one vector [1541] as plain numbers."""
     return {name: float(value) for name, value in figures(vector).items()}
-
-
-def _mean(vectors: Iterable[FloatArray], whole: str, parts: str) -> FloatArray:
-    """Mean of vectors, one of them in memory at a time."""
-    total, count = np.zeros(NUM_VALUES), 0
-    for vector in vectors:
-        total += vector
-        count += 1
-    if not count:
-        raise ValueError(
-            f"{whole}: got 0 {parts} to average, wanted at least 1; the first and the last frame "
-            "of a clip do not count, so leave out clips of fewer than 3 frames"
-        )
-    return total / count

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sali.metrics.histogram import BoolArray, CountedFrame, FloatArray
+from sali.metrics.counted_frame import BoolArray, CountedFrame, FloatArray
 
 _EPS = np.spacing(1.0)
 _RADIUS = 3

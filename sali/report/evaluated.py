@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +9,13 @@ import numpy as np
 
 from sali.data.frames import read_frame
 from sali.errors import FrameError
-from sali.evaluation.ground_truth import TruthClip, frame_paths
+from sali.evaluation.ground_truth import frame_paths
 from sali.evaluation.reading import read_grey
+from sali.evaluation.run import Evaluation
 from sali.evaluation.scoring import truth_mask
-from sali.evaluation.settings import Settings
-from sali.evaluation.trees import ClipMaps, maps_of
+from sali.evaluation.trees import ClipMaps
 from sali.metrics.calibration import PROBABILITIES
-from sali.metrics.histogram import ByteArray
+from sali.metrics.counted_frame import ByteArray
 from sali.metrics.vps import match_size
 from sali.report.clips import metric_of
 from sali.report.film import Film, FilmRules, film_path, films_folder
@@ -39,29 +38,19 @@ class _Task(NamedTuple):
     path: Path
 
 
-def keep_films(
-    clips: Sequence[TruthClip],
-    trees: Mapping[str, Path],
-    output: Path,
-    settings: Settings,
-    options: ReportOptions,
-) -> None:
+def keep_films(done: Evaluation, options: ReportOptions) -> None:
     """Keep films of the clips that `options.clips` chooses by what an evaluation wrote.
 
     Args:
-        clips: Clips that were evaluated.
-        trees: Folder of the maps of every method by its name.
-        output: Folder with the results of the evaluation.
-        settings: Settings of the evaluation.
+        done: The evaluation, whose results are in its folder.
         options: Options of the page.
     """
+    output, settings = done.output, done.settings
     shutil.rmtree(films_folder(output), ignore_errors=True)
-    every = {
-        (clip.subset, clip.name): tuple(one)
-        for clip, *one in zip(
-            clips, *(maps_of(tree, name, clips) for name, tree in trees.items()), strict=True
-        )
-    }
+    every: dict[tuple[str, str], tuple[ClipMaps, ...]] = {}
+    for one in done.maps:
+        key = one.truth.subset, one.truth.name
+        every[key] = (*every.get(key, ()), one)
     tasks = [
         _Task(every[key], settings.clinical.threshold, options.film, film_path(output, *key))
         for key in _chosen(RunFolder(output), options)

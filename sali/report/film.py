@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sali.metrics.histogram import BoolArray, ByteArray
+from sali.metrics.counted_frame import BoolArray, ByteArray
 from sali.run.io import write_json
 
 Outlines = list[list[int]]

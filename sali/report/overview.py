@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from sali.metrics.calibration import brier_score, expected_calibration_error, reliability
-from sali.metrics.histogram import NUM_LEVELS, ByteArray, IntArray, as_mask
+from sali.metrics.counted_frame import NUM_LEVELS, ByteArray, IntArray, as_mask
 from sali.report.overlay import PREDICTION_RGB, TRUTH_RGB, draw_overlay
 from sali.report.style import (
     ALERT,
@@ -127,7 +127,7 @@ def plot_reliability(
 
     Args:
         counts: pixels by truth (background, polyp) and grey level, [2, 256], as from
-            `sali.metrics.histogram.joint_counts`, added up over frames.
+            `sali.metrics.counted_frame.joint_counts`, added up over frames.
         stem: path of the files without ending.
         num_bins: number of bins of equal width.
         title: set above ECE and Brier score.

@@ -17,8 +17,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from sali.metrics.counted_frame import FloatArray
 from sali.metrics.frame_quality import consecutive_runs
-from sali.metrics.histogram import FloatArray
 from sali.report.overview import (
     WorstFrame,
     plot_method_comparison,

@@ -34,8 +34,8 @@ def score_grids(run: RunFolder) -> list[Grid]:
             [],
         ),
         (
-            "Means over frames",
-            {m: c.get("frame_means", {}).get("subsets", {}) for m, c in run.methods.items()},
+            "Frame metrics",
+            {m: c.get("frame_metrics", {}).get("subsets", {}) for m, c in run.methods.items()},
             [_MEANS_NOTE],
         ),
     )

@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from numpy.typing import ArrayLike
 
-from sali.metrics.histogram import FloatArray
+from sali.metrics.counted_frame import FloatArray
 
 FOOTER = "Research software, not a medical device"
 DPI = 150

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import logging
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -14,9 +14,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sali.evaluation.ground_truth import TruthClip, index_truth
+from sali.evaluation.ground_truth import index_truth
+from sali.evaluation.run import Evaluation
 from sali.evaluation.settings import Settings
-from sali.evaluation.trees import find_methods
+from sali.evaluation.trees import find_methods, maps_of
 from sali.report import curves, header, scores
 from sali.report.clips import read_clips
 from sali.report.evaluated import keep_films
@@ -72,21 +73,16 @@ def report_evaluation(
         with only_warned(output):
             clips = index_truth(gt, settings)
             trees = find_methods(pred, clips, settings.name)
-            keep_films(clips, trees, output, settings, options)
+            maps = [one for name, tree in trees.items() for one in maps_of(tree, name, clips)]
+            keep_films(Evaluation({}, maps, settings, output), options)
             log.info("report: %s", write_report(output, options))
 
 
-def report_clips(
-    clips: Sequence[TruthClip],
-    trees: Mapping[str, Path],
-    output: Path,
-    settings: Settings,
-    options: ReportOptions,
-) -> None:
-    """Keep films of evaluated clips for a page that is written later; a failure is a warning."""
+def report_clips(done: Evaluation, options: ReportOptions) -> None:
+    """Keep films of an evaluation for a page that is written later; a failure is a warning."""
     if options.enabled:
-        with only_warned(output):
-            keep_films(clips, trees, output, settings, options)
+        with only_warned(done.output):
+            keep_films(done, options)
 
 
 def write_sweep_report(folder: Path) -> None:

@@ -75,7 +75,8 @@ def meeting_point() -> Callable[[], None]:
     group = distributed.new_group(backend="gloo", timeout=timedelta(days=365))
 
     def meet() -> None:
-        work = distributed.barrier(group, async_op=True)
+        work = distributed.barrier(group, async_op=True)  # type: ignore[arg-type]
+        assert work is not None  # this process is in the group
         while not work.is_completed():
             time.sleep(0.05)
         work.wait()

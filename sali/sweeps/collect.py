@@ -93,7 +93,7 @@ def _bare(best: dict[str, float]) -> dict[str, float]:
 
 def _scores(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
     """The field's figures, and those at a fixed threshold beside them."""
-    means = metrics.get("frame_means", {}).get("subsets", {})
+    means = metrics.get("frame_metrics", {}).get("subsets", {})
     return {
         subset: {
             name: value

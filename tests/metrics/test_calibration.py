@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sali.metrics.calibration import brier_score, expected_calibration_error, reliability
-from sali.metrics.histogram import joint_counts
+from sali.metrics.counted_frame import joint_counts
 
 
 @pytest.fixture

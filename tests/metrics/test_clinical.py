@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 
 from sali.metrics.clinical import (
     TALLY_SIZE,
     ClinicalRules,
     ClipTally,
     ClipTracker,
-    probability_map,
 )
-from sali.metrics.clinical_metric import ClinicalMetric
 from sali.metrics.clinical_summary import clinical_names, summarise
 
 SHAPE = (10, 10)
@@ -29,7 +26,7 @@ def tally(frames: list[Frame], rules: ClinicalRules) -> ClipTally:
     """Reads (marked, truth) pairs; marks have probability 0.8."""
     tracker = ClipTracker(rules)
     for marked, truth in frames:
-        tracker.step(probability_map(marked * 0.8), truth)
+        tracker.step(np.rint(marked * 0.8 * 255).astype(np.uint8), truth)
     return tracker.tally
 
 
@@ -133,61 +130,6 @@ def test_tally_as_vector() -> None:
     vector = made.vector()
     assert vector.shape == (TALLY_SIZE,)
     np.testing.assert_array_equal(ClipTally.from_vector(vector).vector(), vector)
-
-
-def test_probability_map_keeps_the_threshold() -> None:
-    values = np.array([[0, 0.4999, 0.5, 0.5001, 1]])
-    np.testing.assert_array_equal(probability_map(values)[0] / 255 >= 0.5, values[0] >= 0.5)
-    for bad in (np.array([[1.5]]), np.array([[-3.0]]), np.array([[np.nan]])):
-        with pytest.raises(ValueError, match="wanted 0 to 1"):
-            probability_map(bad)
-
-
-def clip(seed: int, length: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    generator = np.random.default_rng(seed)
-    return [
-        (generator.integers(0, 256, SHAPE, dtype=np.uint8), POLYP if seed % 2 else NOTHING)
-        for _ in range(length)
-    ]
-
-
-def fed_metric(clip_indices: list[int]) -> ClinicalMetric:
-    metric = ClinicalMetric(["a", "b", "c"], ClinicalRules(detection_iou=0.1))
-    for index in clip_indices:
-        for prediction, mask in clip(index, index + 2):
-            metric.update(torch.from_numpy(prediction), torch.from_numpy(mask), index)
-    return metric
-
-
-def test_metric_equals_the_functions() -> None:
-    metric = fed_metric([0, 1, 2])
-    tallies = []
-    for index in range(3):
-        tracker = ClipTracker(metric.rules)
-        for frame in clip(index, index + 2):
-            tracker.step(*frame)
-        tallies.append(tracker.tally)
-    result = metric.compute()
-    assert result["subset"] == summarise(tallies, metric.rules)
-    assert result["clips"]["b"] == summarise(tallies[1:2], metric.rules)
-
-
-def test_metric_adds_up_over_processes() -> None:
-    """What the sum over two processes with whole clips does to the state."""
-    first, second = fed_metric([1]), fed_metric([2, 0])
-    first.tallies += second.tallies
-    assert first.compute() == fed_metric([0, 1, 2]).compute()
-
-
-def test_metric_needs_clips_in_one_go() -> None:
-    metric = fed_metric([0, 1])
-    with pytest.raises(ValueError, match="in one go"):
-        metric.update(*clip(0, 1)[0], clip_index=0)
-    metric.reset()
-    metric(*clip(1, 1)[0], clip_index=1)
-    result = metric.compute()
-    assert list(result["clips"]) == ["b"]
-    assert result["subset"]["polyps"] == 1
 
 
 @pytest.mark.parametrize(

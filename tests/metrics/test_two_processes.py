@@ -1,16 +1,14 @@
-"""Two processes (gloo) give the figures of one, on an uneven split."""
+"""Two processes (gloo) give the scores of one, on an uneven split."""
 
 import json
 import socket
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from sali.metrics.clinical_metric import ClinicalMetric
-from sali.metrics.vps_metric import VpsMetric
+from sali.metrics.fixed_threshold import FixedThresholdScores
 
 CLIP_LENGTHS = {"case1_1": 5, "case2_1": 1, "case2_2": 4}
 CLIPS = tuple(CLIP_LENGTHS)
@@ -18,19 +16,18 @@ WHOLE = slice(None)
 Shard = dict[int, slice]
 
 
-def figures_of(shard: Shard) -> dict[str, dict]:
-    """Both reports of some frames of some clips; each clip is drawn from its own seed."""
-    vps, clinical = VpsMetric(CLIPS), ClinicalMetric(CLIPS)
+def scores_of(shard: Shard) -> dict[str, dict]:
+    """Return the scores of some frames of some clips; each clip is drawn from its own seed."""
+    scores = FixedThresholdScores(CLIPS)
     for clip_index, kept in shard.items():
-        generator = np.random.default_rng(clip_index)
+        generator = torch.Generator().manual_seed(clip_index)
         shape = CLIP_LENGTHS[CLIPS[clip_index]], 20 + clip_index, 30
-        predictions = generator.integers(0, 256, shape, dtype=np.uint8)
-        masks = generator.random(shape) < 0.2
+        predictions = torch.rand(shape, generator=generator)
+        masks = torch.rand(shape, generator=generator) < 0.2
         masks[::2] &= clip_index > 0
         for prediction, mask in zip(predictions[kept], masks[kept], strict=True):
-            vps.update(prediction, mask, clip_index)
-            clinical.update(prediction, mask, clip_index)
-    return {"vps": vps.compute(), "clinical": clinical.compute()}
+            scores.update(prediction, mask, clip_index)
+    return scores.compute()
 
 
 def worker(rank: int, port: int, folder: str, shards: list[Shard]) -> None:
@@ -38,7 +35,7 @@ def worker(rank: int, port: int, folder: str, shards: list[Shard]) -> None:
     store = f"tcp://127.0.0.1:{port}"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     try:
-        found = figures_of(shards[rank])
+        found = scores_of(shards[rank])
     finally:
         torch.distributed.destroy_process_group()
     (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
@@ -53,16 +50,16 @@ def on_two_processes(folder: Path, shards: list[Shard]) -> list[dict]:
 
 
 def test_whole_clips_shared_out_unevenly(tmp_path: Path) -> None:
-    """The same bits, in both reports."""
-    expected = figures_of({0: WHOLE, 1: WHOLE, 2: WHOLE})
+    """Whole clips on either process give the same bits."""
+    expected = scores_of({0: WHOLE, 1: WHOLE, 2: WHOLE})
     assert on_two_processes(tmp_path, [{0: WHOLE}, {1: WHOLE, 2: WHOLE}]) == [expected] * 2
 
 
 @pytest.mark.slow
 def test_frames_of_a_clip_on_both(tmp_path: Path) -> None:
-    """The VPS figures are the same up to the order of a sum."""
+    """The scores are the same up to the order of a sum."""
     shards = [{0: slice(0, 3), 1: WHOLE}, {0: slice(3, None), 2: WHOLE}]
     first, second = on_two_processes(tmp_path, shards)
-    expected = figures_of({0: WHOLE, 1: WHOLE, 2: WHOLE})["vps"]
+    expected = scores_of({0: WHOLE, 1: WHOLE, 2: WHOLE})
     assert first == second
-    assert first["vps"]["subset"] == pytest.approx(expected["subset"], abs=1e-12)
+    assert first["mean"] == pytest.approx(expected["mean"], abs=1e-12)

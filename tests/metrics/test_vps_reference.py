@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from py_sod_metrics import MAE, Emeasure, Fmeasure, Smeasure, WeightedFmeasure
 
-from sali.metrics.histogram import CountedFrame, joint_counts
+from sali.metrics.counted_frame import CountedFrame, joint_counts
 from sali.metrics.vps import CURVES, FrameScores, frame_scores
 
 TOLERANCE = 1e-9

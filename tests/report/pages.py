@@ -116,14 +116,14 @@ def write_log(folder: Path, version: int, steps, loss) -> None:
     path = folder / f"csv/version_{version}/metrics.csv"
     path.parent.mkdir(parents=True)
     lines = [f"{step},{loss(step)},{'' if step % 4 else 0.5}" for step in steps]
-    path.write_text("\n".join(["step,train/loss,val/dice_at_0.5", *lines]) + "\n")
+    path.write_text("\n".join(["step,train/loss,val/frame_dice_at_0.5", *lines]) + "\n")
 
 
 def make_run(folder: Path, clips=("case1_1", "case2_1", "case3_1"), **more) -> Path:
     """The folder of a training with everything in it."""
     write_json(folder / "run.json", RECORD)
     write_json(folder / "status.json", {"state": "finished", "error": None})
-    best = {"val/dice_at_0.5": 0.625}
+    best = {"val/frame_dice_at_0.5": 0.625}
     write_json(folder / "metrics.json", metrics(clips, checkpoint="best", best=best))
     write_frames(folder / "frames.csv", clips)
     write_films(folder, clips, **more)

@@ -31,7 +31,7 @@ def test_a_page_says_what_was_run_and_how_it_did(tmp_path):
         "case8_1",
         "/data, fingerprint f00",
         "name=mine optimizer.lr=0.1",
-        "Best val/dice_at_0.5 0.6250",
+        "Best val/frame_dice_at_0.5 0.6250",
         "not a medical device",
         "never evaluated for patient care",
     ):

@@ -171,7 +171,7 @@ def write_job(folder: Path, number, setting, seed, dice, error=None):
         scores = {"dice_max": dice, "mae": 0.1}
         clips = {f"case{i}_1": scores for i in range(33)}
         content = {"subsets": {"seen_easy": scores}, "clips": {"seen_easy": clips}}
-        write_json(folder / "metrics.json", {"best": {"val/dice_at_0.5": dice}, **content})
+        write_json(folder / "metrics.json", {"best": {"val/frame_dice_at_0.5": dice}, **content})
 
 
 def test_a_sweep_shows_its_settings_and_what_failed(tmp_path):

@@ -39,10 +39,10 @@ def main() -> None:
     value = score(float(given.get("optimizer.lr", 0.1)), int(given["seed"]))
     scores = {"dice_max": value, "mae": 1 - value}
     metrics = {
-        "best": {"val/dice_at_0.5": value - 0.1},
+        "best": {"val/frame_dice_at_0.5": value - 0.1},
         "subsets": {"seen_easy": scores},
         "clips": {"seen_easy": {f"case{i}_1": scores for i in range(33)}},
-        "frame_means": {"subsets": {"seen_easy": {"dice_at_0.5": value}}},
+        "frame_metrics": {"subsets": {"seen_easy": {"frame_dice_at_0.5": value}}},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
     status.write_text(json.dumps({"state": "finished", "error": None}))
