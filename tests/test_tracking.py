@@ -173,8 +173,6 @@ def test_a_resumed_wandb_run_is_one_run_without_repeated_steps(tmp_path):
     assert third["run"].run_id != first["run"].run_id and steps_of(third) == [0]
 
 
-
-
 STEPS = 8
 TRAINING = (
     "trainer.limit_train_batches=4",
