@@ -7,6 +7,8 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -90,11 +92,36 @@ class SegmentationTask(L.LightningModule):
             raise ConfigError(f"optimizer: {error}") from error
         for group in optimizer.param_groups:
             group["lr"] *= group["lr_ratio"]
+        plugin = self.trainer.precision_plugin
+        scales = isinstance(plugin, MixedPrecision) and plugin.scaler is not None
+        if scales and self.trainer.gradient_clip_val and optimizer.defaults.get("fused"):
+            raise ConfigError(
+                "trainer.precision=16-mixed scales gradients, which a fused optimizer unscales too "
+                "late for clipping; give optimizer.fused=false, or trainer.precision=bf16-mixed"
+            )
         total = self.trainer.estimated_stepping_batches
         return {
             "optimizer": optimizer,
             "lr_scheduler": self._scheduler(optimizer, total_steps=total),
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the trainer says, also with a fused optimizer under bfloat16.
+
+        Lightning refuses fused optimizers under any autocast; without a gradient scaler there is
+        nothing to unscale, and clipping is as in float32.
+        """
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is None and gradient_clip_val:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Return the network's groups, each with and without weight decay."""
