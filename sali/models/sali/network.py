@@ -117,8 +117,13 @@ class SALI(VideoSegmenter):
         neighbor = settings.pop("neighbor", self.neighbor)
         if neighbor not in NEIGHBORS:
             raise ValueError(f"neighbor: got {neighbor!r}, wanted one of {NEIGHBORS}")
-        bank = self._bank(**settings) if self._bank is not None else None
-        return SALIState(self, bank, neighbor == "next" and self.short_term is not None)
+        return SALIState(
+            self.segment,
+            self.long_term.project if self.long_term is not None else None,
+            self._bank(**settings) if self._bank is not None else None,
+            looks_ahead=neighbor == "next" and self.short_term is not None,
+            device=next(self.parameters()).device,
+        )
 
     def compile_for_streaming(self) -> None:
         super().compile_for_streaming()

@@ -1,17 +1,17 @@
 """What SALI remembers of one video, and how a frame is segmented with it."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from sali.models.blocks import Pyramid
 from sali.models.contract import VideoState
 from sali.models.sali.attention import LevelRead, MemoryAttention
 from sali.models.sali.bank import MemoryBank
+from sali.models.sali.decoder import SideLogits
 from sali.models.sali.memory import KeyValue, weigh_values
-
-if TYPE_CHECKING:
-    from sali.models.sali.network import SALI
 
 
 class SALIState(VideoState):
@@ -22,16 +22,27 @@ class SALIState(VideoState):
     the result of the frame before, None for the first, and `flush` returns the last.
 
     Args:
-        network: The network.
+        segment: Method `segment` of the network.
+        project: Makes keys and values of a pyramid; None without a long-term memory.
         bank: An empty memory bank; None without a long-term memory.
         looks_ahead: Whether the neighbor is the next frame.
+        device: Device of the network.
     """
 
-    def __init__(self, network: "SALI", bank: MemoryBank | None, looks_ahead: bool) -> None:
-        self.network = network
+    def __init__(
+        self,
+        segment: Callable[..., tuple[SideLogits, list[Tensor]]],
+        project: Callable[[Pyramid], list[KeyValue]] | None,
+        bank: MemoryBank | None,
+        looks_ahead: bool,
+        device: torch.device,
+    ) -> None:
         self.bank = bank
         self.looks_ahead = looks_ahead
         self.num_frames = 0
+        self._run = segment
+        self._project = project
+        self._device = device
         self._previous: Pyramid | None = None  # neighbor of the frame to come
         self._waiting: Pyramid | None = None  # frame whose neighbor has not come yet
 
@@ -46,13 +57,13 @@ class SALIState(VideoState):
         return self._segment(waiting, self._previous or waiting) if waiting else None
 
     def _segment(self, current: Pyramid, neighbor: Pyramid) -> Tensor:
-        network, bank, index = self.network, self.bank, self.num_frames
+        bank, index = self.bank, self.num_frames
         query: list[KeyValue] | None = None
         memory: list[KeyValue] | None = None
-        if network.long_term is not None and bank is not None:
-            query = network.long_term.project(current)
+        if self._project is not None and bank is not None:
+            query = self._project(current)
             memory = bank.elements() or query
-        logits, usage = network.segment(current, neighbor, query, memory)
+        logits, usage = self._run(current, neighbor, query, memory)
         self.attention = None
         if query is not None and bank is not None:
             if bank.levels:
@@ -78,13 +89,12 @@ class SALIState(VideoState):
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        device = next(self.network.parameters()).device
         self.num_frames = state["num_frames"]
         self._waiting = self.attention = None
         previous = state["previous"]
-        self._previous = previous and [level.to(device, copy=True) for level in previous]
+        self._previous = previous and [level.to(self._device, copy=True) for level in previous]
         if self.bank is not None:
-            self.bank.load_state(state["bank"], device)
+            self.bank.load_state(state["bank"], self._device)
 
     def statistics(self) -> dict[str, float]:
         return {} if self.bank is None else self.bank.statistics()
