@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from sali.cli import command
 from sali.config import build, check_config
 from sali.errors import ConfigError, UserError
-from sali.evaluation import Bootstrap, Settings, evaluate
+from sali.evaluation import Bootstrap, Settings, run_evaluation
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.frame_metric import FrameMetric
 from sali.metrics.frame_quality import QualityLimits
@@ -69,8 +69,7 @@ def main(cfg: DictConfig) -> None:
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
     folders = Path(cfg.gt), Path(cfg.pred), Path(cfg.output)
     try:
-        evaluate(*folders, settings)
-        report_evaluation(*folders, settings, report)
+        report_evaluation(run_evaluation(*folders, settings), report)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

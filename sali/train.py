@@ -28,7 +28,7 @@ from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import VideoSegmenter
 from sali.prediction.pictures import Maps
 from sali.prediction.predicting import Options, predict
-from sali.report import ReportOptions, report_clips, reported
+from sali.report import ReportOptions, report_evaluation, reported
 from sali.run.checkpoints import last_checkpoint
 from sali.run.io import write_json
 from sali.run.loggers import finished, forget_wandb_run
@@ -126,7 +126,7 @@ def _train(
         if trainer.is_global_zero:
             trees = {str(settings.name): maps}
             done = evaluate_clips(truth, trees, output, settings, facts)
-            report_clips(done, report)
+            report_evaluation(done, report, with_page=False)
             for callback in callbacks:
                 if isinstance(callback, OnTested):
                     callback.on_tested(trainer, done)

@@ -98,7 +98,7 @@ def test_one_folder_and_the_scores_of_one_process(data_for_two, tmp_path):
         data_for_two,
         output / "maps",
         tmp_path / "scores",
-        Settings(protocol="both", num_workers=1, figures=False),
+        Settings(protocol="both", num_workers=1),
     )
     for part in ("subsets", "clips", "clinical", "frame_metrics", "counts"):
         assert later[part] == metrics[part], part

@@ -12,7 +12,7 @@ from sali.app.models import Models, Options
 from sali.app.sessions import Sessions
 from sali.errors import UserError
 from sali.prediction import Recorded
-from sali.report.style import FOOTER
+from sali.report.overlay import FOOTER
 
 HERE = Path(__file__).parent
 STYLE = HERE / "live.css"

@@ -1,12 +1,13 @@
-"""Scoring maps on disk: which maps belong to which masks, the scores, and the tables.
+"""Scoring maps on disk: which maps belong to which masks, and the scores.
 
-`evaluate` does it all, without Hydra:
+`evaluate` does it all, without Hydra; `sali.report.report_evaluation` shows what `run_evaluation`
+returns:
 
     from sali.evaluation import Settings, evaluate
     evaluate(Path("SUN-SEG"), Path("maps"), Path("results"), Settings(protocol="both"))
 """
 
-from sali.evaluation.run import evaluate, evaluate_clips
+from sali.evaluation.run import Evaluation, evaluate, evaluate_clips, run_evaluation
 from sali.evaluation.settings import Bootstrap, Settings
 
-__all__ = ["Bootstrap", "Settings", "evaluate", "evaluate_clips"]
+__all__ = ["Bootstrap", "Evaluation", "Settings", "evaluate", "evaluate_clips", "run_evaluation"]

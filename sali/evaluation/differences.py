@@ -9,7 +9,6 @@ from sali.errors import ConfigError
 from sali.evaluation.clip_result import ClipResult
 from sali.evaluation.results import MethodResults
 from sali.evaluation.settings import Settings
-from sali.evaluation.tables import NONE, markdown_lines
 from sali.metrics.bootstrap import Interval, Statistic, paired_bootstrap
 from sali.metrics.counted_frame import FloatArray
 from sali.metrics.vps import figures as vps_figures
@@ -56,34 +55,25 @@ def differences(methods: Sequence[MethodResults]) -> list[Difference]:
     return found
 
 
-def differences_markdown(found: Sequence[Difference], confidence: float) -> str:
-    """A pipe table: one line per subset and method, one column per figure."""
-    columns = list(dict.fromkeys(name for one in found for name in one.intervals))
-    header = ["subset", "method", "minus", "clips", *columns]
-    lines = [header, ["---"] * 3 + ["---:"] * (len(columns) + 1)]
-    for one in found:
-        cells = [_interval_text(one.intervals.get(name)) for name in columns]
-        lines.append([one.subset, one.method, one.reference, str(one.clips), *cells])
-    said = (
-        f"Differences with {confidence:.0%} percentile intervals of a paired bootstrap over clips; "
-        "* where the interval excludes 0. Intervals are not corrected for the number of figures.\n"
-    )
-    return f"{said}\n{markdown_lines(lines)}"
-
-
-def dice_max_interval(method: MethodResults, subset: str) -> tuple[float, float, float] | None:
-    """dice_max of one method on a subset, and its interval over clips.
+def dice_max_intervals(method: MethodResults) -> dict[str, dict[str, float | None]]:
+    """Return dice_max of one method with its interval over clips, by subset.
 
     Returns:
-        (value, low, high), NaN for the ends if there is one clip only; None without a clip.
+        {subset: {"value", "low", "high"}}; the ends are None where there is one clip only. Subsets
+        without a clip are left out.
     """
-    vectors = [clip.whole.vector for clip in method.in_vps(method.of(subset))]
-    if len(vectors) < 2:
-        figures = method.vps_figures(method.of(subset))
-        return (figures["dice_max"], np.nan, np.nan) if figures else None
-    ours = np.stack(vectors)
-    # Beside a method that scores 0, the difference is the figure itself.
-    return _bootstrap([ours, np.zeros_like(ours)], method.settings, vps_figures)["dice_max"]
+    found: dict[str, dict[str, float | None]] = {}
+    for subset in method.subsets:
+        clips = method.in_vps(method.of(subset))
+        if len(clips) > 1:
+            ours = np.stack([clip.whole.vector for clip in clips])
+            # Against a method that scores 0, the difference is the score itself.
+            interval = _bootstrap([ours, np.zeros_like(ours)], method.settings, vps_figures)
+            found[subset] = dict(zip(("value", "low", "high"), interval["dice_max"], strict=True))
+        elif clips:
+            value = method.vps_figures(clips)["dice_max"]
+            found[subset] = {"value": value, "low": None, "high": None}
+    return found
 
 
 def _reference(methods: Sequence[MethodResults], subset: str) -> MethodResults | None:
@@ -188,10 +178,3 @@ def _ratio_statistic(settings: Settings) -> Statistic:
         return {name: values[:, index] for index, name in enumerate(names)}
 
     return statistic
-
-
-def _interval_text(interval: Interval | None) -> str:
-    if interval is None:
-        return NONE
-    star = " *" if interval.excludes_zero else ""
-    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]{star}"

@@ -109,6 +109,7 @@ class MethodResults:
             content["low_quality"] = self._low_part()
         content["left_out"] = self._left_out()
         content["counts"] = {subset: self.counts(self.of(subset)) for subset in self.subsets}
+        content["notes"] = {subset: self.notes(subset) for subset in self.subsets}
         return content
 
     def counts(self, clips: Sequence[ClipResult]) -> dict[str, int]:
@@ -119,6 +120,43 @@ class MethodResults:
             "vps_frames": sum(clip.whole.num_scored for clip in self.in_vps(clips)),
             **{name: sum(clip.counts[name] for clip in clips) for name in COUNTS},
         }
+
+    def notes(self, subset: str) -> list[str]:
+        """Return what a reader of the scores of a subset must know of the data behind them."""
+        settings, clips = self.settings, self.of(subset)
+        counts = self.counts(clips)
+        found = []
+        if counts["missing"]:
+            treated = "scored as empty" if settings.missing == "zero" else "left out"
+            found.append(f"{counts['missing']} maps are missing and were {treated}")
+        if settings.with_vps:
+            reasons: dict[str, list[str]] = {}
+            for clip in clips:
+                reason = self.left_out(clip)
+                if reason:
+                    reasons.setdefault(reason, []).append(clip.name)
+            for reason, names in reasons.items():
+                found.append(f"{len(names)} clips are not in the VPS figures ({reason})")
+            free = [c for c in self.in_vps(clips) if not c.counts["polyp_frames"]]
+            if free:
+                found.append(
+                    f"{len(free)} clips without a polyp score 0 in Dice under VPS whatever is "
+                    "predicted; polyp_free_clips=skip leaves them out"
+                )
+            if counts["full_masks"]:
+                found.append(
+                    f"{counts['full_masks']} masks fill the image; specificity counts as 1 there, "
+                    "where the toolbox has NaN"
+                )
+        has_free = any(clip.whole.tally.num_free_frames for clip in clips)
+        if settings.with_clinical and not (settings.polyp_free or has_free):
+            found.append(
+                "every frame shows a polyp, so frame_specificity and false alarms are unknown; "
+                "polyp_free=DIR adds clips without one"
+            )
+        if settings.quality and not counts["low_frames"]:
+            found.append(f"no run of {settings.min_run} or more low-quality frames was found")
+        return found
 
     def low_quality(self) -> "MethodResults":
         """The same clips with the scores of their low-quality frames only, where there are any."""
@@ -183,7 +221,11 @@ class MethodResults:
     def _low_part(self) -> dict[str, Any]:
         low = self.low_quality()
         return {
-            subset: {"clips": len(low.of(subset)), **low.figures(low.of(subset))}
+            subset: {
+                "clips": len(low.of(subset)),
+                "vps_clips": len(low.in_vps(low.of(subset))) if self.settings.with_vps else 0,
+                **low.figures(low.of(subset)),
+            }
             for subset in low.subsets
         }
 

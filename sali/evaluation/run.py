@@ -17,7 +17,6 @@ from sali.evaluation.integrity import (
     judge,
     problem_lines,
 )
-from sali.evaluation.notes import notes
 from sali.evaluation.results import MethodResults
 from sali.evaluation.scoring import ScoreTask, score_clip
 from sali.evaluation.settings import Settings
@@ -51,7 +50,18 @@ class Evaluation(NamedTuple):
 def evaluate(
     gt: Path, pred: Path, output: Path, settings: Settings | None = None
 ) -> dict[str, Any]:
-    """Scores maps on disk and writes the results.
+    """Score maps on disk and write the numbers; see `run_evaluation`.
+
+    Returns:
+        Content of metrics.json; with several methods, `{"methods": {name: content}, ...}`.
+    """
+    return run_evaluation(gt, pred, output, settings).metrics
+
+
+def run_evaluation(
+    gt: Path, pred: Path, output: Path, settings: Settings | None = None
+) -> Evaluation:
+    """Score maps on disk and write the numbers.
 
     Everything is checked before anything is scored. An evaluation that was interrupted goes on
     where it was when called again with the same arguments. Scripts that call this need the usual
@@ -64,7 +74,7 @@ def evaluate(
         settings: choices; defaults if None.
 
     Returns:
-        Content of metrics.json; with several methods, `{"methods": {name: content}, ...}`.
+        The results, and what tables, figures and pages are made of.
 
     Raises:
         UserError: anything that does not fit.
@@ -77,7 +87,7 @@ def evaluate(
     trees = find_methods(pred, clips, settings.name)
     done = evaluate_clips(clips, trees, output, settings)
     _write_provenance(output, {"gt": gt, "pred": pred}, settings)
-    return done.metrics
+    return done
 
 
 def evaluate_clips(
@@ -122,11 +132,8 @@ def evaluate_clips(
         store = output / PARTIAL / method.name
         contents[method.name] = write_method(method, folder, store, facts or {})
     result = write_joint(methods, contents, attributes, output)
-    drawn = _draw(methods, maps, result, output) if settings.figures else None
     shutil.rmtree(output / PARTIAL)
     log.info("results: %s", output)
-    if drawn:
-        log.info("figures in it, as .png and .pdf: %s", drawn)
     return Evaluation(result, maps, settings, output)
 
 
@@ -232,22 +239,8 @@ def _tell(method: MethodResults) -> None:
             counts["frames"],
             ", ".join(f"{name} {value:.4f}" for name, value in shown.items()),
         )
-        for note in notes(method, subset):
+        for note in method.notes(subset):
             log.warning("%s, %s: %s", method.name, subset, note)
-
-
-def _draw(
-    methods: Sequence[MethodResults], maps: Sequence[ClipMaps], result: dict[str, Any], output: Path
-) -> str:
-    """Draws the figures and says which ones there are not; returns the names of those there are."""
-    # Imported late: worker processes import this file.
-    from sali.evaluation.pictures import draw, listing, not_drawn
-
-    missing = not_drawn(methods[0].settings)
-    if missing:
-        log.info(missing)
-    log.info("drawing figures")
-    return listing(draw(methods, maps, result.get("differences", ()), output), output)
 
 
 def _write_provenance(output: Path, folders: dict[str, Path], settings: Settings) -> None:

@@ -65,8 +65,6 @@ class Settings:
         frames: frames of the masks, if they are not beside them.
         polyp_free: folder of clip folders of frames without a polyp, for the clinical report.
         attributes: CSV file of attributes per clip.
-        figures: whether to draw figures.
-        worst_frames: how many frames to show of each subset, those of the lowest Dice.
     """
 
     subsets: tuple[str, ...] | None = None
@@ -86,8 +84,6 @@ class Settings:
     frames: Path | None = None
     polyp_free: Path | None = None
     attributes: Path | None = None
-    figures: bool = True
-    worst_frames: int = 12
 
     def __post_init__(self) -> None:
         """Raises ConfigError for values that do not exist or do not go together."""
@@ -100,8 +96,6 @@ class Settings:
             raise ConfigError(f"num_workers: got {self.num_workers}, wanted at least 1 or null")
         if self.min_run < 1:
             raise ConfigError(f"min_run: got {self.min_run}, wanted at least 1")
-        if self.worst_frames < 0:
-            raise ConfigError(f"worst_frames: got {self.worst_frames}, wanted at least 0")
         if self.subsets is not None and not self.subsets:
             raise ConfigError("subsets: got an empty list, wanted names, or null for all there are")
         if self.polyp_free is not None and not self.with_clinical:

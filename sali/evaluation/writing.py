@@ -1,15 +1,15 @@
-"""Files of an evaluation.
+"""The numbers of an evaluation as files; `sali.report` makes tables, figures and pages of them.
 
 Of one method: `metrics.json`, `clips.csv`, `frames.csv`, `curves.npz`, and `runs.csv` with
 `quality=true`. With several methods, each has a folder of these, and `metrics.json` above holds
-them all. In the output itself: `table.md`, `table.tex`, `comparison.md` beside published results
-(SUN-SEG only), `attributes.md` and `attributes.csv` where attributes are given, `run.json`.
-Figures: see `sali.evaluation.pictures`.
+them all, with intervals and differences over clips. In the output itself: `attributes.csv` where
+attributes are given, `run.json`.
 """
 
 import csv
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -18,16 +18,9 @@ from typing import Any
 import numpy as np
 
 from sali.evaluation.attributes import attribute_figures
-from sali.evaluation.differences import Difference, differences, differences_markdown
+from sali.evaluation.differences import Difference, dice_max_intervals, differences
 from sali.evaluation.frame_rows import frame_columns, rows_by_clip
-from sali.evaluation.ground_truth import TEST_SUBSETS
-from sali.evaluation.notes import notes
-from sali.evaluation.published import comparison, other_data
 from sali.evaluation.results import MethodResults, clip_columns, clip_rows, figure_names
-from sali.evaluation.settings import Settings
-from sali.evaluation.tables import Row, Table, to_latex, to_markdown
-from sali.metrics.clinical_summary import clinical_names
-from sali.metrics.vps import METRIC_NAMES
 
 
 def write_method(
@@ -64,31 +57,30 @@ def write_joint(
     attributes: dict[str, tuple[str, ...]] | None,
     output: Path,
 ) -> dict[str, Any]:
-    """Writes what concerns all methods together; returns the content of metrics.json."""
+    """Write what concerns all methods together.
+
+    Args:
+        methods: Results of each method.
+        contents: Content of each method's metrics.json, by its name.
+        attributes: Attributes of each clip; None without a file of them.
+        output: Folder of the evaluation.
+
+    Returns:
+        Content of `<output>/metrics.json`.
+    """
     from sali.run.io import write_json
 
-    settings = methods[0].settings
-    found = differences(methods) if len(methods) > 1 else []
-    tables = _tables(methods, settings)
-    text = "".join(f"# {title}\n\n{to_markdown(table)}\n" for title, table in tables.items())
-    if found:
-        text += f"# Differences\n\n{differences_markdown(found, settings.bootstrap.confidence)}\n"
-    told = [*_rules(settings), *_notes(methods)]
-    (output / "table.md").write_text(text + "".join(f"- {line}\n" for line in told))
-    latex = [to_latex(table, title) for title, table in tables.items()]
-    (output / "table.tex").write_text("\n".join(latex))
-    if set(methods[0].subsets) & set(TEST_SUBSETS):
-        figures = {m.name: {s: m.figures(m.of(s)) for s in m.subsets} for m in methods}
-        told = other_data({s: len(methods[0].of(s)) for s in methods[0].subsets})
-        (output / "comparison.md").write_text(comparison(figures, [*told, *_notes(methods)]))
     if attributes is not None:
         _write_attributes(methods, attributes, output)
     if len(methods) == 1:
         return contents[methods[0].name]
+    settings = methods[0].settings
     joint = {
         "protocol": settings.protocol,
         "methods": contents,
-        "differences": [_difference_content(one) for one in found],
+        "differences": [_difference_content(one) for one in differences(methods)],
+        "intervals": {m.name: dice_max_intervals(m) for m in methods} if settings.with_vps else {},
+        "bootstrap": asdict(settings.bootstrap),
     }
     write_json(output / "metrics.json", joint)
     return joint
@@ -128,68 +120,16 @@ def _low_runs(frames: Path) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _tables(methods: Sequence[MethodResults], settings: Settings) -> dict[str, Table]:
-    """One table per protocol, and the same for low-quality frames."""
-    tables = {}
-    parts = [("", methods)]
-    if settings.quality:
-        parts.append((", runs of low-quality frames", [m.low_quality() for m in methods]))
-    for suffix, part in parts:
-        if settings.with_vps:
-            tables[f"VPS protocol{suffix}"] = _table(part, METRIC_NAMES)
-        if settings.with_clinical:
-            names = clinical_names(settings.clinical)
-            tables[f"Clinical protocol{suffix}"] = _table(part, names)
-    return {title: table for title, table in tables.items() if table.rows}
-
-
-def _table(methods: Sequence[MethodResults], columns: tuple[str, ...]) -> Table:
-    is_vps = columns == METRIC_NAMES
-    rows = []
-    for subset in dict.fromkeys(name for method in methods for name in method.subsets):
-        for method in methods:
-            clips = method.in_vps(method.of(subset)) if is_vps else method.of(subset)
-            if clips:
-                labels = (subset, method.name, str(len(clips)))
-                rows.append(Row(subset, labels, method.figures(clips)))
-    return Table(("subset", "method", "clips"), columns, tuple(rows))
-
-
 def _write_attributes(
     methods: Sequence[MethodResults], attributes: dict[str, tuple[str, ...]], output: Path
 ) -> None:
-    found = attribute_figures(methods, attributes)
-    columns = tuple(figure_names(methods[0].settings))
-    rows = tuple(
-        Row(f"{subset}/{name}", (subset, name, method, str(number)), figures)
-        for subset, name, method, number, figures in found
-    )
     labels = ("subset", "attribute", "method", "clips")
-    (output / "attributes.md").write_text(to_markdown(Table(labels, columns, rows)))
-    flat = [dict(zip(labels, row.labels, strict=True)) | row.figures for row in rows]
-    write_rows(output / "attributes.csv", [*labels, *columns], flat)
-
-
-def _rules(settings: Settings) -> list[str]:
-    rules = settings.clinical
-    told = []
-    if settings.with_vps:
-        told.append("VPS: every map is min-max stretched to 0-1 before it is scored")
-    if settings.with_clinical:
-        told.append(
-            f"Clinical: raw probabilities at {rules.threshold:g}; "
-            f"seconds at {rules.frames_per_second:g} frames per second"
-        )
-    return told
-
-
-def _notes(methods: Sequence[MethodResults]) -> list[str]:
-    return [
-        f"{method.name}, {subset}: {note}"
-        for method in methods
-        for subset in method.subsets
-        for note in notes(method, subset)
+    rows = [
+        dict(zip(labels, found[:4], strict=True)) | found[4]
+        for found in attribute_figures(methods, attributes)
     ]
+    columns = [*labels, *figure_names(methods[0].settings)]
+    write_rows(output / "attributes.csv", columns, rows)
 
 
 def _difference_content(one: Difference) -> dict[str, Any]:

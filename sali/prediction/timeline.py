@@ -13,8 +13,7 @@ import rerun.blueprint as rrb
 from sali.errors import DataError
 from sali.models.contract import Attention
 from sali.prediction.result import Result
-from sali.report.overlay import PREDICTION_RGB
-from sali.report.style import FOOTER
+from sali.report.overlay import FOOTER, PREDICTION_RGB
 
 APPLICATION = "sali"
 FRAME, TIME = "frame", "time"

@@ -1,19 +1,10 @@
-"""One page per run, evaluation and sweep, made of what lies in its folder and nothing else."""
+"""The one place that shows: tables, figures and a page of a run, an evaluation or a sweep.
+
+Everything is made of what lies in a folder; only pictures of frames need the frames as well. What
+draws is imported where it is needed, so that importing this is quick.
+"""
 
 from sali.report.options import ReportOptions
-from sali.report.writing import (
-    report_clips,
-    report_evaluation,
-    reported,
-    write_report,
-    write_sweep_report,
-)
+from sali.report.page import report_evaluation, reported, write_report, write_sweep
 
-__all__ = [
-    "ReportOptions",
-    "report_clips",
-    "report_evaluation",
-    "reported",
-    "write_report",
-    "write_sweep_report",
-]
+__all__ = ["ReportOptions", "report_evaluation", "reported", "write_report", "write_sweep"]

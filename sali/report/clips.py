@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from sali.evaluation.tables import NONE
+from sali.metrics.frame_metric import FRAME_METRICS
 from sali.metrics.frame_quality import consecutive_runs
-from sali.report.film_choice import clip_score
-from sali.report.folder import Rows, RunFolder
-from sali.report.grid import Cell, Grid
+from sali.metrics.scores import NONE, ScoreInfo, is_built_in, score_info
+from sali.report.folder import Key, Rows, RunFolder, clip_score, frame_metric
 from sali.report.options import ReportOptions
+from sali.report.table import Cell, Table
 from sali.run.io import read_json
 
-Key = tuple[str, str]
 _VPS_OF_CLIPS = ("dice_max", "dice_mean")
+_DICE = score_info("dice_max")
 
 
 @dataclass(frozen=True)
@@ -24,83 +24,62 @@ class Clips:
     """All clips of a test.
 
     Attributes:
-        grid: a row per clip, worst first.
+        table: A row per clip, worst first.
         blocks: JSON of each row, in the same order.
-        notes: what is not shown, and why.
+        notes: What is not shown, and why.
     """
 
-    grid: Grid
+    table: Table
     blocks: list[str]
     notes: list[str]
 
 
-def metric_of(columns: Mapping[str, Any]) -> str:
-    """The Dice that frames.csv has: of raw probabilities, or else that of VPS."""
-    fixed = [name for name in columns if name.startswith("dice_at_")]
-    return fixed[0] if fixed else "dice_max"
-
-
 def read_clips(run: RunFolder, options: ReportOptions) -> Clips | None:
-    """The clips of a finished test; None without one."""
-    if not run.methods:
-        return None
-    frames = {method: run.frames(method) for method in run.methods}
+    """Return the clips of a finished test; None without one."""
+    frames = run.frames
     keys = list(dict.fromkeys(key for own in frames.values() for key in own))
     notes = []
     if not keys:
-        keys = list(dict.fromkeys(key for m in run.methods for key in _clips_of(run, m)))
+        keys = list(dict.fromkeys(key for m in run.methods for key in run.clip_scores(m)))
         notes.append("There is no Dice over time: the folder holds no frames.csv.")
     if not keys:
         return None
     columns = next((rows[0] for own in frames.values() for rows in own.values()), {})
-    figures = {method: _clip_figures(run, method) for method in run.methods}
-    known = dict.fromkeys(n for own in figures.values() for row in own.values() for n in row)
-    metric = metric_of(columns or known)
+    known = {method: run.clip_scores(method) for method in run.methods}
+    names = dict.fromkeys(n for own in known.values() for row in own.values() for n in row)
+    metric = frame_metric(columns or names)
     scores = {
-        key: [_score(figures[m].get(key, {}), frames[m].get(key), metric) for m in run.methods]
+        key: [_score(known[m].get(key, {}), frames[m].get(key), metric) for m in run.methods]
         for key in keys
     }
     ranked = sorted(keys, key=lambda key: _rank(scores[key]))
-    films, told = _films(run, ranked, options)
-    notes += told
+    films, more_notes = _films(run, ranked, options)
+    notes += more_notes
     if metric == "dice_max" and columns:
         notes.append(
             "Dice over time is dice_max of each frame's own curve, of the stretched map: a "
             "different number than Dice at 0.5, which protocol=both adds."
         )
+    several = len(run.methods) > 1
+    further = [n for n in names if not is_built_in(n) and n not in FRAME_METRICS]
+    wanted = [n for n in (*_VPS_OF_CLIPS, *further) if n in names and n != metric]
+    more = [] if several else wanted
     rows, blocks = [], []
     for key in ranked:
         own = {m: frames[m][key] for m in run.methods if key in frames[m]}
         content = _content(key, own, metric, options)
-        rows.append(_row(key, content, scores[key], figures, films.get(key)))
+        own_more = [_cell(known[m].get(key, {}).get(n), run.info(n)) for m in known for n in more]
+        rows.append([*_row(key, content, scores[key], films.get(key)), *own_more])
         blocks.append(_block(content, films.get(key)))
-    several = len(run.methods) > 1
     scored = [f"{metric}: {m}" if several else metric for m in run.methods]
-    more = [] if several else [n for n in _VPS_OF_CLIPS if n in known and n != metric]
     header = ["clip", *scored, "subset", "frames", "lowest frame", "bad frames", "pictures", *more]
-    grid = Grid(f"{len(ranked)} clips, at first by {metric}, lowest first", header, rows)
-    return Clips(grid, blocks, notes)
+    title = f"{len(ranked)} clips, at first by {metric}, lowest first"
+    return Clips(Table(title, header, rows), blocks, notes)
 
 
-def _clips_of(run: RunFolder, method: str) -> list[Key]:
-    content = run.methods[method]
-    clips = content.get("clinical", {}).get("clips") or content.get("clips", {})
-    return [(subset, clip) for subset, own in clips.items() for clip in own]
-
-
-def _clip_figures(run: RunFolder, method: str) -> dict[Key, dict[str, float | None]]:
-    content = run.methods[method]
-    found: dict[Key, dict[str, float | None]] = {}
-    for part in (content.get("clinical", {}), content):
-        for subset, clips in part.get("clips", {}).items():
-            for clip, figures in clips.items():
-                found.setdefault((subset, clip), {}).update(figures)
-    return found
-
-
-def _score(figures: Mapping[str, float | None], rows: Rows | None, metric: str) -> float | None:
-    """The clip's own figure; where nothing of it is a polyp, None."""
-    value = figures.get(metric)
+def _score(known: Mapping[str, float | None], rows: Rows | None, metric: str) -> float | None:
+    """Return the clip's own score; where nothing of it is a polyp, that of its frames or None."""
+    value = known.get(metric)
     if value is None and rows and any(row.get(metric) for row in rows):
         return clip_score(rows, metric)
     return value
@@ -114,7 +93,7 @@ def _rank(scores: Sequence[float | None]) -> float:
 def _films(
     run: RunFolder, ranked: Sequence[Key], options: ReportOptions
 ) -> tuple[dict[Key, dict[str, Any]], list[str]]:
-    """Films that fit into the budget: subsets take turns, each with its worst clips first."""
+    """Return films within the limit of size: subsets take turns, each with its worst clips."""
     paths = run.films()
     there = [key for key in ranked if key in paths]
     turns: dict[str, int] = {}
@@ -156,7 +135,7 @@ def _films(
 def _content(
     key: Key, frames: Mapping[str, Rows], metric: str, options: ReportOptions
 ) -> dict[str, Any]:
-    """What the player is told about a clip, besides its film."""
+    """Return what the player shows of a clip besides its film."""
     first = next(iter(frames.values()), [])
     dice = {method: [_number(row.get(metric)) for row in rows] for method, rows in frames.items()}
     return {
@@ -175,7 +154,7 @@ def _content(
 def _runs(
     rows: Rows, dice: Mapping[str, list[float | None]], metric: str, options: ReportOptions
 ) -> list[dict[str, Any]]:
-    """Runs of low-quality frames, and of frames below the limit of Dice."""
+    """Return runs of low-quality frames, and of frames below the limit of Dice."""
     found = [
         {"kind": "quality", "start": start, "stop": stop, "text": "low-quality frames"}
         for start, stop in consecutive_runs((r.get("low_quality") == "1" for r in rows), 1)
@@ -194,19 +173,12 @@ def _row(
     key: Key,
     content: Mapping[str, Any],
     scores: Sequence[float | None],
-    figures: Mapping[str, Mapping[Key, Mapping[str, float | None]]],
     film: Mapping[str, Any] | None,
 ) -> list[Cell]:
     dice = [v for values in content["dice"].values() for v in values if v is not None]
     bad = {i for run in content["runs"] for i in range(run["start"], run["stop"])}
     frames = len(content["frames"])
     name = quote(f"{key[0]}/{key[1]}", safe="/")
-    more = []
-    if len(figures) == 1:
-        (own,) = figures.values()
-        known = dict.fromkeys(n for row in own.values() for n in row)
-        wanted = [n for n in _VPS_OF_CLIPS if n in known and n != content["metric"]]
-        more = [_figure(own.get(key, {}).get(n)) for n in wanted]
     pictures = Cell(NONE, value="")
     if film:
         every = film["every"]
@@ -214,25 +186,24 @@ def _row(
         pictures = Cell(text, value=f"{every:09}")
     return [
         Cell(key[1], value=key[1], link=f"#clip={name}"),
-        *(_figure(score) for score in scores),
+        *(_cell(score) for score in scores),
         Cell(key[0], value=key[0]),
         Cell(str(frames) if frames else NONE, True, value=frames),
-        _figure(min(dice, default=None)),
+        _cell(min(dice, default=None)),
         Cell(str(len(bad)) if frames else NONE, True, value=len(bad)),
         pictures,
-        *more,
     ]
 
 
 def _block(content: dict[str, Any], film: Mapping[str, Any] | None) -> str:
-    """JSON that cannot end the script element that it is in."""
+    """Return JSON that cannot end the script element that it is in."""
     why = "" if film else "No pictures of this clip were kept; Dice over time is below."
     text = json.dumps({**content, "film": film, "why": why}, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _figure(value: float | None) -> Cell:
-    return Cell(NONE if value is None else f"{value:.4f}", True, value=value)
+def _cell(value: float | None, info: ScoreInfo = _DICE) -> Cell:
+    return Cell(info.text(value), True, value=value)
 
 
 def _number(text: str | None) -> float | None:

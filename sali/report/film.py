@@ -5,7 +5,6 @@ Kept as one JSON file per clip, so that a page can be made again without frames,
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,60 +12,27 @@ import cv2
 import numpy as np
 
 from sali.metrics.counted_frame import BoolArray, ByteArray
+from sali.report.folder import films_folder
+from sali.report.options import FilmRules
 from sali.run.io import write_json
 
 Outlines = list[list[int]]
 """Closed polygons, each x, y, x, y ... in pixels of the small picture."""
 
 
-@dataclass(frozen=True)
-class FilmRules:
-    """How much of a clip is kept.
-
-    Attributes:
-        max_frames: of a clip; longer ones are thinned evenly.
-        height: of the pictures, pixels.
-        quality: of their JPEGs, 1 to 100.
-        tolerance: how far an outline may lie from the mask's edge, pixels of the picture.
-    """
-
-    max_frames: int
-    height: int
-    quality: int
-    tolerance: float
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for numbers out of range."""
-        if not (
-            self.max_frames >= 1
-            and self.height >= 16
-            and 1 <= self.quality <= 100
-            and self.tolerance >= 0
-        ):
-            raise ValueError(
-                f"got {self}; wanted max_frames of at least 1, height of at least 16, quality from "
-                "1 to 100 and a tolerance not below 0"
-            )
-
-
 def film_path(folder: Path, subset: str, clip: str) -> Path:
-    """Where the film of a clip is in a run's folder."""
+    """Return where the film of a clip is in a run's folder."""
     return films_folder(folder) / subset / f"{clip}.json"
 
 
-def films_folder(folder: Path) -> Path:
-    """Where the films are in a run's folder."""
-    return folder / "report" / "clips"
-
-
 class Film:
-    """Collects the frames of a clip.
+    """The frames of a clip that are kept.
 
     Args:
-        subset: of the clip.
-        clip: its name.
-        num_frames: of the whole clip.
-        rules: how much is kept.
+        subset: Subset of the clip.
+        clip: Name of the clip.
+        num_frames: Number of frames of the whole clip.
+        rules: How much is kept.
     """
 
     def __init__(self, subset: str, clip: str, num_frames: int, rules: FilmRules) -> None:
@@ -77,7 +43,7 @@ class Film:
         self._frames: list[dict[str, Any]] = []
 
     def keeps(self, index: int) -> bool:
-        """Whether a frame, by its place in the clip, is one of the evenly thinned."""
+        """Return whether a frame, by its place in the clip, is one of those that are kept."""
         return index % self.every == 0
 
     def add(
@@ -90,10 +56,10 @@ class Film:
         """Add the next frame that is kept.
 
         Args:
-            index: its place in the clip.
-            picture: RGB uint8 [h, w, 3] of any size; None where there is none to be had.
-            truth: [H, W].
-            predictions: [H, W] by method.
+            index: Place of the frame in the clip.
+            picture: Frame, RGB uint8 [h, w, 3] of any size; None where it cannot be read.
+            truth: True mask, bool [H, W].
+            predictions: Predicted masks, bool [H, W], by method.
         """
         if self._size is None:
             height, width = truth.shape

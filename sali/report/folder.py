@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,32 +13,48 @@ import yaml
 
 from sali.errors import DataError
 from sali.evaluation.frame_rows import rows_by_clip
-from sali.report.film import films_folder
+from sali.metrics.scores import ScoreInfo, score_info
 from sali.run.io import read_json
 
-PAGE = "report.html"
-RUN = "prediction"
-"""Name of the only method of a training's own test."""
+Key = tuple[str, str]
+"""Subset and clip."""
 Rows = list[dict[str, str]]
+Scores = dict[str, float | None]
+Curves = dict[str, np.ndarray]
+"""Arrays of one subset by their short names; `thresholds` is one of them."""
 
 
-def is_sweep(folder: Path) -> bool:
-    """Whether a folder holds the jobs of a sweep."""
-    return (folder / "sweep.json").is_file() or any(folder.glob("*/job.json"))
+def frame_metric(columns: Iterable[str]) -> str:
+    """Return the Dice of frames.csv: that of raw probabilities, or else that of VPS."""
+    return next((name for name in columns if name.startswith("dice_at_")), "dice_max")
+
+
+def clip_score(rows: Iterable[Mapping[str, Any]], metric: str) -> float:
+    """Return what clips are ranked by: the mean of a column of frames.csv.
+
+    Where no frame of the clip has that, as there is no polyp: the share of its frames without a
+    false alarm, or 1 if frames.csv does not say.
+    """
+    rows = list(rows)
+    values = [float(row[metric]) for row in rows if row.get(metric)]
+    if values:
+        return sum(values) / len(values)
+    alarms = [int(row["false_positive"]) for row in rows if row.get("false_positive")]
+    return 1 - sum(alarms) / len(alarms) if alarms else 1.0
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Reads the files of a run when they are asked for.
+    """The files of a run, each read when it is asked for.
 
     Attributes:
-        path: of the folder.
+        path: Path of the folder.
     """
 
     path: Path
 
     def __post_init__(self) -> None:
-        """Raises DataError unless something of a run is there."""
+        """Raise DataError unless something of a run is there."""
         wanted = ("metrics.json", "status.json", "run.json")
         if not any((self.path / name).is_file() for name in wanted):
             raise DataError(
@@ -60,15 +77,52 @@ class RunFolder:
         """Content of metrics.json."""
         return read_json(self.path / "metrics.json")
 
-    @property
+    @cached_property
     def methods(self) -> dict[str, dict[str, Any]]:
-        """Content of metrics.json by method; of a training's test, that of `RUN`."""
+        """Content of metrics.json by method."""
         if not self.metrics:
             return {}
-        return self.metrics.get("methods") or {self.metrics.get("method", RUN): self.metrics}
+        found = self.metrics.get("methods") or {self.metrics.get("method", ""): self.metrics}
+        if not all("counts" in content for content in found.values()):
+            raise DataError(
+                f"{self.path}/metrics.json: got one of an earlier version, wanted one with counts "
+                "of clips; evaluate the maps again with sali.evaluate"
+            )
+        return found
+
+    def info(self, name: str) -> ScoreInfo:
+        """Return what is known of a score; metrics.json says it of those of other packages."""
+        return score_info(name, next(iter(self.methods.values()), {}).get("scores"))
+
+    def num_clips(self, method: str, subset: str, in_vps: bool = False) -> int:
+        """Return how many clips of a subset were scored, or counted under VPS."""
+        return self.methods[method]["counts"][subset]["vps_clips" if in_vps else "clips"]
+
+    def scores(self, method: str) -> dict[str, Scores]:
+        """Return all scores of a method by subset, whatever the protocol."""
+        found: dict[str, Scores] = {}
+        for part in self._parts(method):
+            for subset, scores in part["subsets"].items():
+                found.setdefault(subset, {}).update(scores)
+        return found
+
+    def clip_scores(self, method: str) -> dict[Key, Scores]:
+        """Return all scores of a method by clip, whatever the protocol."""
+        found: dict[Key, Scores] = {}
+        for part in self._parts(method):
+            for subset, clips in part["clips"].items():
+                for clip, scores in clips.items():
+                    found.setdefault((subset, clip), {}).update(scores)
+        return found
+
+    def _parts(self, method: str) -> list[dict[str, Any]]:
+        """Parts of a metrics.json that hold scores of subsets and clips."""
+        content = self.methods[method]
+        parts = [part for part in content.values() if isinstance(part, dict) and "subsets" in part]
+        return [content, *parts]
 
     def home(self, method: str) -> Path:
-        """Where the files of one method are."""
+        """Return where the files of one method are."""
         return self.path / method if "methods" in self.metrics else self.path
 
     @cached_property
@@ -79,7 +133,7 @@ class RunFolder:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The same as values."""
+        """The composed configuration as values."""
         return (yaml.safe_load(self.config) if self.config else None) or {}
 
     @cached_property
@@ -88,28 +142,45 @@ class RunFolder:
         path = self.path / ".hydra/overrides.yaml"
         return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
 
-    def frames(self, method: str) -> dict[tuple[str, str], Rows]:
-        """Rows of frames.csv by subset and clip; none without a finished test."""
-        path = self.home(method) / "frames.csv"
-        if not (self.metrics and path.is_file()):
-            return {}
-        return {(subset, clip): rows for subset, clip, rows in rows_by_clip(path)}
+    @cached_property
+    def frames(self) -> dict[str, dict[Key, Rows]]:
+        """Rows of frames.csv by method, then by clip; none without a finished test."""
+        found: dict[str, dict[Key, Rows]] = {}
+        for method in self.methods:
+            path = self.home(method) / "frames.csv"
+            rows = rows_by_clip(path) if path.is_file() else ()
+            found[method] = {(subset, clip): own for subset, clip, own in rows}
+        return found
 
-    def curves(self, method: str) -> dict[str, np.ndarray]:
-        """Arrays of curves.npz; none without a finished test."""
-        path = self.home(method) / "curves.npz"
-        if not (self.metrics and path.is_file()):
-            return {}
-        with np.load(path) as stored:
-            return {name: stored[name] for name in stored.files}
+    @cached_property
+    def curves(self) -> dict[str, dict[str, Curves]]:
+        """Arrays of curves.npz by method, then by subset; none without a finished test."""
+        found: dict[str, dict[str, Curves]] = {method: {} for method in self.methods}
+        for method, by_subset in found.items():
+            path = self.home(method) / "curves.npz"
+            if path.is_file():
+                with np.load(path) as stored:
+                    for key in (name for name in stored.files if "/" in name):
+                        subset, _, name = key.partition("/")
+                        own = by_subset.setdefault(subset, {"thresholds": stored["thresholds"]})
+                        own[name] = stored[key]
+        return found
 
-    def films(self) -> dict[tuple[str, str], Path]:
-        """Files of the films by subset and clip; none without a finished test."""
+    def attributes(self) -> Rows:
+        """Return the rows of attributes.csv; none without it."""
+        path = self.path / "attributes.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def films(self) -> dict[Key, Path]:
+        """Return the files of the films by clip; none without a finished test."""
         paths = films_folder(self.path).glob("*/*.json") if self.metrics else ()
         return {(path.parent.name, path.stem): path for path in sorted(paths)}
 
     def log(self) -> dict[str, list[tuple[float, float]]]:
-        """What the training logged: (step, value) by name, as if it was never interrupted.
+        """Return what the training logged, (step, value) by name, as if without a break.
 
         A resumed run repeats the steps since its checkpoint; the later ones hold.
         """
@@ -125,6 +196,11 @@ class RunFolder:
                 before = [point for point in found.get(name, []) if point[0] < points[0][0]]
                 found[name] = before + points
         return found
+
+
+def films_folder(folder: Path) -> Path:
+    """Return where the films are in a run's folder."""
+    return folder / "report" / "clips"
 
 
 def _version(path: Path) -> int:

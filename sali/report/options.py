@@ -5,25 +5,76 @@ from dataclasses import dataclass
 from typing import Any
 
 from sali.errors import ConfigError
-from sali.report.film import FilmRules
-from sali.report.film_choice import ClipChoice
+
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class ClipChoice:
+    """How many clips of a subset are shown in pictures.
+
+    Attributes:
+        worst: Number of clips of the lowest score.
+        median: Number of clips in the middle.
+        best: Number of clips of the highest score.
+    """
+
+    worst: int
+    median: int
+    best: int
+
+    def of(self, scores: Mapping[str, float]) -> list[str]:
+        """Return the chosen names, the worst first, then the middle, then the best.
+
+        Args:
+            scores: Score of each clip; of equal ones the first goes first.
+        """
+        ranked = sorted(scores, key=lambda name: scores[name])
+        start = max(0, (len(ranked) - self.median) // 2)
+        parts = (
+            ranked[: self.worst],
+            ranked[start : start + self.median],
+            ranked[max(0, len(ranked) - self.best) :],
+        )
+        return list(dict.fromkeys(name for part in parts for name in part))
+
+
+@dataclass(frozen=True)
+class FilmRules:
+    """How much of a clip is kept.
+
+    Attributes:
+        max_frames: Most frames of a clip; longer ones are thinned evenly.
+        height: Height of the pictures, pixels.
+        quality: Quality of their JPEGs, 1 to 100.
+        tolerance: How far an outline may lie from the mask's edge, pixels of the picture.
+    """
+
+    max_frames: int
+    height: int
+    quality: int
+    tolerance: float
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Choices of a page; configs/report/default.yaml holds them and says more.
+    """Choices of a report; configs/report/default.yaml holds them and says more.
 
     Attributes:
-        enabled: whether runs write one.
-        clips: which are shown in pictures.
-        film: how much of such a clip is kept.
-        max_megabytes: of all pictures and outlines together, 1e6 bytes.
-        bad_dice: frames below it are bad.
-        min_run: shortest run of bad frames that is shaded, frames.
-        max_points: of a training curve.
+        enabled: Whether runs write a page.
+        figures: Whether an evaluation writes figures as PNG and PDF.
+        worst_frames: Number of frames of each subset in a figure of the lowest Dice; 0 for none.
+        clips: Which clips are shown in pictures.
+        film: How much of such a clip is kept.
+        max_megabytes: Size of all pictures and outlines of a page together, 1e6 bytes.
+        bad_dice: Dice below which a frame is bad.
+        min_run: Shortest run of bad frames that is shaded, frames.
+        max_points: Most points of a training curve.
     """
 
     enabled: bool
+    figures: bool
+    worst_frames: int
     clips: ClipChoice
     film: FilmRules
     max_megabytes: float
@@ -32,27 +83,33 @@ class ReportOptions:
     max_points: int
 
     def __post_init__(self) -> None:
-        """Raises ValueError for numbers out of range."""
-        wanted = {
-            "max_megabytes": (self.max_megabytes >= 0, "at least 0"),
-            "bad_dice": (0 <= self.bad_dice <= 1, "0 to 1"),
-            "min_run": (self.min_run >= 1, "at least 1"),
-            "max_points": (self.max_points >= 2, "at least 2"),
-        }
-        for name, (is_fit, text) in wanted.items():
-            if not is_fit:
-                raise ValueError(f"{name}: got {getattr(self, name)}, wanted {text}")
+        """Raise ConfigError for a number out of range."""
+        clips, film = self.clips, self.film
+        for name, value, least, most in (
+            ("worst_frames", self.worst_frames, 0, None),
+            *((f"clips.{k}", v, 0, None) for k, v in vars(clips).items()),
+            ("film.max_frames", film.max_frames, 1, None),
+            ("film.height", film.height, 16, None),
+            ("film.quality", film.quality, 1, 100),
+            ("film.tolerance", film.tolerance, 0, None),
+            ("max_megabytes", self.max_megabytes, 0, None),
+            ("bad_dice", self.bad_dice, 0, 1),
+            ("min_run", self.min_run, 1, None),
+            ("max_points", self.max_points, 2, None),
+        ):
+            if value < least or (most is not None and value > most):
+                wanted = f"at least {least}" if most is None else f"{least} to {most}"
+                raise ConfigError(f"report.{name}: got {value}, wanted {wanted}")
 
     @classmethod
     def from_config(cls, node: Mapping[str, Any]) -> "ReportOptions":
-        """Of the plain values of the group `report`.
+        """Return the options of the plain values of the group `report`.
 
         Raises:
-            ConfigError: a value that does not fit.
+            ConfigError: A value that does not fit.
         """
         try:
-            return cls(
-                **{**node, "clips": ClipChoice(**node["clips"]), "film": FilmRules(**node["film"])}
-            )
-        except (TypeError, ValueError) as error:
+            parts = {"clips": ClipChoice(**node["clips"]), "film": FilmRules(**node["film"])}
+            return cls(**{**node, **parts})
+        except TypeError as error:
             raise ConfigError(f"report: {error}") from error

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+FOOTER = "Research software, not a medical device"
 PREDICTION_RGB = (64, 224, 255)
 TRUTH_RGB = (255, 214, 64)
 TINT_STRENGTH = 0.35

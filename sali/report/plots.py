@@ -1,30 +1,23 @@
-"""The figures of an evaluation, each written as PNG and PDF.
+"""The figures of an evaluation, a training and a sweep.
 
-Every function takes arrays and the path of the files without their ending, writes both files and
-returns the figure. Names of scores are those of the reports: `dice_max`, `dice_mean` and
+Every function returns a figure; `sali.report.style.save` writes it as PNG and PDF, and `inline`
+makes it part of a page. Names of scores are those of the tables: `dice_max`, `dice_mean` and
 `dice_at_0.5` are three different numbers, so no axis says "Dice" alone.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
-from sali.metrics.counted_frame import FloatArray
+from sali.metrics.calibration import brier_score, expected_calibration_error, reliability
+from sali.metrics.counted_frame import BoolArray, FloatArray, IntArray
 from sali.metrics.frame_quality import consecutive_runs
-from sali.report.overview import (
-    WorstFrame,
-    plot_method_comparison,
-    plot_reliability,
-    plot_worst_frames,
-)
 from sali.report.style import (
     ALERT,
     COLOURS,
@@ -34,123 +27,94 @@ from sali.report.style import (
     PALE,
     SMALL,
     WIDTH,
-    check_not_empty,
     legend_below,
     legend_inches,
     new_figure,
-    save,
     series_style,
     set_unit_limits,
     style_axes,
-    unit_values,
+    wrapped,
 )
 
-__all__ = [
-    "WorstFrame",
-    "plot_dice_over_threshold",
-    "plot_dice_over_time",
-    "plot_method_comparison",
-    "plot_precision_recall",
-    "plot_reliability",
-    "plot_worst_frames",
-    "save",
-]
-
 FIXED_THRESHOLD = 0.5
+NUM_BINS = 15
+_LABEL_CHARACTERS = 34
+Interval = tuple[float, float, float]
+"""A value, the low and the high end of its interval; NaN for ends that are not known."""
 
 
-def plot_precision_recall(
-    curves: Mapping[str, tuple[ArrayLike, ArrayLike]], stem: Path | str, *, title: str = ""
+def precision_recall(
+    curves: Mapping[str, tuple[FloatArray, FloatArray]], title: str = ""
 ) -> Figure:
-    """Precision against recall, over lines of equal F1 in grey.
+    """Return precision against recall, over lines of equal F1 in grey.
 
     Args:
-        curves: (precision [K], recall [K]) by label, one value per threshold in order. Precision
-            may be NaN where nothing is marked: the line has a gap there.
-        stem: path of the files without ending.
-        title: set above the axes.
-
-    Raises:
-        ValueError: without a curve, for shapes that differ, or values outside [0, 1].
+        curves: (precision [K], recall [K]) by label, one value per threshold in order. NaN is a gap
+            in the line.
+        title: Text above the axes.
     """
-    check_not_empty("curves", curves)
     figure = new_figure(WIDTH, 4.6 + legend_inches(len(curves)))
     axes = figure.add_subplot()
-    _draw_equal_f1(axes)
-    lines = []
-    for index, (label, (precision, recall)) in enumerate(curves.items()):
-        recalls = unit_values(f"recall of {label}", recall)
-        precisions = unit_values(f"precision of {label}", precision, recalls.size, allow_nan=True)
-        style = series_style(index)
-        lines += axes.plot(
-            recalls,
-            precisions,
-            color=style.colour,
-            linestyle=style.line,
-            linewidth=1.8,
-            clip_on=False,
+    for f1 in np.arange(1, 10) / 10:
+        recall = np.geomspace(f1 / (2 - f1), 1, 100)
+        axes.plot(recall, f1 * recall / (2 * recall - f1), color=PALE, linewidth=0.8, zorder=0.5)
+        axes.annotate(
+            f"F1 {f1:.1f}",
+            (1, f1 / (2 - f1)),
+            (3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=FINE,
+            color=GREY,
         )
+    lines = [
+        _line(axes, index, label, recall, precision)
+        for index, (label, (precision, recall)) in enumerate(curves.items())
+    ]
     style_axes(axes, title, "recall (sensitivity)", "precision", grid="")
     set_unit_limits(axes)
     axes.set_aspect("equal")
     legend_below(figure, lines, list(curves))
-    save(figure, stem)
     return figure
 
 
-def plot_dice_over_threshold(
-    curves: Mapping[str, ArrayLike],
-    thresholds: ArrayLike,
-    stem: Path | str,
-    *,
+def dice_over_threshold(
+    curves: Mapping[str, FloatArray],
+    thresholds: FloatArray,
     title: str = "",
-    fixed_name: str = "dice_at_0.5",
+    fixed_name: str = "dice_vps_at_0.5",
 ) -> Figure:
-    """Dice of data sets over the threshold, with the three numbers that get published as "Dice".
+    """Return Dice over the threshold, with the three numbers that get published as "Dice".
 
-    A round marker stands at `dice_max` and its threshold, a diamond at `dice_at_0.5`: the value
-    at the lowest threshold that is not below 0.5, which for 8-bit maps is "probability >= 0.5".
-    `dice_mean` is the mean over all thresholds.
+    A round marker stands at `dice_max` and its threshold, a diamond at the lowest threshold that is
+    not below 0.5, which for 8-bit maps is "probability >= 0.5". `dice_mean` is the mean over all
+    thresholds.
 
     Args:
         curves: Dice [K] by label.
-        thresholds: [K], all different, in any order.
-        stem: path of the files without ending.
-        title: set above the axes.
-        fixed_name: what the value at 0.5 is called; of curves of stretched maps it is not the
-            `dice_at_0.5` of reports.
-
-    Raises:
-        ValueError: without a curve, for shapes that differ, values outside [0, 1], or thresholds
-            that repeat or all lie below 0.5.
+        thresholds: Thresholds [K], all different, in any order; one is at least 0.5.
+        title: Text above the axes.
+        fixed_name: Name of the value at 0.5; of curves of stretched maps it is not the
+            `dice_at_0.5` of the tables.
     """
-    check_not_empty("curves", curves)
-    levels = unit_values("thresholds", thresholds)
-    if np.unique(levels).size != levels.size or levels.max() < FIXED_THRESHOLD:
-        raise ValueError(
-            f"thresholds: got {np.unique(levels).size} different ones of {levels.size} up to "
-            f"{levels.max():g}, wanted all different and one of at least {FIXED_THRESHOLD}"
-        )
-    order = np.argsort(levels)
-    levels = levels[order]
+    order = np.argsort(thresholds)
+    levels = thresholds[order]
     fixed = int(np.searchsorted(levels, FIXED_THRESHOLD))
     figure = new_figure(WIDTH, 3.6 + legend_inches(2 * len(curves) + 1))
     axes = figure.add_subplot()
     axes.axvline(FIXED_THRESHOLD, color=GREY, linewidth=1, linestyle=":")
-    handles: list[Artist] = []
-    labels = []
+    handles, labels = [], []
     for index, (label, curve) in enumerate(curves.items()):
-        dice = unit_values(f"Dice of {label}", curve, levels.size)[order]
+        dice = curve[order]
         best = int(dice.argmax())
-        style = series_style(index)
-        handles += axes.plot(levels, dice, color=style.colour, linestyle=style.line, linewidth=1.8)
+        handles.append(_line(axes, index, label, levels, dice))
         for marker, point in (("o", best), ("D", fixed)):
             axes.plot(
                 levels[point],
                 dice[point],
                 marker=marker,
                 markersize=6.5,
-                color=style.colour,
+                color=series_style(index).colour,
                 markeredgecolor="white",
                 zorder=3,
                 clip_on=False,
@@ -161,116 +125,251 @@ def plot_dice_over_threshold(
         )
     style_axes(axes, title, "threshold", "Dice at the threshold")
     set_unit_limits(axes)
-    markers = [
-        Line2D([], [], color=GREY, marker=marker, linestyle="", markersize=6.5) for marker in "oD"
-    ]
-    axes.legend(
-        markers,
-        ["dice_max", fixed_name],
-        loc="lower center",
-        fontsize=SMALL,
-        labelcolor=INK,
-        framealpha=0.9,
-    )
+    markers = [Line2D([], [], color=GREY, marker=m, linestyle="", markersize=6.5) for m in "oD"]
+    _legend_inside(axes, markers, ["dice_max", fixed_name], "lower center")
     legend_below(figure, handles, labels)
-    save(figure, stem)
     return figure
 
 
-def plot_dice_over_time(
+def dice_over_time(
     clip: str,
-    dice: ArrayLike,
-    stem: Path | str,
+    dice: FloatArray,
     bad_runs: Sequence[tuple[int, int]],
-    has_polyp: ArrayLike,
-    fps: float | None = None,
-    *,
-    metric: str = "dice_at_0.5",
+    has_polyp: BoolArray,
+    metric: str,
 ) -> Figure:
-    """A score frame by frame, with runs of bad frames shaded and polyp-free frames underlined.
+    """Return a score frame by frame; bad runs are shaded, polyp-free frames underlined.
 
     Args:
-        clip: name of the clip.
-        dice: [T], NaN for frames without a score.
-        stem: path of the files without ending.
-        bad_runs: (start, stop) of each run, stop not included, as from
-            `sali.metrics.frame_quality.consecutive_runs`.
-        has_polyp: whether the ground truth shows a polyp, bool [T].
-        fps: frames per second; the axis counts frames if None.
-        metric: name of the score.
-
-    Raises:
-        ValueError: for shapes that differ, values outside [0, 1], a run outside the clip, or a
-            frame rate that is not positive.
+        clip: Text above the axes.
+        dice: Score [T]; NaN for frames without one.
+        bad_runs: (start, stop) of each run, stop not included.
+        has_polyp: Whether the ground truth shows a polyp, bool [T].
+        metric: Name of the score.
     """
-    scores = unit_values(f"dice of {clip}", dice, allow_nan=True)
-    num_frames = scores.size
-    shown = np.asarray(has_polyp)
-    if shown.dtype != np.bool_ or shown.shape != scores.shape:
-        raise ValueError(f"has_polyp: got {shown.dtype} {shown.shape}, wanted bool {scores.shape}")
-    for start, stop in bad_runs:
-        if not 0 <= start < stop <= num_frames:
-            raise ValueError(
-                f"bad_runs: got ({start}, {stop}), wanted 0 <= start < stop <= {num_frames}"
-            )
-    if fps is not None and not fps > 0:
-        raise ValueError(f"fps: got {fps}, wanted more than 0, or None to count frames")
-    step = 1 / (fps or 1)
+    num_frames = dice.size
     figure = new_figure(6.5, 3.1)
     axes = figure.add_subplot()
     is_bad = np.zeros(num_frames, np.bool_)
     for start, stop in bad_runs:
-        axes.axvspan((start - 0.5) * step, (stop - 0.5) * step, color=ALERT, alpha=0.2, linewidth=0)
+        axes.axvspan(start - 0.5, stop - 0.5, color=ALERT, alpha=0.2, linewidth=0)
         is_bad[start:stop] = True
-    handles: list[Artist] = list(
-        axes.plot(
-            np.arange(num_frames) * step,
-            scores,
-            color=COLOURS[0],
-            linewidth=1.2,
-            marker=".",
-            markersize=4 if num_frames <= 300 else 2,
-        )
-    )
-    labels = [_with_mean(metric, scores[shown])]
+    size = 4 if num_frames <= 300 else 2
+    handles: list[Line2D | Patch] = [
+        *axes.plot(dice, color=COLOURS[0], linewidth=1.2, marker=".", markersize=size, label=metric)
+    ]
+    labels = [_with_mean(metric, dice[has_polyp])]
     if is_bad.any():
         handles.append(Patch(facecolor=ALERT, alpha=0.2))
-        labels.append(_with_mean("bad frames", scores[shown & is_bad]))
-    polyp_free = consecutive_runs(~shown, min_length=1)
-    if polyp_free:
-        spans = [((start - 0.5) * step, (stop - start) * step) for start, stop in polyp_free]
+        labels.append(_with_mean("bad frames", dice[has_polyp & is_bad]))
+    free = consecutive_runs(~has_polyp, min_length=1)
+    if free:
+        spans = [(start - 0.5, stop - start) for start, stop in free]
         axes.broken_barh(spans, (-0.08, 0.045), facecolor=GREY, linewidth=0)
         handles.append(Patch(facecolor=GREY))
-        labels.append(f"no polyp ({np.count_nonzero(~shown)} frames)")
-    style_axes(axes, clip, "frame" if fps is None else "time (s)", metric)
-    axes.set_xlim(-0.5 * step, (num_frames - 0.5) * step)
-    axes.set_ylim(-0.1 if polyp_free else -0.02, 1.03)
+        labels.append(f"no polyp ({np.count_nonzero(~has_polyp)} frames)")
+    style_axes(axes, clip, "frame", metric)
+    axes.set_xlim(-0.5, num_frames - 0.5)
+    axes.set_ylim(-0.1 if free else -0.02, 1.03)
     axes.set_yticks(np.linspace(0, 1, 6))
-    if fps is None:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     legend_below(figure, handles, labels, columns=len(labels))
-    save(figure, stem)
     return figure
 
 
-def _draw_equal_f1(axes: Axes) -> None:
-    """Grey lines on which the harmonic mean of precision and recall is 0.1, 0.2, ... 0.9."""
-    for f1 in np.arange(1, 10) / 10:
-        recall = np.geomspace(f1 / (2 - f1), 1, 100)
-        precision = f1 * recall / (2 * recall - f1)
-        axes.plot(recall, precision, color=PALE, linewidth=0.8, zorder=0.5)
-        axes.annotate(
-            f"F1 {f1:.1f}",
-            (1, precision[-1]),
-            (3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=FINE,
-            color=GREY,
+def calibration(counts: Mapping[str, IntArray], title: str = "") -> Figure:
+    """Return a reliability diagram, and below it how many pixels each bin holds.
+
+    Bins, ECE and Brier score are all computed from the same counts: they cannot be mixed up.
+
+    Args:
+        counts: Pixels by truth (background, polyp) and grey level, [2, 256], by label.
+        title: Text above the axes.
+    """
+    figure = new_figure(WIDTH, 5.0 + legend_inches(len(counts) + 1))
+    top, bottom = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    diagonal = top.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+    edges = np.linspace(0, 1, NUM_BINS + 1)
+    handles, labels, pixels = [], [], []
+    for index, (label, own) in enumerate(counts.items()):
+        bins = reliability(own, NUM_BINS)
+        filled = bins.weight > 0
+        x, y = bins.confidence[filled], bins.frequency[filled]
+        if len(counts) == 1:
+            top.vlines(x, x, y, color=ALERT, alpha=0.45, linewidth=4)
+        line = _line(top, index, label, x, y)
+        line.set(marker=series_style(index).marker, markersize=4.5)
+        handles.append(line)
+        error = expected_calibration_error(own, NUM_BINS)
+        labels.append(f"{label}: ECE {error:.4f}, Brier score {brier_score(own):.4f}")
+        pixels.append(bins.weight * own.sum())
+        bottom.stairs(
+            np.where(pixels[-1] > 0, pixels[-1], np.nan),
+            edges,
+            fill=len(counts) == 1,
+            color=line.get_color(),
+            linewidth=1.6,
         )
+    style_axes(top, title, ylabel="observed share of polyp pixels")
+    set_unit_limits(top)
+    inside = [*diagonal, Line2D([], [], color=ALERT, alpha=0.45, linewidth=4)]
+    texts = ["perfectly calibrated", "gap"]
+    shown = 2 if len(counts) == 1 else 1
+    _legend_inside(top, inside[:shown], texts[:shown], "upper left")
+    there = np.concatenate(pixels)
+    there = there[there > 0]
+    bottom.set_yscale("log")
+    bottom.set_ylim(max(0.5, there.min() / 3), there.max() * 3)
+    style_axes(bottom, xlabel="predicted probability of polyp", ylabel="pixels", grid="y")
+    legend_below(figure, handles, labels)
+    return figure
+
+
+def intervals(
+    scores: Mapping[str, Mapping[str, Interval]],
+    metric: str,
+    bars: str,
+    reference: float | None = None,
+    title: str = "",
+) -> Figure:
+    """Return one score of several methods on several subsets: a dot each, with its interval.
+
+    Args:
+        scores: Values by method, then by subset. Without an interval a dot is hollow. A method may
+            lack subsets.
+        metric: Name of the score.
+        bars: What the intervals are.
+        reference: Where a vertical line is drawn, say 0 for differences.
+        title: Text above the axes.
+    """
+    subsets = list(dict.fromkeys(subset for row in scores.values() for subset in row))
+    columns = 2 if max(map(len, scores)) <= 24 else 1
+    per_row = max(0.4, 0.17 * len(scores) + 0.12)
+    height = 0.95 + len(subsets) * per_row + legend_inches(-(-len(scores) // columns))
+    figure = new_figure(WIDTH, height + 0.25 * bool(title))
+    axes = figure.add_subplot()
+    for row_index in range(0, len(subsets), 2):
+        axes.axhspan(row_index - 0.5, row_index + 0.5, color=PALE, alpha=0.4, linewidth=0)
+    if reference is not None:
+        axes.axvline(reference, color=GREY, linewidth=1, linestyle="--")
+    offsets = (np.arange(len(scores)) - (len(scores) - 1) / 2) * 0.8 / len(scores)
+    handles = []
+    for index, (offset, row) in enumerate(zip(offsets, scores.values(), strict=True)):
+        colour, _, marker = series_style(index)
+        dot = {"marker": marker, "markersize": 6.5, "color": colour}
+        for subset, (value, low, high) in row.items():
+            down = subsets.index(subset) + offset
+            is_known = bool(np.isfinite(low))
+            if is_known:
+                axes.plot([low, high], [down, down], color=colour, linewidth=1.6)
+            face = colour if is_known else "white"
+            axes.plot([value], [down], markerfacecolor=face, linestyle="", **dot)  # type: ignore[arg-type]
+        is_hollow = all(np.isnan(low) for _, low, _ in row.values())
+        look = {"markerfacecolor": "white", "linewidth": 0} if is_hollow else {"linewidth": 1.6}
+        handles.append(Line2D([], [], **dot, **look))  # type: ignore[arg-type]
+    style_axes(axes, title, f"{metric}\nbars: {bars}", grid="x")
+    axes.set_yticks(range(len(subsets)), subsets)
+    axes.set_ylim(len(subsets) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0, labelsize=SMALL + 1)
+    axes.spines["left"].set_visible(False)
+    legend_below(figure, handles, list(scores), columns=columns)
+    return figure
+
+
+def over_steps(
+    title: str, series: Mapping[str, FloatArray], y_label: str, is_share: bool = False
+) -> Figure:
+    """Return what a training logged, over its steps.
+
+    Args:
+        title: Text above the axes.
+        series: (step, value) [K, 2] by label.
+        y_label: Text of the vertical axis.
+        is_share: Whether that axis runs from 0 to 1.
+    """
+    figure = new_figure(WIDTH, 3.0 + legend_inches(len(series)))
+    axes = figure.add_subplot()
+    lines = []
+    for index, (label, points) in enumerate(series.items()):
+        lines.append(_line(axes, index, label, points[:, 0], points[:, 1]))
+        if len(points) == 1:  # a line of one point cannot be seen
+            lines[-1].set_marker("o")
+    style_axes(axes, title, "step", y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if is_share:
+        axes.set_ylim(0, 1)
+    legend_below(figure, lines, list(series))
+    return figure
+
+
+def settings(
+    rows: Mapping[str, Mapping[str, Sequence[float]]],
+    metric: str,
+    published: Mapping[str, tuple[str, float]],
+) -> Figure:
+    """Return one score of a sweep: every seed, its mean and its spread, a panel per subset.
+
+    Args:
+        rows: Values over seeds by setting, then by subset; a setting without a subset has a gap.
+        metric: Name of the score.
+        published: (label, value) by subset, drawn as a line.
+    """
+    subsets = list(dict.fromkeys(subset for own in rows.values() for subset in own))
+    labels = [wrapped(label, _LABEL_CHARACTERS) for label in rows]
+    num_lines = sum(label.count("\n") + 1 for label in labels)
+    figure = new_figure(WIDTH, len(subsets) * (0.75 + 0.32 * num_lines) + legend_inches(3))
+    panels = figure.subplots(len(subsets), squeeze=False)[:, 0]
+    for axes, subset in zip(panels, subsets, strict=True):
+        for down, own in enumerate(rows.values()):
+            values = own.get(subset, ())
+            if values:
+                seeds = {"color": GREY, "marker": "|", "markersize": 9, "linestyle": "none"}
+                axes.plot(values, [down] * len(values), **seeds)
+                axes.errorbar(
+                    np.mean(values),
+                    down,
+                    xerr=np.std(values, ddof=1) if len(values) > 1 else 0,
+                    color=COLOURS[0],
+                    marker="o",
+                    capsize=3,
+                    linewidth=1.8,
+                )
+        style_axes(axes, subset, metric, grid="x")
+        axes.set_yticks(range(len(rows)), labels)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        if subset in published:
+            axes.axvline(published[subset][1], color=ALERT, linestyle="--", linewidth=1)
+    handles = [
+        Line2D([], [], color=COLOURS[0], marker="o", linewidth=1.8),
+        Line2D([], [], color=GREY, marker="|", linestyle="none"),
+    ]
+    texts = ["mean and sample standard deviation over seeds", "one seed"]
+    for label in dict.fromkeys(published[x][0] for x in subsets if x in published):
+        handles.append(Line2D([], [], color=ALERT, linestyle="--", linewidth=1))
+        texts.append(label)
+    legend_below(figure, handles, texts)
+    return figure
+
+
+def _line(axes: Axes, index: int, label: str, x: FloatArray, y: FloatArray) -> Line2D:
+    """Draw series number `index`; its label is that of the table of its values."""
+    colour, line, _ = series_style(index)
+    look = {"color": colour, "linestyle": line, "linewidth": 1.8, "clip_on": False}
+    return axes.plot(x, y, label=label, **look)[0]  # type: ignore[arg-type]
+
+
+def _legend_inside(
+    axes: Axes,
+    handles: Sequence[Line2D],
+    labels: Sequence[str],
+    place: Literal["upper left", "lower center"],
+) -> None:
+    axes.legend(
+        handles, labels, loc=place, fontsize=SMALL, labelcolor=INK, framealpha=0.9, edgecolor=PALE
+    )
 
 
 def _with_mean(name: str, scores: FloatArray) -> str:
-    """Adds the mean of the scores that exist, if any does."""
+    """Add the mean of the scores that exist, if any does."""
     found = scores[~np.isnan(scores)]
     return f"{name} (mean {found.mean():.3f})" if found.size else name

@@ -7,11 +7,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from sali.evaluation.frame_pictures import background
-from sali.evaluation.reading import read_grey
 from sali.evaluation.scoring import truth_mask
 from sali.evaluation.trees import ClipMaps
-from sali.metrics.vps import match_size
+from sali.report.frames import background, read_map
 from sali.report.overlay import contact_sheet, draw_overlay
 
 _COLUMNS = 4
@@ -22,9 +20,8 @@ _JPEG_QUALITY = 90
 def overlay(maps: ClipMaps, index: int) -> np.ndarray:
     """Return a frame with its true mask and its map drawn over it, RGB uint8 [H, W, 3]."""
     mask = truth_mask(maps, index)
-    path = maps.map_path(index)
-    shown = match_size(read_grey(path), mask.shape) if path.is_file() else np.zeros_like(mask)
-    return draw_overlay(background(maps, index, mask), shown / np.float32(255), mask > 128)
+    probability = read_map(maps, index, mask) / np.float32(255)
+    return draw_overlay(background(maps, index, mask), probability, mask > 128)
 
 
 def write_sheet(maps: Sequence[ClipMaps], path: Path, number: int) -> None:

@@ -1,197 +1,195 @@
-"""Tables of figures: per subset, beside published ones, and differences between methods."""
+"""Tables of the scores of a run: per subset, and differences between methods."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sali.evaluation.ground_truth import TEST_SUBSETS
-from sali.evaluation.published import VARIANTS, other_data, published_rows
-from sali.evaluation.tables import NONE, Row, Table
 from sali.metrics.bootstrap import Interval
+from sali.metrics.scores import NONE
+from sali.metrics.vps import METRIC_NAMES
 from sali.report.folder import RunFolder
-from sali.report.grid import Cell, Grid, grid_of
+from sali.report.published import beside_published
+from sali.report.table import Cell, Row, Table, score_table
 
-_FIRST = ("dice_max", "dice_mean", "iou_max", "iou_mean", "s_measure", "weighted_f", "mae")
-"""Columns of figures that most readers look for."""
-_VPS_NOTE = (
-    "Every map is min-max stretched to 0-1 before it is scored; the first and the last frame of a "
-    "clip are left out."
+FIRST = (
+    *("dice_max", "dice_mean", "dice_at_0.5", "iou_max", "iou_mean", "iou_at_0.5"),
+    *("s_measure", "weighted_f", "mae"),
 )
-_MEANS_NOTE = "Plain means over all frames, polyp-free ones included (1 if nothing is marked)."
+"""Scores that most readers look for; they are the first columns."""
+_VPS_NOTE = (
+    "VPS: every map is min-max stretched to 0-1 before it is scored; the first and the last frame "
+    "of a clip are left out."
+)
+_COUNTS = ("clips", "vps_clips")
+_Scores = Mapping[str, Mapping[str, Any]]
 
 
-def score_grids(run: RunFolder) -> list[Grid]:
-    """One table per protocol, rows of subsets and methods."""
-    parts: tuple[tuple[str, dict[str, dict[str, Any]], list[str]], ...] = (
-        ("VPS figures", {m: c.get("subsets", {}) for m, c in run.methods.items()}, [_VPS_NOTE]),
-        (
-            "Clinical figures",
-            {m: c.get("clinical", {}).get("subsets", {}) for m, c in run.methods.items()},
-            _clinical_notes(run),
-        ),
-        (
-            "Clinical and VPS figures of low-quality frames",
-            {m: c.get("low_quality", {}) for m, c in run.methods.items()},
-            [],
-        ),
-        (
-            "Frame metrics",
-            {m: c.get("frame_metrics", {}).get("subsets", {}) for m, c in run.methods.items()},
-            [_MEANS_NOTE],
-        ),
-    )
+def score_tables(run: RunFolder) -> list[Table]:
+    """Return one table per protocol, and the same of low-quality frames; rows by subset."""
+    parts: dict[str, dict[str, _Scores]] = {}
+    for method, content in run.methods.items():
+        low = content.get("low_quality", {})
+        low_vps = {s: _only(own, True) for s, own in low.items() if own["vps_clips"]}
+        for title, subsets in (
+            ("VPS protocol", content.get("subsets", {})),
+            ("Clinical protocol", content.get("clinical", {}).get("subsets", {})),
+            *_further(content),
+            ("VPS protocol, runs of low-quality frames", low_vps),
+            (
+                "Clinical protocol, runs of low-quality frames",
+                {s: _only(own, False) for s, own in low.items()},
+            ),
+        ):
+            if any(own.keys() - set(_COUNTS) for own in subsets.values()):
+                parts.setdefault(title, {})[method] = subsets
+    return [_table(run, title, by_method) for title, by_method in parts.items()]
+
+
+def _further(content: Mapping[str, Any]) -> list[tuple[str, _Scores]]:
+    """Scores of other parts of a metrics.json, say those of packages, by their title."""
     return [
-        grid_of(_table(run, figures), caption, notes)
-        for caption, figures, notes in parts
-        if any(figures.values())
+        (name.replace("_", " ").capitalize(), part["subsets"])
+        for name, part in content.items()
+        if name != "clinical" and isinstance(part, dict) and isinstance(part.get("subsets"), dict)
     ]
 
 
-def _table(run: RunFolder, figures: dict[str, dict[str, dict[str, Any]]]) -> Table:
-    subsets = dict.fromkeys(name for own in figures.values() for name in own)
-    rows = [
-        Row(subset, (subset, method, str(_number_of_clips(run, method, subset))), own[subset])
-        for subset in subsets
-        for method, own in figures.items()
-        if subset in own
-    ]
-    names = dict.fromkeys(name for row in rows for name in row.figures if name != "clips")
-    first = [name for name in _FIRST if name in names]
-    columns = [*first, *(name for name in names if name not in first)]
-    return Table(("subset", "method", "clips"), tuple(columns), tuple(rows))
+def _only(scores: Mapping[str, Any], is_vps: bool) -> dict[str, Any]:
+    """Scores of one of the protocols, with the number of clips behind them."""
+    found = {k: v for k, v in scores.items() if k not in _COUNTS and (k in METRIC_NAMES) == is_vps}
+    return {**found, "clips": scores[_COUNTS[is_vps]]}
 
 
-def _number_of_clips(run: RunFolder, method: str, subset: str) -> int:
-    content = run.methods[method]
-    counts = content.get("counts", {}).get(subset)
-    clips = content.get("clinical", {}).get("clips") or content.get("clips", {})
-    return counts["clips"] if counts else len(clips.get(subset, {}))
+def _table(run: RunFolder, title: str, by_method: Mapping[str, _Scores]) -> Table:
+    is_vps = title.startswith("VPS")
+    rows = []
+    for subset in dict.fromkeys(name for own in by_method.values() for name in own):
+        for method, own in by_method.items():
+            if own.get(subset):
+                clips = own[subset].get("clips", run.num_clips(method, subset, is_vps))
+                rows.append(Row(subset, (subset, method, str(clips)), own[subset]))
+    names = dict.fromkeys(name for row in rows for name in row.scores if name != "clips")
+    if is_vps:
+        notes = [_VPS_NOTE]
+    elif title.startswith("Clinical"):
+        notes = _clinical_notes(run)
+    else:
+        notes = [f"{n}: {run.info(n).meaning}." for n in names if run.info(n).meaning]
+    labels = ("subset", "method", "clips")
+    return score_table(title, labels, ordered(names), rows, notes=notes, info=run.info)
+
+
+def ordered(names: Mapping[str, Any] | Sequence[str]) -> list[str]:
+    """Return names of scores, those of `FIRST` before the others."""
+    first = [name for name in FIRST if name in names]
+    return [*first, *(name for name in names if name not in first)]
 
 
 def _clinical_notes(run: RunFolder) -> list[str]:
-    rules = next((c["clinical"]["rules"] for c in run.methods.values() if "clinical" in c), None)
-    if not rules:
-        return []
+    rules = next(c["clinical"]["rules"] for c in run.methods.values() if "clinical" in c)
     is_stretched = run.settings.get("compat", {}).get("maps") == "minmax"
-    what = "Maps stretched to 0-1 frame by frame (compat.maps)" if is_stretched else "Probabilities"
+    what = "maps stretched to 0-1 frame by frame (compat.maps)" if is_stretched else ""
     return [
-        f"{what} at {rules['threshold']:g}, all frames; seconds at "
-        f"{rules['frames_per_second']:g} frames per second.",
-        "A dash: there is no case of it, say no frame without a polyp.",
+        f"Clinical: {what or 'raw probabilities'} at {rules['threshold']:g}, all frames; seconds "
+        f"at {rules['frames_per_second']:g} frames per second.",
+        "A dash: there is no such case, say no frame without a polyp.",
     ]
 
 
-def counted_notes(run: RunFolder) -> list[str]:
-    """What was missing or left out of the figures, counted."""
-    found = []
-    for method, content in run.methods.items():
-        for subset, counts in content.get("counts", {}).items():
-            if counts.get("missing"):
-                found.append(f"{method}, {subset}: {counts['missing']} maps were missing.")
-        for subset, clips in content.get("left_out", {}).items():
-            reasons = sorted(set(clips.values()))
-            found.append(
-                f"{method}, {subset}: {len(clips)} clips are not in the VPS figures "
-                f"({'; '.join(reasons)})."
-            )
-    return found
+def data_notes(run: RunFolder) -> list[str]:
+    """Return what was missing in the data or left out of the scores."""
+    return [
+        f"{method}, {subset}: {note}"
+        for method, content in run.methods.items()
+        for subset, notes in content.get("notes", {}).items()
+        for note in notes
+    ]
 
 
-def beside_published(
-    ours: dict[str, dict[str, dict[str, Any]]], num_clips: dict[str, int]
-) -> tuple[list[Grid], list[str]]:
-    """A table per variant of Dice, in percent, or why there is none.
-
-    Args:
-        ours: {name: {subset: {figure: value, or (value, spread)}}}.
-        num_clips: of each subset; tells SUN-SEG from other data.
-    """
-    if not set(num_clips) & set(TEST_SUBSETS):
-        return [], ["No published rows: none of the subsets is one of SUN-SEG's."]
-    told = other_data(num_clips)
-    if told:
-        return [], ["No published rows, as this is other data than SUN-SEG.", *told]
-    grids = []
-    for variant, meaning in VARIANTS.items():
-        rows = []
-        for name, subsets in ours.items():
-            values = [subsets.get(subset, {}).get(variant) for subset in TEST_SUBSETS]
-            if any(value is not None for value in values):
-                cells = [_cell(value, is_ours=True) for value in values]
-                first = [Cell(f"{name} (here)", is_best=True), Cell(NONE), Cell(NONE)]
-                rows.append([*first, *cells, Cell("this folder")])
-        if not rows:
-            continue
-        rows += [
-            [
-                *(Cell(text) for text in (row.method, row.venue, row.backbone)),
-                *(_cell(_share(row.percent[subset])) for subset in TEST_SUBSETS),
-                Cell(row.source),
-            ]
-            for row in published_rows()
-            if row.dice_variant == variant
-        ]
-        header = ["method", "venue", "backbone", *TEST_SUBSETS, "source"]
-        caption = f"{variant}, percent: ours (bold) beside published values"
-        grids.append(Grid(caption, header, rows, [f"{variant} is {meaning}."]))
-    warning = (
-        "Published values are of SUN-SEG. The number of clips fits; that the data is SUN-SEG is "
-        "for the reader to make sure. Values of different variants of Dice must not be compared."
-    )
-    return grids, [warning]
-
-
-def _share(percent: float | None) -> float | None:
-    return None if percent is None else percent / 100
-
-
-def _cell(value: Any, is_ours: bool = False) -> Cell:
-    mean, spread = value if isinstance(value, tuple) else (value, None)
-    if mean is None:
-        return Cell(NONE, is_number=True)
-    text = f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
-    return Cell(text, is_number=True, is_best=is_ours)
-
-
-def run_beside_published(run: RunFolder) -> tuple[list[Grid], list[str]]:
-    """`beside_published` of all methods of a run."""
+def run_beside_published(run: RunFolder) -> tuple[list[Table], list[str]]:
+    """Return `beside_published` of all methods of a run."""
     if not run.methods:
         return [], []
-    ours: dict[str, dict[str, dict[str, Any]]] = {}
-    num_clips: dict[str, int] = {}
-    for method, content in run.methods.items():
-        for part in (content, content.get("clinical", {})):
-            for subset, figures in part.get("subsets", {}).items():
-                ours.setdefault(method, {}).setdefault(subset, {}).update(figures)
-                num_clips[subset] = _number_of_clips(run, method, subset)
+    ours = {method: run.scores(method) for method in run.methods}
+    num_clips = {s: run.num_clips(method, s) for method, own in ours.items() for s in own}
     return beside_published(ours, num_clips)
 
 
-def difference_grid(differences: Sequence[dict[str, Any]]) -> Grid | None:
-    """Differences between methods with their intervals; None without any."""
-    if not differences:
+def difference_table(metrics: Mapping[str, Any]) -> Table | None:
+    """Return differences between methods with their intervals; None without any.
+
+    Args:
+        metrics: Content of the metrics.json of several methods.
+    """
+    found: Sequence[Mapping[str, Any]] = metrics.get("differences", ())
+    if not found:
         return None
-    columns = list(dict.fromkeys(name for one in differences for name in one["intervals"]))
-    rows = []
-    for one in differences:
-        cells = [
-            Cell(text, is_number=index > 2)
-            for index, text in enumerate(
-                (one["subset"], one["method"], one["reference"], str(one["clips"]))
-            )
+    columns = ordered(list(dict.fromkeys(name for one in found for name in one["intervals"])))
+    rows = [
+        [
+            *(Cell(one[name], value=one[name]) for name in ("subset", "method", "reference")),
+            Cell(str(one["clips"]), True, value=one["clips"]),
+            *(_interval(one["intervals"].get(name)) for name in columns),
         ]
-        rows.append([*cells, *(_interval(one["intervals"].get(name)) for name in columns)])
-    notes = [
-        "Percentile intervals of a paired bootstrap over clips; * where the interval excludes 0. "
-        "They are not corrected for the number of figures."
+        for one in found
     ]
+    share = metrics.get("bootstrap", {}).get("confidence")
+    notes = [
+        f"{'Percentile' if share is None else format(share, '.0%') + ' percentile'} intervals of a "
+        "paired bootstrap over clips; * where the interval excludes 0. They are not corrected for "
+        "the number of scores."
+    ]
+    groups = [one["subset"] for one in found]
     header = ["subset", "method", "minus", "clips", *columns]
-    return Grid("Differences between methods", header, rows, notes)
+    return Table("Differences between methods", header, rows, notes, groups)
 
 
-def _interval(interval: dict[str, float] | None) -> Cell:
+def _interval(interval: Mapping[str, float] | None) -> Cell:
     if interval is None:
-        return Cell(NONE, is_number=True)
+        return Cell(NONE, True)
     one = Interval(**interval)
     star = " *" if one.excludes_zero else ""
     text = f"{one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}]{star}"
-    return Cell(text, is_number=True, is_best=one.excludes_zero)
+    return Cell(text, True, one.excludes_zero, one.difference)
+
+
+def write_tables(run: RunFolder) -> None:
+    """Write `table.md`, `table.tex`, and `comparison.md` and `attributes.md` where they apply."""
+    tables = score_tables(run)
+    text = "".join(f"# {table.title}\n\n{table.to_markdown()}\n" for table in tables)
+    differences = difference_table(run.metrics)
+    every = tables + ([differences] if differences else [])
+    if differences:
+        text += f"# {differences.title}\n\n{differences.to_markdown()}\n"
+    notes = dict.fromkeys([*(note for table in every for note in table.notes), *data_notes(run)])
+    _write(run, "table.md", text + "".join(f"- {note}\n" for note in notes))
+    _write(run, "table.tex", "\n".join(table.to_latex() for table in tables))
+    published, notes_of_data = run_beside_published(run)
+    if published or notes_of_data:
+        _write(run, "comparison.md", comparison(published, [*notes_of_data, *data_notes(run)]))
+    attributes = run.attributes()
+    if attributes:
+        labels = list(attributes[0])[:4]
+        columns = list(attributes[0])[4:]
+        rows = [
+            Row(
+                f"{row['subset']}/{row['attribute']}",
+                tuple(row[name] for name in labels),
+                {name: float(row[name]) if row[name] else None for name in columns},
+            )
+            for row in attributes
+        ]
+        table = score_table("Scores by attribute", labels, columns, rows, info=run.info)
+        _write(run, "attributes.md", table.to_markdown())
+
+
+def comparison(tables: Sequence[Table], notes: Sequence[str]) -> str:
+    """Return tables of ours and published results as a Markdown page."""
+    parts = ["# Ours and published results\n", *(f"Note: {note}\n" for note in notes)]
+    for table in tables:
+        parts += [f"## {table.title}\n", *(f"{note}\n" for note in table.notes)]
+        parts.append(table.to_markdown())
+    return "\n".join(parts)
+
+
+def _write(run: RunFolder, name: str, text: str) -> None:
+    (run.path / name).write_text(text, encoding="utf-8")

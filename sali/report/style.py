@@ -1,31 +1,38 @@
-"""The look that all plots share: palette, page, legend, files.
+"""The look that all figures share: palette, page, legend, files, SVG for pages.
 
-Everything is set on the figure itself. Neither pyplot nor rcParams are touched, so plots can be
-drawn next to a program's own, in threads, and without a display.
+Everything is set on the figure itself, and pyplot is not used, so that figures can be drawn beside
+a program's own and without a display.
 """
 
 import textwrap
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
+from markupsafe import Markup
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
-from numpy.typing import ArrayLike
 
-from sali.metrics.counted_frame import FloatArray
+from sali.metrics.scores import NONE
+from sali.report.overlay import FOOTER
+from sali.report.table import Cell, Table
 
-FOOTER = "Research software, not a medical device"
 DPI = 150
 
 # Okabe and Ito, "Color universal design", 2008, without the yellow, which is too pale for a line.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 INK, GREY, PALE = "#222222", "#767676", "#DDDDDD"
 ALERT = "#D55E00"
+_CLASSES = {colour.lower(): f"c{index}" for index, colour in enumerate(COLOURS)}
+_CLASSES |= {"#222222": "ink", "#767676": "grey", "#dddddd": "pale", "#ffffff": "card"}
+"""Colours of figures, and what the style sheet of pages calls them."""
 # Lengths without a common divisor with that of the palette: 28 series before one repeats.
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -33,12 +40,11 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 # Points, for figures about 5 inches wide: still 6 when printed over half a page.
 TITLE, TEXT, SMALL, FINE = 11.0, 10.0, 9.0, 7.0
 _LEGEND_CHARACTERS = 64
+_TABLE_ROWS = 21
 # Inches.
 WIDTH = 5.0
 _FOOTER_INCHES = 0.18
 PAD_INCHES = 0.06
-# Means of values in [0, 1] may end up this far outside.
-_ROUNDING = 1e-9
 
 
 class SeriesStyle(NamedTuple):
@@ -171,35 +177,95 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(wrapper.fill(line) for line in text.splitlines())
 
 
-def check_not_empty(name: str, values: Sized) -> None:
-    """Raises ValueError if there is nothing to draw."""
-    if not len(values):
-        raise ValueError(f"{name}: got none, wanted at least one")
-
-
-def unit_values(
-    name: str, values: ArrayLike, length: int | None = None, *, allow_nan: bool = False
-) -> FloatArray:
-    """Returns values as float64 [length] after checking that they are shares.
+def to_html(figures: Sequence[Figure], name: str) -> Markup:
+    """Return figures as part of a page, each with its values as a table.
 
     Args:
-        name: of the values in messages.
-        values: [length], each in [0, 1].
-        length: wanted number of values; any above 0 if None.
-        allow_nan: whether NaN, a gap in a line, is accepted.
-
-    Raises:
-        ValueError: for another shape or a value that is not a share.
+        figures: Figures of `new_figure`.
+        name: Name of the group, unique on the page.
     """
-    array = np.asarray(values, np.float64)
-    if array.ndim != 1 or not array.size or length not in (None, array.size):
-        wanted = "K >= 1" if length is None else length
-        raise ValueError(f"{name}: got shape {array.shape}, wanted [{wanted}]")
-    is_share = (array >= -_ROUNDING) & (array <= 1 + _ROUNDING)
-    bad = array[~(is_share | np.isnan(array) if allow_nan else is_share)]
-    if bad.size:
-        raise ValueError(
-            f"{name}: got {bad[0]:g}, wanted values from 0 to 1{' or NaN' if allow_nan else ''}; "
-            "divide percentages by 100"
+    blocks = []
+    for number, figure in enumerate(figures):
+        axes = figure.axes[0]
+        title = axes.get_title(loc="left").replace("\n", ", ")
+        about = f"{title}: {axes.get_ylabel() or 'rows'} over {axes.get_xlabel() or 'values'}"
+        blocks.append(
+            Markup(
+                '<figure class="chart"><div role="img" aria-label="{}">{}</div>\n{}</figure>\n'
+            ).format(about, inline(figure, f"{name}{number}"), _values(axes, title))
         )
-    return array
+    return Markup("").join(blocks)
+
+
+def _values(axes: Axes, title: str) -> Markup:
+    """Values of the lines that have a label, thinned, for those who do not see them."""
+    lines = [line for line in axes.lines if not str(line.get_label()).startswith("_child")]
+    if not lines:
+        return Markup("")
+    x, y = axes.get_xlabel() or "value", axes.get_ylabel()
+    points = [np.asarray(line.get_xydata()) for line in lines]
+    if all(np.array_equal(own[:, 0], points[0][:, 0]) for own in points):
+        header = [x, *(str(line.get_label()) for line in lines)]
+        points = [points[0][:, :1], *(own[:, 1:] for own in points)]
+    else:
+        header = [f"{line.get_label()}: {what}" for line in lines for what in (x, y)]
+    every = [np.linspace(0, len(own) - 1, min(len(own), _TABLE_ROWS)).round() for own in points]
+    rows = [
+        [
+            Cell(f"{value:.4g}" if np.isfinite(value) else NONE, True)
+            for own, places in zip(points, every, strict=True)
+            for value in (own[int(places[row])] if row < len(places) else (np.nan,) * 2)
+        ]
+        for row in range(max(map(len, every)))
+    ]
+    table = Table(f"{title}, values", header, rows).to_html()
+    return Markup("<details><summary>Values as a table</summary>{}</details>").format(table)
+
+
+def inline(figure: Figure, name: str) -> Markup:
+    """Return a figure as SVG for a page: no references outside it, colours by class.
+
+    The page's style sheet colours the classes, so that a figure follows its light or dark look.
+
+    Args:
+        figure: Figure of `new_figure`.
+        name: Unique on the page; it begins every id of the figure.
+    """
+    figure.texts[0].set_visible(False)  # the page itself says what the footer says
+    content = BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "sali"}):
+        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    figure.texts[0].set_visible(True)
+    root = ElementTree.fromstring(content.getvalue())
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.rpartition("}")[2] in ("metadata", "style"):
+                parent.remove(child)
+    for node in root.iter():
+        node.tag = node.tag.rpartition("}")[2]
+        attributes = {key.rpartition("}")[2]: value for key, value in node.attrib.items()}
+        attributes |= _presentation(attributes.pop("style", ""))
+        node.attrib.clear()
+        for key, value in attributes.items():
+            if key == "id":
+                value = f"{name}-{value}"
+            elif key == "href" or value.startswith("url(#"):
+                value = value.replace("#", f"#{name}-")
+            node.attrib[key] = value
+    root.attrib = {"viewBox": root.attrib["viewBox"], "class": "plot", "stroke-linejoin": "round"}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _presentation(style: str) -> dict[str, str]:
+    """Inline style as attributes, which a Content-Security-Policy lets through."""
+    found: dict[str, str] = {}
+    classes = []
+    for part in style.split(";"):
+        key, _, value = (text.strip() for text in part.partition(":"))
+        if key in ("fill", "stroke") and value.lower() in _CLASSES:
+            classes.append(f"{key}-{_CLASSES[value.lower()]}")
+        elif key == "font":
+            found["font-size"] = next(text for text in value.split() if text.endswith("px"))[:-2]
+        elif key and key not in ("white-space", "font-family"):
+            found[key] = value
+    return found | ({"class": " ".join(classes)} if classes else {})

@@ -14,7 +14,10 @@ from pathlib import Path
 
 from sali.run.io import read_json, write_json
 
-NAME = "status.json"
+STATUS = "status.json"
+METRICS = "metrics.json"
+JOB, SWEEP = "job.json", "sweep.json"
+"""What a job of a sweep was given, in its folder; what the sweep was given, in the one above."""
 POLL_SECONDS = 0.2
 KILLED = "killed from outside, e.g. out of memory; resume with ckpt_path=auto in the same folder"
 ROOT = Path(__file__).parents[2]
@@ -22,12 +25,17 @@ ROOT = Path(__file__).parents[2]
 
 def set_state(folder: Path, state: str, error: str | None = None) -> None:
     """Write `status.json`."""
-    write_json(folder / NAME, {"state": state, "error": error})
+    write_json(folder / STATUS, {"state": state, "error": error})
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a run ended well and left its scores."""
+    return read_json(folder / STATUS).get("state") == "finished" and (folder / METRICS).is_file()
 
 
 def set_failed(folder: Path, error: str) -> None:
     """Record the first failure; those that follow from it on other processes change nothing."""
-    if read_json(folder / NAME).get("state") != "failed":
+    if read_json(folder / STATUS).get("state") != "failed":
         set_state(folder, "failed", error)
 
 
@@ -48,7 +56,7 @@ def watched(folder: Path) -> Iterator[None]:
 def _watch(folder: Path, process: int) -> None:
     while os.getppid() == process:
         time.sleep(POLL_SECONDS)
-    if read_json(folder / NAME).get("state") == "running":
+    if read_json(folder / STATUS).get("state") == "running":
         set_failed(folder, KILLED)
 
 

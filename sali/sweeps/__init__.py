@@ -5,6 +5,5 @@ scored, so any launcher can run it, any process can read it, and the same comman
 """
 
 from sali.sweeps.job import is_sweep, job_name, run_job
-from sali.sweeps.report import write_report
 
-__all__ = ["is_sweep", "job_name", "run_job", "write_report"]
+__all__ = ["is_sweep", "job_name", "run_job"]

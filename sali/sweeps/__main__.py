@@ -1,4 +1,4 @@
-"""Tables and plots of a sweep that is there: ``python -m sali.sweeps outputs/sweeps/<name>``."""
+"""Tables, figures and page of a finished sweep: ``python -m sali.sweeps outputs/sweeps/<name>``."""
 
 import argparse
 import logging
@@ -6,19 +6,19 @@ import sys
 from pathlib import Path
 
 from sali.errors import UserError
+from sali.report import write_sweep
 from sali.sweeps.callback import failures
-from sali.sweeps.report import write_report
 
 
 def main() -> None:
-    """Write the report of a folder, and list the jobs that failed."""
+    """Write the report of a sweep, and list the jobs that failed."""
     parser = argparse.ArgumentParser(prog="python -m sali.sweeps", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of the sweep; it holds one folder per job")
+    parser.add_argument("folder", type=Path, help="folder of the sweep, with one folder per job")
     folder = parser.parse_args().folder
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     log = logging.getLogger(__name__)
     try:
-        settings = write_report(folder)
+        settings = write_sweep(folder)
     except UserError as error:
         sys.exit(f"error: {error}")
     for failure in failures(folder):

@@ -13,10 +13,11 @@ from hydra.core.override_parser.types import ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
+from sali.report import write_sweep
 from sali.run.io import read_json, write_json
 from sali.run.record import provenance
-from sali.sweeps.job import JOB, OUTPUT, SWEEP, quoted
-from sali.sweeps.report import write_report
+from sali.run.state import JOB, SWEEP
+from sali.sweeps.job import OUTPUT, quoted
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Sweep(Callback):
         folder = Path(config.hydra.sweep.dir)
         try:
             failed = failures(folder)
-            settings = write_report(folder)
+            settings = write_sweep(folder)
         except Exception as error:  # Hydra would turn it into a warning
             log.exception("the sweep's tables could not be written")
             sys.exit(f"error: the tables of {folder} could not be written: {error}")

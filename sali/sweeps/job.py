@@ -22,10 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from sali.errors import UserError
 from sali.run.io import read_json, write_json
+from sali.run.state import JOB, METRICS, STATUS, SWEEP, is_finished
 
 log = logging.getLogger(__name__)
 
-JOB, STATUS, METRICS, SWEEP = "job.json", "status.json", "metrics.json", "sweep.json"
 OUTPUT = "output.log"
 NOT_ENDED = "it did not end"
 MAX_NAME = 120
@@ -60,11 +60,6 @@ OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 def quoted(path: Path) -> str:
     """A path as a value in Hydra's grammar."""
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a job ended well and left its scores."""
-    return read_json(folder / STATUS).get("state") == "finished" and (folder / METRICS).is_file()
 
 
 def objective(folder: Path) -> float:

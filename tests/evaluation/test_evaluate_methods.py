@@ -8,8 +8,6 @@ from made_trees import GOLDEN, SUBSET, make_clips, read_csv, score
 
 from sali.errors import ConfigError, DataError
 from sali.evaluation import Bootstrap
-from sali.evaluation.published import VARIANTS, comparison, published_rows
-from sali.evaluation.tables import Row, Table, to_latex, to_markdown
 from sali.metrics.bootstrap import paired_bootstrap
 from sali.metrics.vps import METRIC_NAMES
 
@@ -46,7 +44,7 @@ def test_each_method_is_scored_as_on_its_own(trees, result, tmp_path):
 def test_the_best_is_marked_by_its_direction(result):
     output, joint = result
     lines = (output / "table.md").read_text().splitlines()
-    header = next(one for one in lines if one.startswith("| subset | method | clips | s_measure"))
+    header = next(one for one in lines if one.startswith("| subset | method | clips | dice_max"))
     columns = [cell.strip() for cell in header.strip("|").split("|")]
     rows = {
         cells[1]: dict(zip(columns, cells, strict=True))
@@ -131,57 +129,6 @@ def test_sun_seg_trees_may_hold_other_subsets_but_nothing_else(tmp_path):
     (tree / "unseen_easy").mkdir()
     with pytest.raises(DataError, match=r"maps of unseen_easy are both in .*Unseen and in .*_easy"):
         score(GOLDEN / "SUN-SEG", tree, tmp_path / "out")
-
-
-def tables_of(text):
-    """(title, cells of the rows) of each table of a comparison."""
-    for part in text.split("\n## ")[1:]:
-        rows = [one.strip("|").split("|") for one in part.splitlines() if one.startswith("|")]
-        yield part.splitlines()[0], [[cell.strip() for cell in row] for row in rows]
-
-
-def test_comparison_never_mixes_variants_of_dice():
-    ours = {"unseen_easy": {"dice_max": 0.5, "dice_mean": 0.25, "dice_at_0.5": 0.125, "mae": 0.1}}
-    text = comparison({"ours": ours}, ["3 maps are missing"])
-    tables = dict(tables_of(text))
-    assert list(tables) == list(VARIANTS)
-    for variant, (header, _, *rows) in tables.items():
-        assert "Dice" not in header and header[3] == "Dice variant"
-        assert {row[3] for row in rows} == {variant}
-        own = [row for row in rows if row[0] == "**ours**"]
-        assert [row[header.index("unseen_easy")] for row in own] == [
-            f"**{100 * ours['unseen_easy'][variant]:.1f}**"
-        ]
-        assert len(rows) - 1 == sum(row.dice_variant == variant for row in published_rows())
-    assert "Note: 3 maps are missing" in text
-
-
-def test_published_rows_name_their_variant():
-    rows = published_rows()
-    assert len(rows) == 17
-    assert {row.dice_variant for row in rows} == {"dice_max", "dice_mean"}
-    pns = {r.dice_variant: r.percent["unseen_easy"] for r in rows if r.method == "PNS+"}
-    assert pns == {"dice_max": 75.6, "dice_mean": 67.8}
-    (mast,) = [r for r in rows if r.method == "MAST" and r.dice_variant == "dice_max"]
-    assert mast.percent["seen_easy"] is None and mast.percent["unseen_hard"] == 80.3
-
-
-def test_tables_mark_ties_and_escape():
-    rows = (
-        Row("g", ("g", "a_b"), {"mae": 0.25, "dice_max": 1.0, "polyps": 3.0, "ece": None}),
-        Row("g", ("g", "c&d"), {"mae": 0.25, "dice_max": 0.5, "polyps": 3.0, "ece": None}),
-        Row("h", ("h", "x|y"), {"mae": 0.5, "dice_max": 0.5, "polyps": 1.0, "ece": 0.125}),
-    )
-    table = Table(("subset", "method"), ("mae", "dice_max", "polyps", "ece"), rows)
-    assert to_markdown(table).splitlines()[2:] == [
-        "| g | a_b | **0.2500** | **1.0000** | 3 | - |",
-        "| g | c&d | **0.2500** | 0.5000 | 3 | - |",
-        "| h | x/y | 0.5000 | 0.5000 | 1 | 0.1250 |",
-    ]
-    latex = to_latex(table, "All & more").splitlines()
-    assert r"g & a\_b & \textbf{0.2500} & \textbf{1.0000} & 3 & - \\" in latex
-    assert r"\caption{All \& more}" in latex and r"subset & method & mae & dice\_max" in latex[5]
-    assert latex.count(r"\hline") == 4
 
 
 def test_attributes(trees, tmp_path):

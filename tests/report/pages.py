@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from sali.config import config_dir
 from sali.report import ReportOptions, write_report
-from sali.report.film import Film, FilmRules, film_path
+from sali.report.film import Film, film_path
+from sali.report.options import FilmRules
 
 RECORD = {
     "command": "python -m sali.train name=mine",
@@ -60,6 +61,8 @@ def metrics(clips, subset="seen_easy", frames=20, **more):
     rules = {"threshold": 0.5, "frames_per_second": 30.0}
     return {
         "protocol": "both",
+        "method": "prediction",
+        "counts": {subset: {"clips": len(clips), "vps_clips": len(clips)}},
         "subsets": {subset: vps},
         "clips": {subset: {name: {**vps, "dice_max": 0.5} for name in clips}},
         "clinical": {

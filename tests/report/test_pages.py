@@ -37,14 +37,14 @@ def test_a_page_says_what_was_run_and_how_it_did(tmp_path):
     ):
         assert text in page.text
     written = json.loads((tmp_path / "metrics.json").read_text())
-    header, row = page.tables["VPS figures"]
+    header, row = page.tables["VPS protocol"]
     assert dict(zip(header, row, strict=True)) == {
         "subset": "seen_easy",
         "method": "prediction",
         "clips": "3",
         **{name: f"{value:.4f}" for name, value in written["subsets"]["seen_easy"].items()},
     }
-    header, row = page.tables["Clinical figures"]
+    header, row = page.tables["Clinical protocol"]
     value = written["clinical"]["subsets"]["seen_easy"]["dice_at_0.5"]
     assert dict(zip(header, row, strict=True))["dice_at_0.5"] == f"{value:.4f}"
     assert dict(zip(header, row, strict=True))["ece"] == "-"
@@ -156,7 +156,7 @@ def test_of_a_failed_run_nothing_of_an_earlier_test_is_shown(tmp_path):
     (tmp_path / "metrics.json").unlink()
     page = Page(tmp_path)
     assert "failed" in page.text and "KeyError: why" in page.text
-    assert page.clips == [] and "VPS figures" not in page.tables
+    assert page.clips == [] and "VPS protocol" not in page.tables
     assert "Training loss" in page.text and "nothing of a test is shown" in page.text
 
 
@@ -174,7 +174,7 @@ def test_the_same_folder_gives_the_same_page(tmp_path):
 def test_a_resumed_training_is_one_curve(tmp_path):
     make_run(tmp_path)
     write_log(tmp_path, 1, range(8, 16), lambda step: 100 + step)
-    rows = Page(tmp_path).tables["step loss"][1:]
+    rows = Page(tmp_path).tables["Training loss, values"][1:]
     loss = {int(step): float(value) for step, value in rows}
     assert loss == {s: pytest.approx(2 - 0.1 * s) if s < 8 else 100 + s for s in range(16)}
 
@@ -185,21 +185,34 @@ def test_long_curves_are_averaged_and_values_that_are_none_told(tmp_path):
     write_log(tmp_path, 0, range(30), lambda step: "nan" if step == 3 else step)
     page = Page(tmp_path, "report.max_points=10")
     assert "train/loss: 1 logged values are not finite" in page.text
-    assert "loss: means of 3 logged steps each" in page.text
-    assert page.tables["step loss"][1:3] == [["1", "1"], ["5", "5"]]  # of 0, 1, 2 and of 4, 5, 6
+    assert "train/loss: a point is the mean of 3 logged steps" in page.text
+    assert page.tables["Training loss, values"][1:3] == [
+        ["1", "1"],
+        ["5", "5"],
+    ]  # of 0, 1, 2 and of 4, 5, 6
 
 
 @pytest.mark.parametrize(("number", "is_beside"), [(33, True), (32, False)])
-def test_published_rows_are_beside_data_that_fits_only(tmp_path, number, is_beside):
+def test_published_rows_are_shown_with_data_that_fits_only(tmp_path, number, is_beside):
     clips = [f"case{i}_1" for i in range(number)]
     write_json(tmp_path / "metrics.json", metrics(clips))
     page = Page(tmp_path)
-    found = {c: rows for c, rows in page.tables.items() if "beside published" in c}
+    found = {c: rows for c, rows in page.tables.items() if "published values" in c}
     assert bool(found) == is_beside
     if is_beside:
-        rows = found["dice_max, percent: ours (bold) beside published values"]
-        assert ["prediction (here)", "-", "-", "81.2", "-", "-", "-", "this folder"] in rows
-        sali = ["SALI", "MICCAI 2024", "PVTv2-B5", "92.7", "89.1", "82.5", "82.2"]
+        rows = found["dice_max, percent: ours (bold) and published values"]
+        assert [
+            "prediction (here)",
+            "-",
+            "-",
+            "dice_max",
+            "81.2",
+            "-",
+            "-",
+            "-",
+            "this folder",
+        ] in rows
+        sali = ["SALI", "MICCAI 2024", "PVTv2-B5", "dice_max", "92.7", "89.1", "82.5", "82.2"]
         assert [*sali, "SALI table 1"] in rows
         assert "variants of Dice must not be compared" in page.text
     else:
@@ -214,6 +227,7 @@ def test_methods_are_side_by_side(tmp_path):
         "protocol": "both",
         "methods": {name: metrics(clips, method=name) for name in "AB"},
         "differences": [{**one, "intervals": {"dice_max": interval}}],
+        "bootstrap": {"confidence": 0.95},
     }
     write_json(tmp_path / "metrics.json", joint)
     for index, name in enumerate("AB"):

@@ -1,7 +1,8 @@
-"""Figures: both files are there, what is drawn is what was given, and bad input is refused."""
+"""Figures: both files are there, what is drawn is what was given, and pages can hold them."""
 
 import struct
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import matplotlib
@@ -12,14 +13,18 @@ from matplotlib.figure import Figure
 from sali.metrics.bootstrap import Interval
 from sali.metrics.calibration import brier_score, expected_calibration_error, reliability
 from sali.report import plots
-from sali.report.overlay import PREDICTION_RGB, TRUTH_RGB
-from sali.report.style import COLOURS, FOOTER, series_style
+from sali.report import style as style_module
+from sali.report.frames import WorstFrame, worst_frames
+from sali.report.overlay import FOOTER, PREDICTION_RGB, TRUTH_RGB
+from sali.report.style import COLOURS, save, series_style, to_html
 
 THRESHOLDS = np.linspace(1, 0, 256)
 
 
-def check_files(stem: Path, figure: Figure) -> None:
+def check_files(figure: Figure, folder: Path) -> None:
     """Both files hold a picture of the figure's size, and the figure bears the footer."""
+    stem = folder / "figure"
+    save(figure, stem)
     png, pdf = Path(f"{stem}.png").read_bytes(), Path(f"{stem}.pdf").read_bytes()
     assert png.startswith(b"\x89PNG") and pdf.startswith(b"%PDF") and b"%%EOF" in pdf[-10:]
     size = struct.unpack(">II", png[16:24])
@@ -56,35 +61,54 @@ def counts() -> np.ndarray:
     return table
 
 
-def picture(height: int = 30, width: int = 40) -> plots.WorstFrame:
+def picture(height: int = 30, width: int = 40) -> WorstFrame:
     """A grey frame with a truth on the left and a prediction on the right."""
     frame = np.full((height, width, 3), 100, np.uint8)
-    mask, prediction = np.zeros((2, height, width), np.bool_)
+    mask, prediction = np.zeros((2, height, width), np.uint8)
     rows = slice(height // 4, height // 2)
-    mask[rows, width // 8 : width // 3] = True
-    prediction[rows, width * 2 // 3 : width * 7 // 8] = True
-    return plots.WorstFrame(frame, prediction.astype(np.uint8) * 255, mask, "case1_1\nimage0001")
+    mask[rows, width // 8 : width // 3] = 255
+    prediction[rows, width * 2 // 3 : width * 7 // 8] = 255
+    return WorstFrame(frame, prediction, mask, "case1_1\nimage0001")
 
 
 def test_save_keeps_dots_and_makes_folders(tmp_path: Path) -> None:
-    figure = plots.plot_reliability(counts(), tmp_path / "reliability")
-    paths = plots.save(figure, tmp_path / "new" / "dice_at_0.5")
+    paths = save(plots.calibration({"a": counts()}), tmp_path / "new" / "dice_at_0.5")
     assert [path.name for path in paths] == ["dice_at_0.5.png", "dice_at_0.5.pdf"]
     assert all(path.is_file() for path in paths)
 
 
-def test_same_input_same_files(tmp_path: Path) -> None:
+def test_same_input_same_files_and_global_settings_stay(tmp_path: Path) -> None:
+    before = matplotlib.rcParams.copy()
     for name in "ab":
-        plots.plot_reliability(counts(), tmp_path / name)
+        save(plots.calibration({"a": counts()}), tmp_path / name)
     for ending in ("png", "pdf"):
         first, second = ((tmp_path / f"{name}.{ending}").read_bytes() for name in "ab")
         assert first == second
-
-
-def test_global_settings_stay(tmp_path: Path) -> None:
-    before = matplotlib.rcParams.copy()
-    plots.plot_reliability(counts(), tmp_path / "reliability")
+    pages = [to_html([plots.calibration({"a": counts()})], "x") for _ in range(2)]
+    assert pages[0] == pages[1]
     assert matplotlib.rcParams.copy() == before
+
+
+def test_in_a_page_a_figure_loads_nothing_and_takes_the_colours_of_the_page() -> None:
+    curves = {"<b>": bell(0.31, 0.9), "other": bell(0.6, 0.7)}
+    html = to_html([plots.dice_over_threshold(curves, THRESHOLDS, "a & b")] * 2, "test")
+    root = ElementTree.fromstring(f"<div>{html}</div>")
+    ids = [node.get("id") for node in root.iter() if node.get("id")]
+    assert len(ids) == len(set(ids))
+    for node in root.iter():
+        assert node.tag not in ("style", "metadata", "image") and not node.get("style")
+        for key, value in node.attrib.items():
+            assert "http" not in value, (key, value)
+            if key == "href" or value.startswith("url("):
+                assert value.removeprefix("url(").strip("#()") in ids
+    style = (Path(style_module.__file__).parent / "templates/page.css").read_text()
+    classes = {name for node in root.iter("path") for name in node.get("class", "").split()}
+    assert classes >= {"stroke-c0", "stroke-c1", "stroke-pale"}
+    assert all(f".{name} " in style for name in classes)
+    assert FOOTER not in html
+    header, *rows = [[cell.text or cell[0].text for cell in row] for row in root.iter("tr")][:22]
+    assert header == ["threshold", "<b>", "other"] and len(rows) == 21
+    assert rows[0] == ["0", *(f"{curve[-1]:.4g}" for curve in curves.values())]
 
 
 def test_series_differ_in_more_than_colour() -> None:
@@ -98,8 +122,8 @@ def test_precision_recall(tmp_path: Path) -> None:
     precision = 1 - recall**2
     precision[:3] = np.nan
     curves = {"_first": (precision, recall), "second": (precision / 2, recall)}
-    figure = plots.plot_precision_recall(curves, tmp_path / "pr", title="seen_easy")
-    check_files(tmp_path / "pr", figure)
+    figure = plots.precision_recall(curves, "seen_easy")
+    check_files(figure, tmp_path)
     np.testing.assert_array_equal(line_of(figure, COLOURS[0]), [recall, precision])
     np.testing.assert_array_equal(line_of(figure, COLOURS[1]), [recall, precision / 2])
     # Matplotlib would leave a name with a leading underscore out of a legend.
@@ -112,8 +136,8 @@ def test_precision_recall(tmp_path: Path) -> None:
 
 def test_dice_over_threshold(tmp_path: Path) -> None:
     curves = {"SALI": bell(0.31, 0.9), "PNS+": bell(0.6, 0.7)}
-    figure = plots.plot_dice_over_threshold(curves, THRESHOLDS, tmp_path / "dice")
-    check_files(tmp_path / "dice", figure)
+    figure = plots.dice_over_threshold(curves, THRESHOLDS)
+    check_files(figure, tmp_path)
     x, y = line_of(figure, COLOURS[0])
     np.testing.assert_array_equal(x, np.sort(THRESHOLDS))
     np.testing.assert_array_equal(y, curves["SALI"][::-1])
@@ -130,49 +154,38 @@ def test_dice_over_threshold(tmp_path: Path) -> None:
     for text, curve in zip(legend_texts(figure), curves.values(), strict=True):
         assert f"dice_max {curve.max():.3f}" in text
         assert f"dice_mean {curve.mean():.3f}" in text
-        assert f"dice_at_0.5 {curve[127]:.3f}" in text
+        assert f"dice_vps_at_0.5 {curve[127]:.3f}" in text
 
 
-def test_dice_of_stretched_maps_has_a_name_of_its_own(tmp_path: Path) -> None:
-    curve = {"SALI": bell(0.31, 0.9)}
-    figure = plots.plot_dice_over_threshold(curve, THRESHOLDS, tmp_path / "a", fixed_name="other")
-    (text,) = legend_texts(figure)
-    assert f"other {curve['SALI'][127]:.3f}" in text and "dice_at_0.5" not in text
-    legend = figure.axes[0].get_legend()
-    assert legend is not None and [one.get_text() for one in legend.get_texts()][1] == "other"
-
-
-def test_dice_over_threshold_in_any_order(tmp_path: Path) -> None:
+def test_dice_over_threshold_in_any_order() -> None:
     curve = bell(0.3, 0.9)
-    down = plots.plot_dice_over_threshold({"a": curve}, THRESHOLDS, tmp_path / "down")
-    up = plots.plot_dice_over_threshold({"a": curve[::-1]}, THRESHOLDS[::-1], tmp_path / "up")
+    down = plots.dice_over_threshold({"a": curve}, THRESHOLDS)
+    up = plots.dice_over_threshold({"a": curve[::-1]}, THRESHOLDS[::-1])
     np.testing.assert_array_equal(line_of(down, COLOURS[0]), line_of(up, COLOURS[0]))
     assert legend_texts(down) == legend_texts(up)
 
 
-@pytest.mark.parametrize("fps", [None, 25.0])
-def test_dice_over_time(tmp_path: Path, fps: float | None) -> None:
+def test_dice_over_time(tmp_path: Path) -> None:
     dice = np.linspace(0.2, 0.9, 60)
     has_polyp = np.ones(60, np.bool_)
     has_polyp[50:] = False
     dice[50:] = np.nan
-    figure = plots.plot_dice_over_time(
-        "case3_2", dice, tmp_path / "time", [(10, 16), (30, 31)], has_polyp, fps
-    )
-    check_files(tmp_path / "time", figure)
-    axes, step = figure.axes[0], 1 / (fps or 1)
+    runs = [(10, 16), (30, 31)]
+    figure = plots.dice_over_time("case3_2", dice, runs, has_polyp, "dice_at_0.5")
+    check_files(figure, tmp_path)
+    axes = figure.axes[0]
     x, y = line_of(figure, COLOURS[0])
-    np.testing.assert_allclose(x, np.arange(60) * step)
+    np.testing.assert_allclose(x, np.arange(60))
     np.testing.assert_array_equal(y, dice)
     spans = [patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches]
     edges = [(span.x0, span.x1) for span in spans]
-    np.testing.assert_allclose(edges, np.array([(9.5, 15.5), (29.5, 30.5)]) * step)
+    np.testing.assert_allclose(edges, np.array([(9.5, 15.5), (29.5, 30.5)]))
     (free,) = axes.collections[0].get_paths()
     np.testing.assert_allclose(
-        (free.vertices[:, 0].min(), free.vertices[:, 0].max()), np.array([49.5, 59.5]) * step
+        (free.vertices[:, 0].min(), free.vertices[:, 0].max()), np.array([49.5, 59.5])
     )
     assert axes.get_title(loc="left") == "case3_2"
-    assert axes.get_xlabel() == ("frame" if fps is None else "time (s)")
+    assert axes.get_xlabel() == "frame"
     bad = np.r_[dice[10:16], dice[30]].mean()
     assert legend_texts(figure) == [
         f"dice_at_0.5 (mean {dice[:50].mean():.3f})",
@@ -181,42 +194,41 @@ def test_dice_over_time(tmp_path: Path, fps: float | None) -> None:
     ]
 
 
-def test_dice_over_time_of_extreme_clips(tmp_path: Path) -> None:
-    one = plots.plot_dice_over_time("one", [0.5], tmp_path / "one", [], [True])
+def test_dice_over_time_of_extreme_clips() -> None:
+    one = plots.dice_over_time("one", np.array([0.5]), [], np.array([True]), "dice_at_0.5")
     assert legend_texts(one) == ["dice_at_0.5 (mean 0.500)"]
-    free = np.full(4, np.nan)
-    none = plots.plot_dice_over_time(
-        "free", free, tmp_path / "free", [(0, 4)], np.zeros(4, np.bool_), metric="iou_at_0.5"
-    )
+    free = np.zeros(4, np.bool_)
+    none = plots.dice_over_time("free", np.full(4, np.nan), [(0, 4)], free, "iou_at_0.5")
     assert legend_texts(none) == ["iou_at_0.5", "bad frames", "no polyp (4 frames)"]
 
 
-def test_reliability(tmp_path: Path) -> None:
+def test_calibration(tmp_path: Path) -> None:
     table = counts()
-    figure = plots.plot_reliability(table, tmp_path / "reliability", num_bins=10, title="seen")
-    check_files(tmp_path / "reliability", figure)
-    bins = reliability(table, 10)
+    figure = plots.calibration({"seen": table}, "title")
+    check_files(figure, tmp_path)
+    bins = reliability(table, plots.NUM_BINS)
     filled = bins.weight > 0
     points = line_of(figure, COLOURS[0])
     np.testing.assert_array_equal(points, [bins.confidence[filled], bins.frequency[filled]])
-    title = figure.axes[0].get_title(loc="left")
-    assert title.startswith("seen\n")
-    assert f"ECE {expected_calibration_error(table, 10):.4f} (10 bins)" in title
-    assert f"Brier score {brier_score(table):.4f}" in title
-    bars = figure.axes[1].patches
-    np.testing.assert_allclose([bar.get_x() for bar in bars], [0, 0.5, 0.9])
-    np.testing.assert_allclose([bar.get_height() for bar in bars], [90_300, 700, 4_500])
+    (text,) = legend_texts(figure)
+    assert text == (
+        f"seen: ECE {expected_calibration_error(table, plots.NUM_BINS):.4f}, "
+        f"Brier score {brier_score(table):.4f}"
+    )
+    values, edges, _ = figure.axes[1].patches[0].get_data()
+    assert np.nansum(values) == table.sum() and len(edges) == plots.NUM_BINS + 1
     assert figure.axes[1].get_yscale() == "log"
+    both = plots.calibration({"a": table, "b": table[::-1]})
+    assert [text.partition(":")[0] for text in legend_texts(both)] == ["a", "b"]
 
 
 def test_worst_frames(tmp_path: Path) -> None:
     small, large = picture(), picture(288, 384)
-    probability = large.prediction.astype(np.float32) / 255
-    items = [small, (large.frame, probability, large.mask.astype(np.uint8) * 255, "x" * 90), small]
-    figure = plots.plot_worst_frames(items, tmp_path / "worst", columns=2)
-    check_files(tmp_path / "worst", figure)
+    items = [small, large._replace(title="x" * 90), small, small]
+    figure = worst_frames(items, 0.5)
+    check_files(figure, tmp_path)
     shown = [axes for axes in figure.axes if axes.images]
-    assert len(figure.axes) == 4 and len(shown) == 3
+    assert len(figure.axes) == 6 and len(shown) == 4
     assert shown[0].get_title(loc="left") == "case1_1\nimage0001"
     assert shown[1].get_title(loc="left").count("\n") == 2
     for axes in shown:
@@ -229,15 +241,13 @@ def test_worst_frames(tmp_path: Path) -> None:
     assert legend_texts(figure) == ["truth", "prediction at 0.5 (tint: probability)"]
 
 
-def test_method_comparison(tmp_path: Path) -> None:
+def test_intervals(tmp_path: Path) -> None:
     scores = {
         "SALI": {"seen_easy": Interval(0.9, 0.85, 0.93), "unseen_hard": (0.8, 0.7, 0.85)},
         "published": {"unseen_hard": (0.78, np.nan, np.nan)},
     }
-    figure = plots.plot_method_comparison(
-        scores, tmp_path / "compare", metric="dice_max", reference=0.75
-    )
-    check_files(tmp_path / "compare", figure)
+    figure = plots.intervals(scores, "dice_max", "95 %", reference=0.75)
+    check_files(figure, tmp_path)
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["seen_easy", "unseen_hard"]
     assert axes.get_xlabel().startswith("dice_max\n")
@@ -252,79 +262,23 @@ def test_method_comparison(tmp_path: Path) -> None:
     assert legend_texts(figure) == ["SALI", "published"]
 
 
-@pytest.mark.parametrize(
-    ("function", "arguments", "message"),
-    [
-        (plots.plot_precision_recall, ({},), "curves: got none"),
-        (plots.plot_precision_recall, ({"a": (np.ones(3), np.ones(4))},), r"precision of a: got"),
-        (plots.plot_precision_recall, ({"a": ([1, 0], [0, np.nan])},), "recall of a: got nan"),
-        (plots.plot_dice_over_threshold, ({"a": np.ones(255)}, THRESHOLDS), r"wanted \[256\]"),
-        (plots.plot_dice_over_threshold, ({"a": [80, 70]}, [1, 0]), "divide percentages by 100"),
-        (plots.plot_dice_over_threshold, ({"a": [0, 1]}, [0, 0.4]), "at least 0.5"),
-        (plots.plot_dice_over_threshold, ({"a": [0, 1]}, [0.7, 0.7]), "got 1 different ones of 2"),
-        (plots.plot_reliability, (np.ones((2, 255), int),), r"wanted \[2, 256\]"),
-        (plots.plot_reliability, (np.zeros((2, 256), int),), "got no pixels"),
-        (plots.plot_worst_frames, ([],), "items: got none"),
-    ],
-)
-def test_bad_input(tmp_path: Path, function, arguments: tuple, message: str) -> None:
-    *first, last = arguments
-    stem = tmp_path / "figure"
-    with pytest.raises(ValueError, match=message):
-        function(*first, last, stem)
-    assert not list(tmp_path.iterdir())
+def test_what_a_training_logged() -> None:
+    series = {"a": np.array([[0, 1.0], [5, 0.5]]), "one": np.array([[3, 0.25]])}
+    figure = plots.over_steps("Held-out scores", series, "mean", is_share=True)
+    np.testing.assert_array_equal(line_of(figure, COLOURS[0]), series["a"].T)
+    assert figure.axes[0].lines[1].get_marker() == "o"  # a single point has no line
+    assert figure.axes[0].get_ylim() == (0, 1)
+    assert legend_texts(figure) == ["a", "one"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"dice": np.ones((4, 1))}, r"dice of clip: got shape \(4, 1\)"),
-        ({"dice": []}, r"got shape \(0,\), wanted \[K >= 1\]"),
-        ({"has_polyp": np.ones(3, np.bool_)}, r"has_polyp: got bool \(3,\)"),
-        ({"has_polyp": np.ones(4)}, r"has_polyp: got float64"),
-        ({"bad_runs": [(2, 5)]}, r"got \(2, 5\), wanted 0 <= start < stop <= 4"),
-        ({"bad_runs": [(2, 2)]}, "start < stop"),
-        ({"fps": 0.0}, "fps: got 0.0"),
-    ],
-)
-def test_bad_clip(tmp_path: Path, changes: dict, message: str) -> None:
-    given = {"dice": np.ones(4), "bad_runs": [], "has_polyp": np.ones(4, np.bool_)} | changes
-    with pytest.raises(ValueError, match=message):
-        plots.plot_dice_over_time("clip", stem=tmp_path / "figure", **given)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"frame": np.zeros((30, 40), np.uint8)}, r"frame of 'case1_1.*got uint8 \(30, 40\)"),
-        ({"mask": np.zeros((30, 41), np.bool_)}, r"ground truth \(30, 41\)"),
-        ({"prediction": np.zeros((15, 20), np.uint8)}, r"map \(15, 20\)"),
-        ({"prediction": np.full((30, 40), 255.0)}, "got float64 from 255 to 255"),
-        ({"prediction": np.full((30, 40), np.nan)}, "from nan to nan"),
-        ({"mask": np.ones((30, 40), np.uint8)}, "mask of 0 and 1"),
-    ],
-)
-def test_bad_frames(tmp_path: Path, changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        plots.plot_worst_frames([picture()._replace(**changes)], tmp_path / "figure")
-
-
-def test_bad_columns(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="columns: got 0"):
-        plots.plot_worst_frames([picture()], tmp_path / "figure", columns=0)
-
-
-@pytest.mark.parametrize(
-    "scores",
-    [
-        {},
-        {"SALI": {}},
-        {"SALI": {"seen_easy": (np.nan, 0.1, 0.2)}},
-        {"SALI": {"seen_easy": (0.5, 0.6, 0.4)}},
-        {"SALI": {"seen_easy": (0.5, np.nan, 0.6)}},
-        {"SALI": {"seen_easy": (0.5, -np.inf, 0.6)}},
-    ],
-)
-def test_bad_scores(tmp_path: Path, scores: dict) -> None:
-    with pytest.raises(ValueError, match="scores"):
-        plots.plot_method_comparison(scores, tmp_path / "figure", metric="dice_max")
+def test_settings_of_a_sweep() -> None:
+    rows = {"lr=1": {"seen": (0.5, 0.7), "unseen": (0.4,)}, "lr=2": {"seen": (0.6,)}}
+    figure = plots.settings(rows, "dice_max", {"seen": ("paper", 0.8)})
+    top, bottom = figure.axes
+    seeds = [list(line.get_xdata()) for line in top.lines if line.get_marker() == "|"]
+    assert seeds[0] == [0.5, 0.7]
+    means = [line.get_xdata()[0] for line in top.lines if line.get_marker() == "o"]
+    assert means == pytest.approx([0.6, 0.6])
+    assert any(list(line.get_xdata()) == [0.8, 0.8] for line in top.lines)
+    assert [label.get_text() for label in bottom.get_yticklabels()] == ["lr=1", "lr=2"]
+    assert legend_texts(figure)[-1] == "paper"

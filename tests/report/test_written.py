@@ -14,11 +14,11 @@ import pytest
 from miniature import ROOT, run
 from pages import Page, options, write_json
 
-from sali.evaluation import Settings, evaluate
-from sali.report import report_evaluation, write_report
-from sali.report.film import Film, FilmRules
-from sali.report.film_choice import ClipChoice, clip_score
-from sali.sweeps.report import write_report as write_sweep
+from sali.evaluation import Settings, run_evaluation
+from sali.report import report_evaluation, write_report, write_sweep
+from sali.report.film import Film
+from sali.report.folder import clip_score
+from sali.report.options import ClipChoice, FilmRules
 
 RULES = FilmRules(max_frames=4, height=48, quality=90, tolerance=0.5)
 
@@ -65,7 +65,7 @@ def test_clips_without_a_polyp_are_ranked_by_their_false_alarms():
     assert clip_score(rows, "dice") == 0.5
     free = [{"dice": "", "false_positive": value} for value in ("1", "0", "0", "0")]
     assert clip_score(free, "dice") == 0.75
-    assert clip_score([{"dice": None, "false_positive": 0}], "dice") == 1
+    assert clip_score([{"dice": "", "false_positive": "0"}], "dice") == 1
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +98,9 @@ def maps(clips, tmp_path_factory):
 
 
 def scored(clips, pred, output, *overrides, **more):
-    settings = Settings(num_workers=1, figures=False, subsets=("seen_easy",), **more)
-    evaluate(clips, pred, output, settings)
-    report_evaluation(clips, pred, output, settings, options(*overrides))
+    settings = Settings(num_workers=1, subsets=("seen_easy",), **more)
+    done = run_evaluation(clips, pred, output, settings)
+    report_evaluation(done, options("report.figures=false", *overrides))
 
 
 @pytest.mark.parametrize("protocol", ["vps", "both"])
@@ -139,9 +139,8 @@ def test_several_methods_share_their_pictures(clips, maps, tmp_path):
 
 def test_without_frames_masks_are_shown_on_grey(clips, maps, tmp_path):
     masks, pred = clips / "TestEasyDataset/Seen/GT", maps / "near/TestEasyDataset/Seen"
-    settings = Settings(num_workers=1, figures=False)
-    evaluate(masks, pred, tmp_path, settings)
-    report_evaluation(masks, pred, tmp_path, settings, options())
+    done = run_evaluation(masks, pred, tmp_path, Settings(num_workers=1))
+    report_evaluation(done, options("report.figures=false"))
     frames = [frame for clip in Page(tmp_path).clips for frame in clip["film"]["frames"]]
     assert frames and all(frame["picture"] is None for frame in frames)
     assert any(frame["truth"] for frame in frames)
@@ -171,6 +170,7 @@ def write_job(folder: Path, number, setting, seed, dice, error=None):
         scores = {"dice_max": dice, "mae": 0.1}
         clips = {f"case{i}_1": scores for i in range(33)}
         content = {"subsets": {"seen_easy": scores}, "clips": {"seen_easy": clips}}
+        content |= {"method": "sali", "counts": {"seen_easy": {"clips": 33}}}
         write_json(folder / "metrics.json", {"best": {"val/frame_dice_at_0.5": dice}, **content})
 
 
@@ -182,18 +182,16 @@ def test_a_sweep_shows_its_settings_and_what_failed(tmp_path):
     write_sweep(tmp_path)
     page = Page(tmp_path)
     header, *rows = page.tables["Scores by setting"]
-    found = {(row[1], row[0]): dict(zip(header, row, strict=True)) for row in rows}
+    found = {(row[0], row[1]): dict(zip(header, row, strict=True)) for row in rows}
     assert found["seen_easy", "optimizer.lr=0.1"]["dice_max"] == "0.6150 ± 0.0071"
     assert found["seen_easy", "optimizer.lr=0.2"]["dice_max"] == "0.7100"
-    ours = page.tables["dice_max, percent: ours (bold) beside published values"][1]
-    assert ours[0] == "optimizer.lr=0.1 (here)" and ours[3] == "61.5 ± 0.7"
+    ours = page.tables["dice_max, percent: ours (bold) and published values"][1]
+    assert ours[0] == "optimizer.lr=0.1 (here)" and ours[4] == "61.5 ± 0.7"
     assert "1 of the jobs did not finish" in page.text
     assert "job3: ValueError: <b>broken</b>" in page.text
     assert [row[0] for row in page.tables["Jobs"][1:]] == [f"job{i}" for i in range(4)]
-    (tmp_path / "job0/metrics.json").write_text(
-        json.dumps({"best": {}, "clips": {"seen_easy": {"one": {}}}})
-    )
-    (tmp_path / "sweep.csv").unlink()
+    for number in range(3):
+        write_json(tmp_path / f"job{number}/status.json", {"state": "running", "error": None})
     assert "Scores by setting" not in Page(tmp_path).tables
 
 
@@ -207,10 +205,9 @@ def test_a_training_keeps_what_an_evaluation_of_its_maps_would_say(data_for_two,
     )
     run(data_for_two, tmp_path, *small, *more)
     results = tmp_path / "results"
-    settings = Settings(num_workers=1, figures=False, protocol="both")
     subsets = ("seen_easy", "unseen_hard")
-    settings = Settings(num_workers=1, figures=False, protocol="both", subsets=subsets)
-    evaluate(data_for_two, tmp_path / "maps", results, settings)
+    settings = Settings(num_workers=1, protocol="both", subsets=subsets)
+    done = run_evaluation(data_for_two, tmp_path / "maps", results, settings)
 
     def rows(folder):
         with (folder / "frames.csv").open() as file:
@@ -229,9 +226,7 @@ def test_a_training_keeps_what_an_evaluation_of_its_maps_would_say(data_for_two,
         own = [clip for clip in page.clips if clip["subset"] == subset]
         assert [bool(clip["film"]) for clip in own] == [True, False, True]
         assert [frame["index"] for frame in own[0]["film"]["frames"]] == [0, 2, 4]
-    report_evaluation(
-        data_for_two, tmp_path / "maps", results, settings, options(*small, *more[2:])
-    )
+    report_evaluation(done, options("report.figures=false", *small, *more[2:]))
     for path in (results / "report/clips").glob("*/*.json"):
         mine = json.loads((tmp_path / path.relative_to(results)).read_text())
         for one, other in zip(mine["frames"], json.loads(path.read_text())["frames"], strict=True):

@@ -40,9 +40,11 @@ def main() -> None:
     scores = {"dice_max": value, "mae": 1 - value}
     metrics = {
         "best": {"val/frame_dice_at_0.5": value - 0.1},
+        "method": "stub",
+        "counts": {"seen_easy": {"clips": 33}},
         "subsets": {"seen_easy": scores},
         "clips": {"seen_easy": {f"case{i}_1": scores for i in range(33)}},
-        "frame_metrics": {"subsets": {"seen_easy": {"frame_dice_at_0.5": value}}},
+        "frame_metrics": {"subsets": {"seen_easy": {"frame_dice_at_0.5": value}}, "clips": {}},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
     status.write_text(json.dumps({"state": "finished", "error": None}))

@@ -10,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sali.evaluation import Settings, evaluate
+from sali.evaluation import Settings, run_evaluation
+from sali.report.folder import RunFolder
+from sali.report.scores import write_tables
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests/golden/metrics"
 SUBSET = "TestEasyDataset/Unseen"
 SHAPE = (24, 32)
@@ -43,9 +45,10 @@ def make_clips(root, lengths=(5, 4), *, shift=0.0, polyp=True, first=1):
 
 
 def score(gt, pred, output, **settings):
-    """One process, so that tests may look into it, and no figures, which take longer."""
-    quick = {"num_workers": 1, "figures": False}
-    return evaluate(gt, pred, output, Settings(**{**quick, **settings}))
+    """Evaluate in one process, so that tests may look into it, and write the tables."""
+    done = run_evaluation(gt, pred, output, Settings(**{"num_workers": 1, **settings}))
+    write_tables(RunFolder(output))
+    return done.metrics
 
 
 def run_evaluate(*overrides, cwd=ROOT):

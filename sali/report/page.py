@@ -1,0 +1,243 @@
+"""Writes tables, figures and the page of a folder."""
+
+import base64
+import hashlib
+import logging
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sali.report.options import PAGE, ReportOptions
+from sali.run.io import atomic_write
+from sali.run.processes import is_first
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from sali.evaluation.run import Evaluation
+    from sali.report.folder import RunFolder
+    from sali.report.sweep import Setting, Sweep
+
+log = logging.getLogger(__name__)
+
+
+def write_report(folder: Path, options: ReportOptions) -> Path:
+    """Make `report.html` of a run, an evaluation or a sweep from what lies in its folder.
+
+    Args:
+        folder: Folder of the run.
+        options: Choices of the page.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        DataError: Nothing of these lies there, or a file cannot be read.
+    """
+    from sali.report.folder import RunFolder
+    from sali.report.sweep import is_sweep, read_sweep
+
+    folder = Path(folder)
+    if is_sweep(folder):
+        return _write(folder, sweep_page(folder, read_sweep(folder)))
+    return _write(folder, run_page(RunFolder(folder), options))
+
+
+def _write(folder: Path, text: str) -> Path:
+    with atomic_write(folder / PAGE) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return folder / PAGE
+
+
+@contextmanager
+def reported(folder: Path, options: ReportOptions) -> Iterator[None]:
+    """Write the page when the work ends, however it ends; the first process does.
+
+    The page is no part of the work: what goes wrong with it is a warning.
+    """
+    try:
+        yield
+    finally:
+        if options.enabled and is_first():
+            with _only_warned(folder):
+                log.info("report: %s", write_report(folder, options))
+
+
+def report_evaluation(done: "Evaluation", options: ReportOptions, with_page: bool = True) -> None:
+    """Write tables, figures, films and the page of an evaluation.
+
+    What goes wrong with films and page is a warning.
+
+    Args:
+        done: The evaluation, whose numbers are in its folder.
+        options: Choices of the report.
+        with_page: Whether to write the page too; `reported` does it when a whole run ends.
+    """
+    from sali.report.figures import listing, not_drawn, save_figures
+    from sali.report.folder import RunFolder
+    from sali.report.frames import save_films, save_frame_figures
+    from sali.report.scores import write_tables
+
+    run = RunFolder(done.output)
+    write_tables(run)
+    if options.figures:
+        if note := not_drawn(done.settings.protocol):
+            log.info(note)
+        log.info("drawing figures")
+        drawn = [*save_figures(run), *save_frame_figures(run, done, options)]
+        log.info("figures, as .png and .pdf: %s", listing(drawn, done.output))
+    if options.enabled:
+        with _only_warned(done.output):
+            save_films(run, done, options)
+            if with_page:
+                log.info("report: %s", _write(done.output, run_page(run, options)))
+
+
+def write_sweep(folder: Path) -> "list[Setting]":
+    """Write tables, figures and page of a sweep; what goes wrong with the page is a warning.
+
+    Args:
+        folder: Folder of the sweep, `outputs/sweeps/<name>`.
+
+    Returns:
+        The settings of finished jobs; without any, only the page is written, which says why.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+    from sali.report.sweep import read_sweep, write_files
+
+    sweep = read_sweep(folder)
+    if sweep.settings:
+        write_files(folder, sweep)
+    with _only_warned(folder):
+        _write(folder, sweep_page(folder, sweep))
+    return sweep.settings
+
+
+@contextmanager
+def _only_warned(folder: Path) -> Iterator[None]:
+    """Turn an error into a warning that says how to try again."""
+    try:
+        yield
+    except Exception as error:
+        log.warning(
+            "%s of %s could not be written, nothing else is affected: %s: %s; to try again: "
+            "python -m sali.report %s",
+            PAGE,
+            folder,
+            type(error).__name__,
+            error,
+            shlex.quote(f"run={folder}"),
+            exc_info=error,
+        )
+
+
+def run_page(run: "RunFolder", options: ReportOptions) -> str:
+    """Return the page of a run or of an evaluation."""
+    from sali.report import header, scores
+    from sali.report.clips import read_clips
+    from sali.report.figures import page_figures, training_figures
+    from sali.report.style import to_html
+
+    state, problem = header.state(run)
+    notes = scores.data_notes(run)
+    if not run.metrics:
+        notes.append("There is no metrics.json, so nothing of a test is shown.")
+    training, training_notes = training_figures(run, options.max_points)
+    notes += training_notes
+    if run.status and not training:
+        notes.append("There are no training curves: the folder holds no csv/version_*/metrics.csv.")
+    if run.metrics and not any(run.curves.values()):
+        notes.append("There are no curves of the test: the folder holds no curves.npz.")
+    published, published_notes = scores.run_beside_published(run)
+    return render(
+        "run.html",
+        title=header.title(run),
+        facts=header.facts(run),
+        state=state,
+        problem=problem,
+        scores=scores.score_tables(run),
+        differences=scores.difference_table(run.metrics),
+        published=published,
+        published_notes=published_notes,
+        training=to_html(training, "training"),
+        figures=to_html(page_figures(run), "test"),
+        clips=read_clips(run, options),
+        config=run.config,
+        notes=notes,
+    )
+
+
+def sweep_page(folder: Path, sweep: "Sweep") -> str:
+    """Return the page of a sweep."""
+    from sali.report.style import to_html
+    from sali.report.sweep import sweep_figures, sweep_tables
+
+    table, published, notes = sweep_tables(sweep, "Scores by setting")
+    return render(
+        "sweep.html",
+        title=f"Sweep {folder.resolve().name}",
+        facts=sweep.facts,
+        failed=sweep.failed,
+        scores=table,
+        published=published,
+        published_notes=notes,
+        figures=to_html(list(sweep_figures(sweep).values()), "sweep"),
+        jobs=sweep.jobs,
+    )
+
+
+@cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from sali.report.table import html_notes
+
+    found = Environment(
+        loader=PackageLoader("sali.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.globals["html_notes"] = html_notes
+    return found
+
+
+def _source(name: str) -> str:
+    environment = _templates()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def render(template: str, **content: Any) -> str:
+    """Return a template filled in; whatever is not markup of this package is escaped."""
+    from markupsafe import Markup
+
+    from sali.report.overlay import FOOTER
+
+    style, script = _source("page.css"), _source("page.js") + _source("player.js")
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            **content,
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            disclaimer=FOOTER,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+            safe=Markup,
+        )
+    )
+
+
+def _hash(text: str) -> str:
+    """Return what a Content-Security-Policy knows an inline block by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,240 @@
+"""One table, written as Markdown, LaTeX or HTML."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from markupsafe import Markup, escape
+
+from sali.metrics.scores import NONE, ScoreInfo, score_info
+
+
+class Spread(NamedTuple):
+    """A score over several runs.
+
+    Attributes:
+        mean: Mean over runs.
+        std: Sample standard deviation (n - 1); None for a single run.
+    """
+
+    mean: float
+    std: float | None
+
+
+Value = float | Spread | None
+
+
+class Cell(NamedTuple):
+    """One cell.
+
+    Attributes:
+        text: What is shown.
+        is_number: Whether it stands on the right.
+        is_best: Whether it is marked as the best of its group.
+        value: What rows are sorted by; None goes last.
+        link: Where the text leads; empty for nowhere.
+    """
+
+    text: str
+    is_number: bool = False
+    is_best: bool = False
+    value: float | str | None = None
+    link: str = ""
+
+
+class Row(NamedTuple):
+    """One row of scores.
+
+    Attributes:
+        group: Rows of a group are compared with each other; say, a subset.
+        labels: What stands before the scores.
+        scores: Values by name; None where there is no such case.
+    """
+
+    group: str
+    labels: tuple[str, ...]
+    scores: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under a header.
+
+    Attributes:
+        title: What the table shows.
+        header: Names of the columns.
+        rows: Cells of each row; the first is the name of the row.
+        notes: What a reader must know, one sentence each.
+        groups: Group of each row, for rules between them; empty for none.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+    groups: Sequence[str] = field(default=())
+
+    def to_markdown(self) -> str:
+        """Return a pipe table; best values are bold."""
+        aligned = ["---:" if is_number else "---" for is_number in self._is_number()]
+        lines = [[_bold(cell, "**{}**", _piped) for cell in row] for row in self.rows]
+        every = [[_piped(name) for name in self.header], aligned, *lines]
+        return "".join(f"| {' | '.join(line)} |\n" for line in every)
+
+    def to_latex(self, caption: str = "") -> str:
+        """Return a table environment that needs no package; best values are bold.
+
+        Args:
+            caption: Text of the caption; the title if empty.
+        """
+        lines: list[str] = []
+        groups = self.groups or [""] * len(self.rows)
+        for number, row in enumerate(self.rows):
+            if number and groups[number] != groups[number - 1]:
+                lines.append(r"\hline")
+            lines.append(" & ".join(_bold(c, r"\textbf{{{}}}", latex_text) for c in row) + r" \\")
+        columns = "".join("r" if is_number else "l" for is_number in self._is_number())
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{latex_text(caption or self.title)}}}",
+                rf"\begin{{tabular}}{{{columns}}}",
+                r"\hline",
+                " & ".join(latex_text(name) for name in self.header) + r" \\",
+                r"\hline",
+                *lines,
+                r"\hline",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    def to_html(self, name: str = "") -> Markup:
+        """Return a table in a box that scrolls, with its notes below.
+
+        Args:
+            name: Id of a table that can be sorted; empty for one that cannot.
+        """
+        is_number = self._is_number()
+        head = Markup("").join(
+            Markup('<th scope="col" class="{}"{}>{}</th>').format(
+                "number" if is_right else "text",
+                Markup(' aria-sort="none"') if name else "",
+                Markup(
+                    '<button type="button" class="sort" title="{1}">{0}'
+                    '<span class="arrow" aria-hidden="true"></span></button>'
+                    if name
+                    else '<span title="{1}">{0}</span>'
+                ).format(text, score_info(text).meaning),
+            )
+            for text, is_right in zip(self.header, is_number, strict=True)
+        )
+        body = Markup("").join(
+            Markup('<tr data-index="{}">{}</tr>\n').format(
+                number, Markup("").join(_html_cell(c, not i) for i, c in enumerate(row))
+            )
+            for number, row in enumerate(self.rows)
+        )
+        return Markup(
+            '<div class="scroll" role="region" tabindex="0" aria-label="{0}">\n<table{1}>\n'
+            "<caption><span>{0}</span></caption>\n<thead><tr>{2}</tr></thead>\n"
+            "<tbody>\n{3}</tbody>\n</table>\n</div>\n{4}"
+        ).format(
+            self.title,
+            Markup(' id="{}"').format(name) if name else "",
+            head,
+            body,
+            html_notes(self.notes),
+        )
+
+    def _is_number(self) -> list[bool]:
+        """Whether each column holds numbers."""
+        return [
+            any(row[i].is_number for row in self.rows)
+            and all(row[i].is_number for row in self.rows)
+            for i in range(len(self.header))
+        ]
+
+
+def score_table(
+    title: str,
+    labels: Sequence[str],
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    notes: Sequence[str] = (),
+    info: Callable[[str], ScoreInfo] = score_info,
+) -> Table:
+    """Return a table of scores in which the best of each group and column is marked.
+
+    Args:
+        title: What the table shows.
+        labels: Names of the columns before the scores.
+        columns: Names of the scores that are shown.
+        rows: Values, in order.
+        notes: What a reader must know.
+        info: Look-up of direction and format by name.
+    """
+    infos = {name: info(name) for name in columns}
+    best = {
+        (group, name): infos[name].best(_mean(r.scores.get(name)) for r in rows if r.group == group)
+        for group in {row.group for row in rows}
+        for name in columns
+    }
+    lines = []
+    for row in rows:
+        cells = [Cell(text, text.isdecimal(), value=text) for text in row.labels]
+        for name in columns:
+            mean = _mean(row.scores.get(name))
+            is_best = mean is not None and mean == best[row.group, name]
+            text = value_text(row.scores.get(name), infos[name])
+            cells.append(Cell(text, True, is_best, mean))
+        lines.append(cells)
+    return Table(title, [*labels, *columns], lines, notes, [row.group for row in rows])
+
+
+def value_text(value: Value, info: ScoreInfo, factor: float = 1) -> str:
+    """Return a value as it is shown, `mean ± std` for a spread of several runs."""
+    mean = _mean(value)
+    text = info.text(None if mean is None else factor * mean)
+    if isinstance(value, Spread) and value.std is not None:
+        text += f" ± {info.text(factor * value.std)}"
+    return text
+
+
+def html_notes(lines: Sequence[str]) -> Markup:
+    """Return notes as a list; nothing for none."""
+    items = Markup("").join(Markup("<li>{}</li>\n").format(line) for line in lines)
+    return Markup('<ul class="notes">\n{}</ul>\n').format(items) if lines else Markup("")
+
+
+def latex_text(text: str) -> str:
+    """Return text with LaTeX's special characters escaped."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {sign: "\\" + sign for sign in "&%$#_{}"} | {"±": r"$\pm$"}
+    return "".join(special.get(sign, sign) for sign in text)
+
+
+def _mean(value: Value) -> float | None:
+    return value.mean if isinstance(value, Spread) else value
+
+
+def _piped(text: str) -> str:
+    return text.replace("|", "/")
+
+
+def _bold(cell: Cell, form: str, escaped: Callable[[str], str]) -> str:
+    text = escaped(cell.text)
+    return form.format(text) if cell.is_best and cell.text != NONE else text
+
+
+def _html_cell(cell: Cell, is_first: bool) -> Markup:
+    tag = Markup('th scope="row"') if is_first else "td"
+    kind = ("number" if cell.is_number else "text") + (" best" if cell.is_best else "")
+    value = "" if cell.value is None else Markup(' data-value="{}"').format(cell.value)
+    text = Markup('<a href="{}">{}</a>').format(cell.link, cell.text) if cell.link else cell.text
+    return Markup('<{0} class="{1}"{2}>{3}</{4}>').format(
+        tag, kind, value, escape(text), "th" if is_first else "td"
+    )
