@@ -17,7 +17,7 @@ import sali
 from sali.build import pick_device, prediction_settings
 from sali.cli import command
 from sali.config import check_config
-from sali.data.clips import Clip
+from sali.data.index import Clip
 from sali.data.video.files import Video
 from sali.data.video.live import LiveSettings
 from sali.errors import ConfigError

@@ -18,12 +18,11 @@ from sali.build import build_network, build_task, clinical_rules
 from sali.callbacks import OnTested
 from sali.cli import command
 from sali.config import build, check_config
-from sali.data.clips import Clip
 from sali.data.datamodule import ClipData
+from sali.data.index import Clip, require_masks
 from sali.errors import ConfigError, DataError
 from sali.evaluate import build_metrics
 from sali.evaluation import Settings, evaluate_clips
-from sali.evaluation.ground_truth import TruthClip, truth_of
 from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import VideoSegmenter
 from sali.prediction.pictures import Maps
@@ -138,7 +137,7 @@ def _train(
     return facts
 
 
-def _truth(test_clips: dict[str, list[Clip]]) -> list[TruthClip]:
+def _truth(test_clips: dict[str, list[Clip]]) -> list[Clip]:
     """Return the masks of the test, before anything is trained for it."""
     if not test_clips:
         raise DataError("data.test_subsets is empty; name at least one subset to test on")
@@ -146,7 +145,9 @@ def _truth(test_clips: dict[str, list[Clip]]) -> list[TruthClip]:
         twice = [name for name, number in Counter(c.name for c in clips).items() if number > 1]
         if twice:
             raise DataError(f"{subset}: got two clips named {twice[0]}, wanted a name for each")
-    return [truth_of(clip, subset) for subset, clips in test_clips.items() for clip in clips]
+    clips = [replace(clip, subset=name) for name, own in test_clips.items() for clip in own]
+    require_masks(clips)
+    return clips
 
 
 def _evaluation(cfg: DictConfig) -> Settings:

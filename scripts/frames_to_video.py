@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from sali.data.clips import index_clip
 from sali.data.frames import read_frame
+from sali.data.index import index_clip
 from sali.errors import UserError
 from sali.prediction.overlay_video import OverlayVideo
 

@@ -20,8 +20,8 @@ from matplotlib.patches import Patch
 from page_pictures import MissingError, picture_demo, picture_report
 from PIL import Image, ImageDraw, ImageFont
 
-from sali.data.clips import Clip, index_subset
 from sali.data.frames import read_frame, read_mask
+from sali.data.index import Clip, index_subset
 from sali.errors import DataError, UserError
 from sali.metrics.fixed_threshold import fixed_threshold_scores
 from sali.models.checkpoint import load_network

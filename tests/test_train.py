@@ -9,8 +9,8 @@ import pytest
 import torch
 from miniature import ROOT, assert_same_end, run, start, status, wait_for
 
-from sali.data.clips import index_subset
 from sali.data.datasets import ClipFrames, FrameReader
+from sali.data.index import index_subset
 from sali.errors import UserError
 from sali.evaluation import Settings, evaluate
 from sali.metrics.fixed_threshold import FixedThresholdScores

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sali.data.clips import SUBSETS, index_present
+from sali.data.index import SUBSETS, index_present
 from sali.data.synthetic import SyntheticSpec, generate
 from sali.data.video.live import Live
 from sali.errors import ConfigError

@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from sali.data.datamodule import ClipData
-from sali.data.datasets import TripletDataset
+from sali.data.datasets import SampleDataset
 from sali.errors import ConfigError
+
+ROLES = ("memory", "current", "neighbor")
+"""Frames of a sample: all that there are."""
 
 
 def measure_loader(data: ClipData, num_batches: int) -> dict[str, float]:
@@ -28,6 +31,7 @@ def measure_loader(data: ClipData, num_batches: int) -> dict[str, float]:
         ConfigError: an epoch has fewer than twice the batches asked for.
     """
     data.setup("fit")
+    data.roles = ROLES
     loader = data.train_dataloader()
     if 2 * num_batches > len(loader):
         raise ConfigError(
@@ -43,7 +47,7 @@ def measure_loader(data: ClipData, num_batches: int) -> dict[str, float]:
     for _ in islice(batches, num_batches):
         pass
     seconds = time.perf_counter() - start
-    assert isinstance(loader.dataset, TripletDataset)
+    assert isinstance(loader.dataset, SampleDataset)
     keys = list(islice(loader.sampler, num_batches * data.batch_size))
     return {
         "samples_per_second": len(keys) / seconds,
@@ -51,7 +55,7 @@ def measure_loader(data: ClipData, num_batches: int) -> dict[str, float]:
     }
 
 
-def time_parts(dataset: TripletDataset, keys: Sequence[tuple[int, int]]) -> dict[str, float]:
+def time_parts(dataset: SampleDataset, keys: Sequence[tuple[int, int]]) -> dict[str, float]:
     """Processor time of samples by part, mean over the samples; see ``measure_loader``."""
     spent = [0, 0, 0]
     for key in keys:

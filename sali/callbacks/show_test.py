@@ -9,8 +9,8 @@ import lightning as L
 import numpy as np
 
 from sali.callbacks.showing import show_images, show_table, show_video
+from sali.evaluation.inputs import ClipMaps
 from sali.evaluation.run import Evaluation
-from sali.evaluation.trees import ClipMaps
 from sali.report.samples import write_film, write_sheet
 
 _CURVE_EVERY = 5

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import PIL
 
-from sali.data.clips import Clip
+from sali.data.index import Clip
 from sali.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

@@ -3,11 +3,12 @@
 python -m sali.data.check root=/data/SUN-SEG
 """
 
+import hashlib
 import logging
 import sys
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,69 @@ from rich.table import Table
 
 from sali.cli import command
 from sali.config import check_config
-from sali.data.clips import SUBSETS
-from sali.data.inspection import (
-    POLYP_FREE,
-    clip_folders,
-    compare_counts,
-    count,
-    duplicates,
-    inspect_clip,
-    leaked_cases,
-    polyp_free_folders,
-)
-from sali.errors import ConfigError, DataError
+from sali.data.frames import check_size, read_frame, read_mask
+from sali.data.index import POLYP_FREE, SUBSETS, Clip, list_images, visible
+from sali.errors import ConfigError, DataError, FrameError
 from sali.run.io import write_json
 from sali.run.workers import workers
 
 log = logging.getLogger(__name__)
 
 Counts = Mapping[str, Mapping[str, int]]
+UNSEEN = ("unseen_easy", "unseen_hard")
+COARSEST = 1
+"""Side to decode near: a JPEG is then read to its end at an eighth of its size, which is enough to
+find a file that is cut off."""
+
+
+@dataclass(frozen=True)
+class ClipFolder:
+    """Folders of one clip.
+
+    Attributes:
+        subset: Name of the subset.
+        frames: Folder of the frames.
+        masks: Folder of the masks; None for clips that need none.
+    """
+
+    subset: str
+    frames: Path
+    masks: Path | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: "count", "clip", "missing_mask", "stray_mask", "unreadable", "size",
+            "duplicate" or "case".
+        subset: Name of the subset.
+        message: What is wrong, with the file.
+    """
+
+    kind: str
+    subset: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """Result of inspecting one clip.
+
+    Attributes:
+        subset: Name of the subset.
+        name: Name of the clip.
+        num_frames: Number of files, readable or not.
+        hashes: Readable frames with a hash of their content.
+        problems: Problems in the order of the frames.
+    """
+
+    subset: str
+    name: str
+    num_frames: int
+    hashes: tuple[tuple[Path, str], ...]
+    problems: tuple[Problem, ...]
 
 
 def check(
@@ -43,57 +89,163 @@ def check(
     """Inspect all clips.
 
     Args:
-        root: folder in the SUN-SEG layout.
-        counts: subset -> {"clips", "frames"} as published; None compares nothing and takes the
+        root: Folder in the SUN-SEG layout.
+        counts: Subset -> {"clips", "frames"} as published; None compares nothing and takes the
             subsets that are there.
-        polyp_free: folder of clip folders of frames without a polyp.
-        num_workers: processes; None for one per core.
+        polyp_free: Folder of clip folders of frames without a polyp.
+        num_workers: Number of processes; None for one per core.
 
     Returns:
         {"root", "subsets": {name: {"clips", "frames", "published", "problems": {kind: number}}},
         "problems": [{"kind", "subset", "message"}]}.
 
     Raises:
-        DataError: no clips at all.
-        ConfigError: counts of a subset that does not exist.
+        DataError: No clips at all.
+        ConfigError: Counts of a subset that does not exist.
     """
-    unknown = sorted(set(counts or ()) - {*SUBSETS, POLYP_FREE})
+    names = [*SUBSETS, POLYP_FREE]
+    unknown = sorted(set(counts or ()) - set(names))
     if unknown:
         raise ConfigError(f"counts: unknown subset {unknown[0]!r}; wanted {', '.join(SUBSETS)}")
-    if counts is not None and polyp_free is None:
-        counts = {name: wanted for name, wanted in counts.items() if name != POLYP_FREE}
-    folders = clip_folders(root, SUBSETS)
+    wanted = {n: c for n, c in (counts or {}).items() if n != POLYP_FREE or polyp_free is not None}
+    folders = clip_folders(root)
     if not folders:
         raise DataError(
             f"no clips in {root}; wanted the SUN-SEG layout, e.g. {SUBSETS['train']}/Frame/<clip>/"
         )
     if polyp_free is not None:
-        folders += polyp_free_folders(polyp_free)
+        if not polyp_free.is_dir():
+            raise DataError(f"no folder {polyp_free}")
+        folders += [ClipFolder(POLYP_FREE, path, None) for path in _folders(polyp_free)]
     with workers(num_workers, len(folders)) as pool:
-        num_files = [
-            sum(1 for _ in f.frames.iterdir()) if f.frames.is_dir() else 0 for f in folders
-        ]
-        reports = pool.run(inspect_clip, folders, num_files, "reading")
+        sizes = [len(visible(f.frames)) if f.frames.is_dir() else 0 for f in folders]
+        reports = pool.run(inspect_clip, folders, sizes, "reading")
     problems = [problem for report in reports for problem in report.problems]
-    problems += leaked_cases(reports) + duplicates(reports) + compare_counts(reports, counts or {})
-    names = [*SUBSETS, POLYP_FREE]
-    shown = [n for n in names if n in (counts or ()) or any(r.subset == n for r in reports)]
+    problems += leaked_cases(reports) + duplicates(reports) + compare_counts(reports, wanted)
     return {
         "root": str(root),
         "subsets": {
             name: {
                 **count(reports, name),
-                "published": dict(counts[name]) if counts and name in counts else None,
+                "published": dict(wanted[name]) if name in wanted else None,
                 "problems": dict(Counter(p.kind for p in problems if p.subset == name)),
             }
-            for name in shown
+            for name in names
+            if name in wanted or any(report.subset == name for report in reports)
         },
         "problems": [asdict(problem) for problem in problems],
     }
 
 
+def clip_folders(root: Path) -> list[ClipFolder]:
+    """Return the clip folders of all subsets; those that only have masks too."""
+    found = []
+    for subset, folder in SUBSETS.items():
+        frames, masks = root / folder / "Frame", root / folder / "GT"
+        names = {path.name for home in (frames, masks) for path in _folders(home)}
+        found += [ClipFolder(subset, frames / name, masks / name) for name in sorted(names)]
+    return found
+
+
+def inspect_clip(clip: ClipFolder) -> ClipReport:
+    """Read all frames and masks of a clip."""
+    problems: list[Problem] = []
+    hashes: list[tuple[Path, str]] = []
+
+    def add(kind: str, message: object) -> None:
+        problems.append(Problem(kind, clip.subset, str(message)))
+
+    def images(folder: Path) -> dict[str, Path]:
+        try:
+            return {path.stem: path for path in list_images(folder)}
+        except DataError as error:
+            add("clip", error)
+            return {}
+
+    frames = images(clip.frames)
+    masks = images(clip.masks) if clip.masks is not None else {}
+    for stem, frame in frames.items():
+        size = None
+        try:
+            _, size = read_frame(frame, near=COARSEST)
+            with frame.open("rb") as file:
+                hashes.append((frame, hashlib.file_digest(file, "blake2b").hexdigest()))
+        except FrameError as error:
+            add("unreadable", error)
+        if not masks:
+            continue  # none are needed, or the whole folder was reported above
+        if stem not in masks:
+            add("missing_mask", f"frame {frame} has no mask")
+            continue
+        try:
+            mask = read_mask(masks[stem])
+        except FrameError as error:
+            add("unreadable", error)
+            continue
+        try:
+            if size is not None:
+                check_size(frame, size, masks[stem], mask)
+        except FrameError as error:
+            add("size", error)
+    for stem in sorted(set(masks) - set(frames)) if frames else ():
+        add("stray_mask", f"mask {masks[stem]} has no frame")
+    return ClipReport(clip.subset, clip.frames.name, len(frames), tuple(hashes), tuple(problems))
+
+
+def compare_counts(reports: Sequence[ClipReport], counts: Counts) -> list[Problem]:
+    """Return the numbers of clips and frames that are not as published."""
+    problems = []
+    for subset, wanted in counts.items():
+        got = count(reports, subset)
+        problems += [
+            Problem("count", subset, f"{subset} has {got[what]} {what}, published are {number}")
+            for what, number in wanted.items()
+            if got[what] != number
+        ]
+    return problems
+
+
+def count(reports: Sequence[ClipReport], subset: str) -> dict[str, int]:
+    """Return the numbers of clips and frames of a subset."""
+    own = [report for report in reports if report.subset == subset]
+    return {"clips": len(own), "frames": sum(report.num_frames for report in own)}
+
+
+def leaked_cases(reports: Sequence[ClipReport]) -> list[Problem]:
+    """Return the cases that are trained on although their subset says that they are not."""
+    case_of = {report: Clip(report.name, report.subset, (), ()).case for report in reports}
+    trained = {case for report, case in case_of.items() if report.subset == "train"}
+    return [
+        Problem("case", report.subset, f"{report.name}: {case} is also in the training set")
+        for report, case in case_of.items()
+        if report.subset in UNSEEN and case in trained
+    ]
+
+
+def duplicates(reports: Sequence[ClipReport]) -> list[Problem]:
+    """Return the frames of equal content in two subsets.
+
+    Equal frames within a subset are no problem: a video may stand still.
+    """
+    by_content: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for report in reports:
+        for path, content in report.hashes:
+            by_content[content].append((report.subset, path))
+    return [
+        Problem("duplicate", subset, f"{path} is the same picture as {first}")
+        for (home, first), *others in by_content.values()
+        for subset, path in others
+        if subset != home
+    ]
+
+
 def show(found: Mapping[str, Any], most: int) -> None:
-    """The table of subsets, and the first problems."""
+    """Show the table of subsets and the first problems on the terminal.
+
+    Args:
+        found: Result of `check`.
+        most: Number of problems to show.
+    """
     console = Console()
     table = Table(title=found["root"])
     for column in ("subset", "clips", "published", "frames", "published", "problems"):
@@ -112,9 +264,13 @@ def show(found: Mapping[str, Any], most: int) -> None:
         console.print(f"... and {len(found['problems']) - most} more, see check.json")
 
 
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in visible(folder) if path.is_dir()] if folder.is_dir() else []
+
+
 @command("check")
 def main(cfg: DictConfig) -> None:
-    """Hydra's shell round ``check``; exit code 1 if there is any problem."""
+    """Run `check` from the command line; the exit code is 1 if there is any problem."""
     check_config(cfg, "check")
     counts: Any = OmegaConf.to_container(cfg.counts) if cfg.counts is not None else None
     polyp_free = Path(cfg.polyp_free) if cfg.polyp_free else None

@@ -1,6 +1,7 @@
 """The Lightning data module over SUN-SEG and data in its layout."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from sali.data.cache import FrameCache
-from sali.data.clips import Clip, fingerprint, index_subset
-from sali.data.datasets import ClipFrames, FrameReader, TripletDataset
+from sali.data.datasets import ClipFrames, FrameReader, SampleDataset, Transform
+from sali.data.index import Clip, fingerprint, index_subset
 from sali.data.samples import Frame, Unreadable
 from sali.data.sampling import ClipSampler, TrainSampler, hold_out_cases
 from sali.data.synthetic import SyntheticSpec, generate
-from sali.data.transforms import ClipTransform
 from sali.errors import ConfigError
 from sali.models.contract import ClipBatch
 
@@ -22,10 +22,10 @@ HELD_OUT = "held_out"
 
 
 class ResumableLoader(DataLoader[ClipBatch]):
-    """A training loader that goes on in mid-epoch where an interrupted run stopped.
+    """A training loader that continues in mid-epoch where an interrupted run stopped.
 
-    ``ClipData`` keeps its state in checkpoints. (Lightning's fit loop does so too, but does not put
-    it back when the number of steps was asked for before, as a cosine schedule does.)
+    `ClipData` keeps its state in checkpoints. (Lightning's fit loop does so too, but does not
+    restore it when the number of steps was asked for before, as a cosine schedule does.)
     """
 
     num_batches_given = 0
@@ -48,76 +48,65 @@ class ResumableLoader(DataLoader[ClipBatch]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
+        """Return the position in the epoch."""
         return {"epoch": self._order.epoch, "num_batches_given": self.num_batches_given}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue from a position when the epoch starts."""
         self._resume_at = dict(state)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ClipData(L.LightningDataModule):
-    """Training triplets, held-out cases for validation, and test subsets streamed clip by clip.
+    """Training samples, held-out cases for validation, and test subsets streamed clip by clip.
 
-    Args:
-        root: folder in the SUN-SEG layout.
-        image_size: side in pixels that the network sees.
-        batch_size: samples per process and step.
-        transform: augmentation.
-        max_skip: (first epoch, largest distance of the memory frame), see ``skip_at``.
+    Attributes:
+        root: Folder in the SUN-SEG layout.
+        image_size: Side in pixels of the images that the network sees.
+        batch_size: Samples per process and step.
+        transform: Augmentation.
+        max_skip: (first epoch, largest distance of the memory frame), see `skip_at`.
         neighbor: "previous" or "next".
-        decode: "fast" or "exact", see ``FrameReader``.
+        decode: "fast" or "exact", see `FrameReader`.
         cache: "ram", or a folder, keeps the training frames as they are decoded; None does not.
         selection: "held_out" validates on whole cases held out of the training set; the name of a
             test subset validates on that, as the released script does.
-        validation_fraction: share of the training cases to hold out.
-        test_subsets: subsets tested after training.
-        num_workers: loader processes.
-        prefetch_factor: batches fetched ahead by each.
-        pin_memory: page-locked batches, for GPUs.
-        seed: of held-out cases, order and draws.
+        validation_fraction: Share of the training cases to hold out.
+        test_subsets: Subsets tested after training.
+        num_workers: Number of loader processes.
+        prefetch_factor: Batches fetched ahead by each.
+        pin_memory: Whether batches are page-locked, for GPUs.
+        seed: Seed of held-out cases, order and draws.
+        roles: Frames of a training sample, as the network's `roles`; to be set before training.
+        train_clips: Clips of the training set, once indexed; likewise `val_clips`, `test_clips`.
     """
 
-    def __init__(
-        self,
-        root: str,
-        image_size: int,
-        batch_size: int,
-        transform: ClipTransform,
-        max_skip: Sequence[tuple[int, int]],
-        neighbor: str,
-        decode: str,
-        cache: str | None,
-        selection: str,
-        validation_fraction: float,
-        test_subsets: Sequence[str],
-        num_workers: int,
-        prefetch_factor: int,
-        pin_memory: bool,
-        seed: int,
-    ) -> None:
+    root: str | Path
+    image_size: int
+    batch_size: int
+    transform: Transform
+    max_skip: Sequence[tuple[int, int]]
+    neighbor: str
+    decode: str
+    cache: str | None
+    selection: str
+    validation_fraction: float
+    test_subsets: Sequence[str]
+    num_workers: int
+    prefetch_factor: int
+    pin_memory: bool
+    seed: int
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.root = Path(root)
-        self.reader = FrameReader(image_size, decode)
-        if cache is not None and decode != "fast":
+        self.root = Path(self.root)
+        self.reader = FrameReader(self.image_size, self.decode)
+        if self.cache is not None and self.decode != "fast":
             raise ConfigError(
-                f"data.cache is {cache!r} with data.decode={decode}; frames that are augmented at "
-                "their own size are not kept: use data.cache=null, or data.decode=fast"
+                f"data.cache is {self.cache!r} with data.decode={self.decode}; frames that are "
+                "augmented at their own size are not kept: use data.cache=null, or data.decode=fast"
             )
-        self.cache = cache
-        self.batch_size = batch_size
-        self.transform = transform
-        self.max_skip = dict(max_skip)
-        self.neighbor = neighbor
-        self.selection = selection
-        self.validation_fraction = validation_fraction
-        self.test_subsets = list(test_subsets)
-        self.seed = seed
-        self.roles: tuple[str, ...] = ("memory", "current", "neighbor")
-        self._workers: dict[str, Any] = {
-            "num_workers": num_workers,
-            "pin_memory": pin_memory,
-            "persistent_workers": num_workers > 0,
-            "prefetch_factor": prefetch_factor if num_workers else None,
-        }
+        self.roles: tuple[str, ...] = ()
         self.train_clips: list[Clip] = []
         self.val_clips: list[Clip] = []
         self.test_clips: dict[str, list[Clip]] = {}
@@ -125,18 +114,23 @@ class ClipData(L.LightningDataModule):
         self._resume_at: Mapping[str, int] | None = None
 
     def index(self) -> None:
-        """List the clips of every part; raises DataError for anything missing."""
-        train = index_subset(self.root, "train")
+        """List the clips of every part.
+
+        Raises:
+            DataError: Anything is missing.
+        """
+        root = Path(self.root)
+        train = index_subset(root, "train")
         if self.selection == HELD_OUT:
             self.train_clips, self.val_clips = hold_out_cases(
                 train, self.validation_fraction, self.seed
             )
         else:
-            self.train_clips, self.val_clips = train, index_subset(self.root, self.selection)
-        self.test_clips = {name: index_subset(self.root, name) for name in self.test_subsets}
+            self.train_clips, self.val_clips = train, index_subset(root, self.selection)
+        self.test_clips = {name: index_subset(root, name) for name in self.test_subsets}
 
     def provenance(self) -> dict[str, Any]:
-        """What a run's record says about its data."""
+        """Return what a run's record says about its data."""
         every = [
             *self.train_clips,
             *self.val_clips,
@@ -144,65 +138,81 @@ class ClipData(L.LightningDataModule):
         ]
         return {
             "root": str(self.root),
-            "fingerprint": fingerprint(every, self.root),
+            "fingerprint": fingerprint(every, Path(self.root)),
             "train_clips": len(self.train_clips),
-            "train_frames": sum(len(c.frames) for c in self.train_clips),
+            "train_frames": sum(len(c) for c in self.train_clips),
             "selection": self.selection,
             "validation_clips": [clip.name for clip in self.val_clips],
             "test_subsets": {name: len(clips) for name, clips in self.test_clips.items()},
         }
 
     def setup(self, stage: str) -> None:
+        """List the clips, unless that was done (called by Lightning)."""
         if not self.train_clips:
             self.index()
 
     def train_dataloader(self) -> ResumableLoader:
-        dataset = TripletDataset(
+        """Return the loader of training samples, at the position of a resumed run.
+
+        Raises:
+            ConfigError: `roles` is not set.
+        """
+        if not self.roles:
+            raise ConfigError("data.roles is empty; set it to the network's roles before training")
+        cache = None
+        if self.cache is not None:
+            cache = FrameCache(self.cache, self.train_clips, self.image_size)
+        dataset = SampleDataset(
             self.train_clips,
-            self.roles,
-            self.reader,
-            self.transform,
-            self.neighbor,
-            self.max_skip,
-            self.seed,
-            FrameCache(self.cache, self.train_clips, self.reader.image_size)
-            if self.cache is not None
-            else None,
+            roles=self.roles,
+            reader=self.reader,
+            transform=self.transform,
+            neighbor=self.neighbor,
+            max_skip=dict(self.max_skip),
+            seed=self.seed,
+            cache=cache,
         )
         sampler = TrainSampler(len(dataset), self.seed, self.batch_size, *self._rank())
         self._train_loader = ResumableLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            # Its own generator: a loader must not advance the random state that dropout draws from.
-            generator=torch.Generator().manual_seed(self.seed),
-            **self._workers,
+            dataset, batch_size=self.batch_size, sampler=sampler, **self._loading()
         )
         if self._resume_at is not None:
             self._train_loader.load_state_dict(self._resume_at)
         return self._train_loader
 
     def state_dict(self) -> dict[str, Any]:
-        """Position in the epoch, for Lightning's checkpoints."""
+        """Return the position in the epoch, for Lightning's checkpoints."""
         return self._train_loader.state_dict() if self._train_loader else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a position in the epoch."""
         self._resume_at = state_dict or None
         if self._train_loader is not None and self._resume_at is not None:
             self._train_loader.load_state_dict(self._resume_at)
 
     def val_dataloader(self) -> DataLoader[Frame | Unreadable]:
+        """Return the loader of the validation frames."""
         return self._stream(self.val_clips)
 
     def _stream(self, clips: list[Clip]) -> DataLoader[Frame | Unreadable]:
-        """Frames in order, one at a time; every process has whole clips."""
+        """Return a loader of frames in order, one at a time; every process has whole clips."""
         return DataLoader(
             ClipFrames(clips, self.reader, with_masks=True),
             batch_size=None,
-            sampler=ClipSampler([len(clip.frames) for clip in clips], *self._rank()),
-            generator=torch.Generator().manual_seed(self.seed),
-            **self._workers,
+            sampler=ClipSampler([len(clip) for clip in clips], *self._rank()),
+            **self._loading(),
         )
+
+    def _loading(self) -> dict[str, Any]:
+        """Return the arguments that all loaders share."""
+        return {
+            "num_workers": self.num_workers,
+            "pin_memory": self.pin_memory,
+            "persistent_workers": self.num_workers > 0,
+            "prefetch_factor": self.prefetch_factor if self.num_workers else None,
+            # Its own generator: a loader must not advance the random state of dropout.
+            "generator": torch.Generator().manual_seed(self.seed),
+        }
 
     def _rank(self) -> tuple[int, int]:
         if self.trainer is None:
@@ -210,18 +220,21 @@ class ClipData(L.LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SyntheticClipData(ClipData):
-    """``ClipData`` over generated clips, which are drawn first if they are not there.
+    """`ClipData` over generated clips, which are drawn first if they are not there.
 
-    Args:
-        spec: arguments of ``SyntheticSpec``.
-        kwargs: arguments of ``ClipData``.
+    Attributes:
+        spec: Arguments of `SyntheticSpec`.
     """
 
-    def __init__(self, spec: Mapping[str, Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.spec = SyntheticSpec(**spec)
+    spec: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.drawing = SyntheticSpec(**self.spec)
 
     def index(self) -> None:
-        generate(self.root, self.spec)
+        """Draw the clips if they are not there, and list them."""
+        generate(Path(self.root), self.drawing)
         super().index()

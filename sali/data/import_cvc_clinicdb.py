@@ -14,8 +14,8 @@ from PIL import Image
 
 from sali.cli import command
 from sali.config import check_config
-from sali.data.clips import SUBSETS, list_frames
 from sali.data.frames import check_size, read_frame, read_mask
+from sali.data.index import SUBSETS, list_images
 from sali.errors import ConfigError, DataError
 from sali.run.io import atomic_write
 from sali.run.progress import progress_bar
@@ -29,7 +29,7 @@ def numbered(folder: Path, count: int) -> list[Path]:
     Raises:
         DataError: other images, or not all of them.
     """
-    files = {path.stem: path for path in list_frames(folder)}
+    files = {path.stem: path for path in list_images(folder)}
     wanted = [str(number) for number in range(1, count + 1)]
     odd = sorted(set(wanted) ^ set(files), key=lambda stem: (len(stem), stem))
     if odd:

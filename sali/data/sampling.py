@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-from sali.data.clips import Clip
+from sali.data.index import Clip
 from sali.errors import ConfigError
 
 NEIGHBORS = ("previous", "next")
@@ -30,7 +30,7 @@ def skip_at(epoch: int, schedule: Mapping[int, int]) -> int:
     return schedule[max(start for start in schedule if start <= epoch)]
 
 
-def sample_triplet(
+def sample_frames(
     length: int, current: int, max_skip: int, neighbor: str, rng: np.random.Generator
 ) -> dict[str, int]:
     """Frame numbers of memory, current and neighbor frame in a clip.

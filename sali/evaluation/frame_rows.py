@@ -7,11 +7,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sali.evaluation.ground_truth import TruthClip
+from sali.data.index import Clip
 from sali.evaluation.quality import ClipQuality
 from sali.evaluation.settings import Settings
 from sali.metrics.clinical import FrameOutcome
-from sali.metrics.counted_frame import ByteArray
+from sali.metrics.counted_frame import BoolArray, ByteArray
 from sali.metrics.frame_quality import FrameQuality
 from sali.metrics.vps import METRIC_NAMES, FrameScores, summary
 
@@ -22,7 +22,7 @@ class Frame(NamedTuple):
     Attributes:
         position: in the clip, from 0.
         state: "there", "missing", or "unused" where no figure needs it.
-        mask: uint8 [H, W]; None where the frame is not scored.
+        mask: bool [H, W]; None where the frame is not scored.
         prediction: uint8 of any size; None likewise.
         is_scored: whether it counts in the VPS figures.
         polyp_pixels: foreground of the mask.
@@ -30,7 +30,7 @@ class Frame(NamedTuple):
 
     position: int
     state: str
-    mask: ByteArray | None
+    mask: BoolArray | None
     prediction: ByteArray | None
     is_scored: bool
     polyp_pixels: int | None = None
@@ -66,7 +66,7 @@ def frame_columns(settings: Settings) -> list[str]:
 
 
 def frame_row(
-    truth: TruthClip,
+    truth: Clip,
     settings: Settings,
     frame: Frame,
     scored: Scored,
@@ -77,7 +77,7 @@ def frame_row(
         "subset": truth.subset,
         "clip": truth.name,
         "index": frame.position,
-        "frame": Path(truth.files[frame.position]).stem,
+        "frame": truth.stem(frame.position),
         "map": frame.state,
         "scored": int(frame.is_scored),
         "polyp_pixels": frame.polyp_pixels,

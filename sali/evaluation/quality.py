@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sali.data.frames import read_frame
+from sali.data.index import Clip
 from sali.errors import FrameError
-from sali.evaluation.ground_truth import TruthClip, frame_files
-from sali.evaluation.reading import read_frame
 from sali.metrics.frame_quality import (
     FrameQuality,
     QualityLimits,
@@ -22,10 +22,10 @@ class ClipQuality(NamedTuple):
     """Quality of the frames of a clip.
 
     Attributes:
-        measures: one per frame.
-        broken: names of the limits that each frame breaks.
-        is_low: whether each frame is in a run of low-quality frames.
-        runs: (start, stop) of each run, stop not included.
+        measures: Measures of each frame.
+        broken: Names of the limits that each frame breaks.
+        is_low: Whether each frame is in a run of low-quality frames.
+        runs: (start, stop) of each run of bad frames, stop not included.
     """
 
     measures: list[FrameQuality]
@@ -34,22 +34,23 @@ class ClipQuality(NamedTuple):
     runs: list[tuple[int, int]]
 
 
-def measure_clip(clip: TruthClip, limits: QualityLimits, min_run: int) -> ClipQuality:
-    """Measures all frames of a clip, one in memory at a time.
+def measure_clip(clip: Clip, limits: QualityLimits, min_run: int) -> ClipQuality:
+    """Measure all frames of a clip, one in memory at a time.
 
     Args:
-        clip: with a frame folder.
-        limits: what makes a frame bad.
-        min_run: shortest run of bad frames that counts.
+        clip: Clip with its frames.
+        limits: Limits beyond which a frame is bad.
+        min_run: Shortest run of bad frames that counts.
 
     Raises:
-        FrameError: a frame that cannot be read or has another size than the first ones.
+        FrameError: A frame that cannot be read or has another size than the first ones.
     """
-    paths = frame_files(clip)
-    view = field_of_view(read_frame(path) for path in paths[:: -(-len(paths) // _VIEW_FRAMES)])
+    paths = clip.frames
+    sampled = paths[:: -(-len(paths) // _VIEW_FRAMES)]
+    view = field_of_view(read_frame(path)[0] for path in sampled)
     measures = []
     for path in paths:
-        frame = read_frame(path)
+        frame, _ = read_frame(path)
         if frame.shape[:2] != view.shape:
             raise FrameError(
                 f"{path} has {frame.shape[1]} x {frame.shape[0]} pixels, the clip's first frame "

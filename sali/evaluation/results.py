@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from sali.data.index import POLYP_FREE
 from sali.errors import DataError
 from sali.evaluation.clip_result import COUNTS, ClipResult
-from sali.evaluation.ground_truth import POLYP_FREE
 from sali.evaluation.settings import Settings
 from sali.metrics.calibration import reliability
 from sali.metrics.clinical_summary import ClinicalScores, clinical_names, summarise

@@ -6,21 +6,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sali.data.index import Clip
 from sali.errors import ConfigError, DataError
 from sali.evaluation.attributes import read_attributes
 from sali.evaluation.clip_result import ClipResult
-from sali.evaluation.ground_truth import TruthClip, index_truth
-from sali.evaluation.integrity import (
+from sali.evaluation.inputs import (
     ClipCheck,
+    ClipMaps,
     IntegrityError,
     check_clip,
+    extra_entries,
+    find_methods,
+    index_truth,
     judge,
+    maps_of,
     problem_lines,
 )
 from sali.evaluation.results import MethodResults
 from sali.evaluation.scoring import ScoreTask, score_clip
 from sali.evaluation.settings import Settings
-from sali.evaluation.trees import ClipMaps, extra_entries, find_methods, maps_of
 from sali.evaluation.writing import write_joint, write_method
 from sali.run.workers import Workers, workers
 
@@ -91,7 +95,7 @@ def run_evaluation(
 
 
 def evaluate_clips(
-    clips: Sequence[TruthClip],
+    clips: Sequence[Clip],
     trees: dict[str, Path],
     output: Path,
     settings: Settings,
@@ -137,21 +141,19 @@ def evaluate_clips(
     return Evaluation(result, maps, settings, output)
 
 
-def _useful_workers(
-    clips: Sequence[TruthClip], trees: Mapping[str, Path], settings: Settings
-) -> int:
+def _useful_workers(clips: Sequence[Clip], trees: Mapping[str, Path], settings: Settings) -> int:
     """Return the number of processes that are not idle, or slower to start than to do the work."""
     number = len(clips) * len(trees)
     if settings.num_workers is None:
-        num_frames = sum(len(clip.files) for clip in clips) * len(trees)
+        num_frames = sum(len(clip) for clip in clips) * len(trees)
         number = min(number, -(-num_frames // _FRAMES_PER_WORKER))
     return number
 
 
-def _refuse_short(clips: Sequence[TruthClip]) -> None:
-    short = [clip for clip in clips if clip.has_masks and len(clip.files) < 3]
+def _refuse_short(clips: Sequence[Clip]) -> None:
+    short = [clip for clip in clips if not clip.is_polyp_free and len(clip) < 3]
     if short:
-        shown = ", ".join(f"{c.subset}/{c.name} ({len(c.files)})" for c in short[:3])
+        shown = ", ".join(f"{c.subset}/{c.name} ({len(c)})" for c in short[:3])
         raise DataError(
             f"{len(short)} clips have fewer than 3 frames: {shown}; VPS drops the first and the "
             "last frame of each clip, so nothing of them is scored; short_clips=skip leaves them "
@@ -172,7 +174,7 @@ def _check_one(task: _CheckTask) -> ClipCheck:
 def _check(
     pool: Workers,
     trees: dict[str, Path],
-    clips: Sequence[TruthClip],
+    clips: Sequence[Clip],
     settings: Settings,
     output: Path,
 ) -> list[ClipMaps]:
@@ -183,7 +185,7 @@ def _check(
         for number, (name, tree) in enumerate(trees.items())
         for maps in maps_of(tree, name, clips)
     ]
-    sizes = [len(task.maps.truth.files) for task in tasks]
+    sizes = [len(task.maps.truth) for task in tasks]
     checks = pool.run(_check_one, tasks, sizes, "checking")
     lines: list[str] = []
     errors: list[IntegrityError] = []
@@ -209,7 +211,7 @@ def _score(
     pool: Workers, maps: Sequence[ClipMaps], settings: Settings, store: Path
 ) -> list[MethodResults]:
     tasks = [ScoreTask(one, settings, store / one.method / one.truth.subset) for one in maps]
-    sizes = [len(one.truth.files) for one in maps]
+    sizes = [len(one.truth) for one in maps]
     pool.run(score_clip, tasks, sizes, "scoring")
     results: dict[str, list[ClipResult]] = {}
     for task in tasks:

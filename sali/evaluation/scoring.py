@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from sali.data.frames import read_grey
 from sali.data.order import is_scored
 from sali.errors import FrameError
 from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores, stored_key
 from sali.evaluation.frame_rows import Frame, Scored, frame_columns, frame_row
+from sali.evaluation.inputs import ClipMaps, needed_frames, read_truth
 from sali.evaluation.quality import measure_clip
-from sali.evaluation.reading import read_grey, read_mask
 from sali.evaluation.settings import Settings
-from sali.evaluation.trees import ClipMaps, needed_frames
 from sali.metrics.clinical import ClipTracker
 from sali.metrics.counted_frame import ByteArray, FloatArray, as_mask
 from sali.metrics.curves import NUM_THRESHOLDS
@@ -72,7 +71,7 @@ def score_clip(task: ScoreTask) -> None:
         quality = measure_clip(truth, settings.quality_limits, settings.min_run)
     whole, low = _Sums(settings), _Sums(settings)
     counts = dict.fromkeys(COUNTS, 0)
-    counts["frames"] = len(truth.files)
+    counts["frames"] = len(truth)
     counts["low_frames"] = sum(quality.is_low) if quality else 0
     with task.rows_path.open("w", newline="") as file:
         rows = csv.DictWriter(file, frame_columns(settings), restval="", lineterminator="\n")
@@ -83,7 +82,7 @@ def score_clip(task: ScoreTask) -> None:
                 low.tracker.gap()
             counts["missing"] += frame.state == "missing"
             if frame.mask is not None:
-                num_polyp = int(np.count_nonzero(frame.mask > 128))
+                num_polyp = int(np.count_nonzero(frame.mask))
                 counts["polyp_frames"] += num_polyp > 0
                 counts["full_masks"] += num_polyp == frame.mask.size
                 frame = frame._replace(polyp_pixels=num_polyp)
@@ -96,34 +95,17 @@ def _frames(task: ScoreTask) -> Iterator[Frame]:
     maps, settings = task.maps, task.settings
     truth = maps.truth
     for index, is_needed in enumerate(needed_frames(truth, settings.with_clinical)):
-        in_vps = settings.with_vps and truth.has_masks and is_scored(index, len(truth.files))
+        in_vps = settings.with_vps and not truth.is_polyp_free and is_scored(index, len(truth))
         if not is_needed:
             yield Frame(index, "unused", None, None, False)
         elif maps.present[index]:
-            yield Frame(
-                index, "there", truth_mask(maps, index), read_grey(maps.map_path(index)), in_vps
-            )
+            prediction = read_grey(maps.map_path(index))
+            yield Frame(index, "there", read_truth(truth, index), prediction, in_vps)
         elif settings.missing == "zero":
-            mask = truth_mask(maps, index)
-            yield Frame(index, "missing", mask, np.zeros_like(mask), in_vps)
+            mask = read_truth(truth, index)
+            yield Frame(index, "missing", mask, np.zeros(mask.shape, np.uint8), in_vps)
         else:
             yield Frame(index, "missing", None, None, False)
-
-
-def truth_mask(maps: ClipMaps, index: int) -> ByteArray:
-    """Reads the mask of a frame, uint8 [H, W]; that of a polyp-free clip is empty.
-
-    Raises:
-        FrameError: a file that cannot be read.
-    """
-    path = maps.truth.folder / maps.truth.files[index]
-    if maps.truth.has_masks:
-        return read_mask(path)
-    try:
-        with Image.open(path) as frame:
-            return np.zeros(frame.size[::-1], np.uint8)
-    except OSError as error:
-        raise FrameError(f"frame {path} cannot be read as an image") from error
 
 
 @dataclass
@@ -176,7 +158,7 @@ def _score_frame(frame: Frame, task: ScoreTask, whole: _Sums, low: _Sums | None)
         try:
             outcome = whole.tracker.step(prediction, frame.mask)
         except ValueError as error:
-            path = task.maps.truth.folder / task.maps.truth.files[frame.position]
+            path = task.maps.truth.masks[frame.position]
             raise FrameError(f"{path}: {error}") from error
     values = _frame_values(prediction, frame, task)
     for sums in (whole, low):
@@ -219,11 +201,12 @@ def _fingerprint(task: ScoreTask) -> str:
     """Changes when any file of the clip or anything that its scores depend on does."""
     digest = hashlib.sha256(task.settings.clip_key.encode())
     truth = task.maps.truth
-    frames = truth.frame_folder if task.settings.quality else None
-    for folder in (truth.folder, task.maps.folder, frames):
-        if folder is None or not folder.is_dir():
-            continue
-        for path in sorted(folder.iterdir()):
-            status = path.stat()
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    files = [path for path in truth.masks if path is not None]
+    if truth.is_polyp_free or task.settings.quality:
+        files += truth.frames
+    if task.maps.folder.is_dir():
+        files += sorted(task.maps.folder.iterdir())
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from sali.data.clips import Clip
 from sali.data.frames import read_frame
+from sali.data.index import Clip
 from sali.data.samples import Frame
 from sali.models.contract import Attention
 from sali.prediction.sources import Source

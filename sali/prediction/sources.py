@@ -6,9 +6,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from sali.data.clips import Clip
-from sali.data.clips import index_source as index_clips
 from sali.data.datasets import ClipFrames, FrameReader
+from sali.data.index import Clip
+from sali.data.index import index_source as index_clips
 from sali.data.samples import StreamItem
 from sali.data.sampling import ClipBatches
 from sali.data.video.files import Video, VideoFrames, index_videos

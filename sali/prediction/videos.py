@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sali.data.clips import Clip
+from sali.data.index import Clip
 from sali.data.video.files import Video
 from sali.prediction.overlay_video import OverlayVideo
 from sali.prediction.result import Result

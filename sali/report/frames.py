@@ -17,13 +17,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from sali.data.frames import read_frame
+from sali.data.frames import Mask, read_frame, read_grey
 from sali.errors import FrameError
-from sali.evaluation.ground_truth import frame_paths
-from sali.evaluation.reading import read_grey
+from sali.evaluation.inputs import ClipMaps, read_truth
 from sali.evaluation.run import Evaluation
-from sali.evaluation.scoring import truth_mask
-from sali.evaluation.trees import ClipMaps
 from sali.metrics.calibration import PROBABILITIES
 from sali.metrics.counted_frame import BoolArray, ByteArray, FloatArray
 from sali.metrics.frame_quality import consecutive_runs
@@ -52,13 +49,13 @@ class WorstFrame(NamedTuple):
     Attributes:
         frame: Frame, RGB uint8 [H, W, 3].
         prediction: Map, uint8 [H, W].
-        mask: Ground truth, uint8 [H, W] in which more than 128 is polyp.
+        mask: Ground truth, bool [H, W].
         title: Name of the frame, and its score; long lines are wrapped.
     """
 
     frame: ByteArray
     prediction: ByteArray
-    mask: ByteArray
+    mask: Mask
     title: str
 
 
@@ -148,22 +145,22 @@ def _lowest(by_clip: dict[Key, Rows], number: int) -> dict[str, Rows]:
 
 def _worst(maps: ClipMaps, row: dict[str, str]) -> WorstFrame:
     index, metric = int(row["index"]), frame_metric(row)
-    mask = truth_mask(maps, index)
+    mask = read_truth(maps.truth, index)
     prediction = read_map(maps, index, mask)
     peak = f"peak {prediction.max() / 255:.2f}" if row["map"] == "there" else "map missing"
     title = f"{row['clip']} {row['frame']}\n{metric} {float(row[metric]):.3f}, {peak}"
     return WorstFrame(background(maps, index, mask), prediction, mask, title)
 
 
-def background(maps: ClipMaps, index: int, mask: ByteArray) -> ByteArray:
+def background(maps: ClipMaps, index: int, mask: Mask) -> ByteArray:
     """Return a frame in the size of its mask, or else the mask in grey, RGB uint8 [H, W, 3]."""
     try:
-        path = frame_paths(maps.truth).get(maps.truth.stems[index])
-        if path:
-            return np.asarray(cv2.resize(read_frame(path)[0], mask.shape[::-1]), np.uint8)
+        if maps.truth.frames:
+            frame, _ = read_frame(maps.truth.frames[index])
+            return np.asarray(cv2.resize(frame, mask.shape[::-1]), np.uint8)
     except FrameError as error:
         log.warning("%s; a figure shows its mask instead", error)
-    return np.repeat(np.where(mask > 128, _TRUTH_GREY, 0).astype(np.uint8)[..., None], 3, axis=2)
+    return np.repeat(np.where(mask, _TRUTH_GREY, 0).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def worst_frames(items: Sequence[WorstFrame], threshold: float, title: str = "") -> Figure:
@@ -214,7 +211,7 @@ def _overlay(item: WorstFrame, threshold: float) -> ByteArray:
     return draw_overlay(
         cv2.resize(item.frame, shape, interpolation=smooth),
         cv2.resize(item.prediction.astype(np.float32) / 255, shape, interpolation=smooth),
-        cv2.resize((item.mask > 128).astype(np.float32), shape, interpolation=smooth) >= 0.5,
+        cv2.resize(item.mask.astype(np.float32), shape, interpolation=smooth) >= 0.5,
         threshold,
     )
 
@@ -245,7 +242,7 @@ def save_films(run: RunFolder, done: Evaluation, options: ReportOptions) -> None
         _FilmTask(tuple(every[key]), level, options.film, film_path(run.path, *key))
         for key in _chosen(run, options)
     ]
-    sizes = [min(len(task.maps[0].truth.files), options.film.max_frames) for task in tasks]
+    sizes = [min(len(task.maps[0].truth), options.film.max_frames) for task in tasks]
     per_worker = _CLIPS_PER_WORKER["pictures"]
     with workers(done.settings.num_workers, len(tasks) // per_worker) as pool:
         lost = sum(pool.run(_make_film, tasks, sizes, "pictures"))
@@ -269,25 +266,26 @@ def _chosen(run: RunFolder, options: ReportOptions) -> list[Key]:
 def _make_film(task: _FilmTask) -> int:
     """Write the film of a clip; return how many of its frames could not be read."""
     truth = task.maps[0].truth
-    film = Film(truth.subset, truth.name, len(truth.files), task.rules)
+    film = Film(truth.subset, truth.name, len(truth), task.rules)
     lowest = np.searchsorted(PROBABILITIES, task.threshold)
-    paths = frame_paths(truth)
     lost = 0
-    for index in filter(film.keeps, range(len(truth.files))):
-        mask = truth_mask(task.maps[0], index)
+    for index in filter(film.keeps, range(len(truth))):
+        mask = read_truth(truth, index)
         picture = None
         try:
-            if truth.stems[index] in paths:
-                picture, _ = read_frame(paths[truth.stems[index]], near=task.rules.height)
+            if truth.frames:
+                picture, _ = read_frame(truth.frames[index], near=task.rules.height)
         except FrameError:
             lost += 1
         marked = {one.method: read_map(one, index, mask) >= lowest for one in task.maps}
-        film.add(index, picture, mask > 128, marked)
+        film.add(index, picture, mask, marked)
     film.save(task.path)
     return lost
 
 
-def read_map(maps: ClipMaps, index: int, mask: ByteArray) -> ByteArray:
+def read_map(maps: ClipMaps, index: int, mask: Mask) -> ByteArray:
     """Return a map in the size of its mask, uint8 [H, W]; empty where it is missing."""
     path = maps.map_path(index)
-    return match_size(read_grey(path), mask.shape) if path.is_file() else np.zeros_like(mask)
+    if not path.is_file():
+        return np.zeros(mask.shape, np.uint8)
+    return match_size(read_grey(path), mask.shape)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import NamedTuple
 
-from sali.evaluation.ground_truth import TEST_SUBSETS
+from sali.data.index import TEST_SUBSETS
 from sali.metrics.scores import NONE, ScoreInfo
 from sali.report.table import Cell, Table, Value, value_text
 

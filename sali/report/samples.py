@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from sali.evaluation.scoring import truth_mask
-from sali.evaluation.trees import ClipMaps
+from sali.evaluation.inputs import ClipMaps, read_truth
 from sali.report.frames import background, read_map
 from sali.report.overlay import contact_sheet, draw_overlay
 
@@ -19,9 +18,9 @@ _JPEG_QUALITY = 90
 
 def overlay(maps: ClipMaps, index: int) -> np.ndarray:
     """Return a frame with its true mask and its map drawn over it, RGB uint8 [H, W, 3]."""
-    mask = truth_mask(maps, index)
+    mask = read_truth(maps.truth, index)
     probability = read_map(maps, index, mask) / np.float32(255)
-    return draw_overlay(background(maps, index, mask), probability, mask > 128)
+    return draw_overlay(background(maps, index, mask), probability, mask)
 
 
 def write_sheet(maps: Sequence[ClipMaps], path: Path, number: int) -> None:
@@ -32,7 +31,7 @@ def write_sheet(maps: Sequence[ClipMaps], path: Path, number: int) -> None:
         path: JPEG file to write.
         number: Frames on the sheet, at most.
     """
-    frames = [(one, index) for one in maps for index in range(len(one.truth.files))]
+    frames = [(one, index) for one in maps for index in range(len(one.truth))]
     every = max(1, len(frames) // number)
     pictures = [overlay(*frame) for frame in frames[every // 2 :: every][:number]]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +52,7 @@ def write_film(
         width: Width in pixels.
     """
     pictures = []
-    for index in range(min(max_frames, len(maps.truth.files))):
+    for index in range(min(max_frames, len(maps.truth))):
         drawn = overlay(maps, index)
         size = width, round(width * drawn.shape[0] / drawn.shape[1])
         small = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)

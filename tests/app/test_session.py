@@ -29,7 +29,7 @@ from sali.app.job import State
 from sali.app.kept_maps import between_levels
 from sali.app.models import Options
 from sali.app.sessions import Lifetimes, Sessions
-from sali.data.clips import index_clip
+from sali.data.index import index_clip
 from sali.data.samples import Frame
 from sali.data.video.decoding import decode_video
 from sali.errors import UserError

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from sali.config import build, config_dir
 from sali.data import datasets
 from sali.data.cache import FrameCache
-from sali.data.clips import index_subset
+from sali.data.index import index_subset
 from sali.errors import ConfigError, DataError
 
 SIDE = 64
@@ -43,6 +43,7 @@ def data(root, cache, *more):
     with initialize_config_dir(config_dir(), version_base="1.3"):
         made = build(compose("train", overrides=[*overrides, "data.test_subsets=[]"]).data)
     made.index()
+    made.roles = ("memory", "current", "neighbor")
     return made
 
 
@@ -84,7 +85,15 @@ def test_loader_processes_share_the_memory(root, start, monkeypatch):
 
 def fill(cache, clips, reader, start):
     """In a process of its own: write every frame, beginning somewhere."""
-    dataset = datasets.TripletDataset(clips, ["current"], reader, None, "previous", {0: 1}, 0)
+    dataset = datasets.SampleDataset(
+        clips,
+        roles=["current"],
+        reader=reader,
+        transform=None,
+        neighbor="previous",
+        max_skip={0: 1},
+        seed=0,
+    )
     places = [(c, i) for c in range(len(clips)) for i in range(4)]
     for c, i in places[start:] + places[:start]:
         cache.store(c, i, *dataset._decode(c, i))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sali.data.clips import fingerprint, index_source, index_subset
+from sali.data.index import fingerprint, index_source, index_subset
 from sali.errors import DataError
 
 NAME = "case_M_20181001100041_0U62372100109340_1_005_001-1_a{}_ayy_image{:04d}"

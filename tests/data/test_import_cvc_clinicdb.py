@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from sali.config import build, check_config, config_dir
-from sali.data.clips import index_subset
 from sali.data.import_cvc_clinicdb import import_cvc_clinicdb
+from sali.data.index import index_subset
 from sali.errors import ConfigError, DataError, FrameError
 
 LAST = [3, 5, 9, 10, 12]

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sali.data.clips import Clip
+from sali.data.index import Clip
 from sali.data.sampling import (
     ClipBatches,
     ClipSampler,
     TrainSampler,
     hold_out_cases,
-    sample_triplet,
+    sample_frames,
     skip_at,
 )
 
@@ -25,11 +25,11 @@ from sali.data.sampling import (
 def test_triplets(length, position, skip, seed):
     i = int(position * length)
     rng = np.random.default_rng(seed)
-    causal = sample_triplet(length, i, skip, "previous", rng)
+    causal = sample_frames(length, i, skip, "previous", rng)
     assert causal["neighbor"] == max(i - 1, 0)
     assert causal["memory"] <= i
     assert i == 0 or i - skip <= causal["memory"] < i
-    ahead = sample_triplet(length, i, skip, "next", rng)
+    ahead = sample_frames(length, i, skip, "next", rng)
     if length > 1:
         assert ahead["neighbor"] == (i + 1 if i < length - 1 else i - 1)
         assert ahead["memory"] == 1 if i == 0 else i - skip <= ahead["memory"] < i
@@ -38,7 +38,7 @@ def test_triplets(length, position, skip, seed):
 
 def test_memory_frame_is_drawn_from_the_whole_range():
     rng = np.random.default_rng(0)
-    drawn = {sample_triplet(50, 30, 5, "previous", rng)["memory"] for _ in range(300)}
+    drawn = {sample_frames(50, 30, 5, "previous", rng)["memory"] for _ in range(300)}
     assert drawn == {25, 26, 27, 28, 29}
 
 

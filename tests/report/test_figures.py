@@ -121,7 +121,7 @@ def test_they_show_what_the_files_say(filmed, tmp_path, calls):
     frame = cv2.imread(str(filmed[0] / "Frame/case2_1/image10.png"))[..., ::-1]
     mask = cv2.imread(str(filmed[0] / "GT/case2_1/image10.png"), 0)
     np.testing.assert_array_equal(items[1].frame, frame)
-    np.testing.assert_array_equal(items[1].mask, mask)
+    np.testing.assert_array_equal(items[1].mask, mask > 128)
     np.testing.assert_array_equal(items[1].prediction, disk(11, 15, 6) // 4)
     with np.load(tmp_path / "curves.npz") as curves:
         drawn, thresholds, title = calls["dice_over_threshold_all"]
@@ -155,12 +155,18 @@ def test_clips_take_turns_among_equals(tmp_path, calls):
 
 def test_frames_next_to_the_masks_need_not_be_whole(tmp_path, calls, caplog):
     make_clips(tmp_path / "gt/GT", (5,))
-    (tmp_path / "gt/Frame/case1_1").mkdir(parents=True)
-    (tmp_path / "gt/Frame/case1_1/image8.png").write_bytes(b"no image")
+    make_clips(tmp_path / "gt/Frame", (5,))
+    frame = tmp_path / "gt/Frame/case1_1/image8.png"
+    frame.write_bytes(b"no image")
     make_clips(tmp_path / "pred", (5,), shift=4)
     draw(tmp_path / "gt", tmp_path / "pred", tmp_path / "out", protocol="both")
     assert "image8.png" in caplog.text and "shows its mask" in caplog.text
     assert len(calls["worst_frames_all"][0]) == 5
+    frame.unlink()
+    draw(tmp_path / "gt", tmp_path / "pred", tmp_path / "out", protocol="both")
+    assert "frames for 4 of 5 masks" in caplog.text
+    (items,) = calls["worst_frames_all"]
+    assert len(items) == 5 and all(set(np.unique(item.frame)) == {0, 90} for item in items)
 
 
 def test_frames_may_be_elsewhere(filmed, tmp_path, calls):

@@ -6,9 +6,9 @@ import torch
 from conftest import small_network
 from PIL import Image
 
-from sali.data.clips import index_source
 from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.frames import read_frame
+from sali.data.index import index_source
 from sali.data.sampling import ClipBatches
 from sali.streaming import ClipRunner, StreamSegmenter, step_streams
 

@@ -10,8 +10,8 @@ import av
 import torch
 from torch.utils.data import IterableDataset
 
-from sali.data.clips import FRAME_SUFFIXES
 from sali.data.frames import resize_frame
+from sali.data.index import FRAME_SUFFIXES
 from sali.data.order import clip_key
 from sali.data.samples import End, Frame, StreamItem, Unreadable
 from sali.data.tensors import to_tensor

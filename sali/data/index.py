@@ -1,0 +1,257 @@
+"""Index of clips on disk: which frames, in which order, with which masks. Paths only."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sali.data.order import clip_key, frame_key
+from sali.errors import DataError
+
+log = logging.getLogger(__name__)
+
+SUBSETS = {
+    "train": "TrainDataset",
+    "seen_easy": "TestEasyDataset/Seen",
+    "seen_hard": "TestHardDataset/Seen",
+    "unseen_easy": "TestEasyDataset/Unseen",
+    "unseen_hard": "TestHardDataset/Unseen",
+}
+"""Folders of SUN-SEG by the names used here."""
+TEST_SUBSETS = tuple(name for name in SUBSETS if name != "train")
+POLYP_FREE = "polyp_free"
+"""Subset of clips that have frames but no masks, as there is nothing to mark."""
+
+FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One folder of frames in order of time, with their masks.
+
+    Attributes:
+        name: Name of the folder.
+        subset: Key of `SUBSETS`, `POLYP_FREE`, or another name of the set of clips.
+        frames: Files of the frames; empty for a ground truth whose frames are not there.
+        masks: Mask of each frame, None for a frame without one; of a ground truth never None.
+    """
+
+    name: str
+    subset: str
+    frames: tuple[Path, ...]
+    masks: tuple[Path | None, ...]
+
+    @property
+    def case(self) -> str:
+        """Patient video that the clip was cut from: `case12_3` is of case12."""
+        return self.name.split("_")[0]
+
+    @property
+    def is_polyp_free(self) -> bool:
+        """Whether the clip is known to show no polyp, and so needs no masks."""
+        return self.subset == POLYP_FREE
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Names of all frames, see `stem`."""
+        return tuple(self.stem(number) for number in range(len(self)))
+
+    def stem(self, number: int) -> str:
+        """Return the name of a frame without suffix; its mask and its map have the same one."""
+        path = self.frames[number] if self.frames else self.masks[number]
+        assert path is not None
+        return path.stem
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.masks)
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return the entries of a folder, sorted by name, without hidden files of file managers."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def list_images(folder: Path, what: str = "frames") -> list[Path]:
+    """Return the image files of a folder in order of time: a9 comes before a10.
+
+    Args:
+        folder: Folder of one clip.
+        what: Word for the images in messages.
+
+    Raises:
+        DataError: No such folder, no image in it, or two images of one stem.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}")
+    files = [path for path in visible(folder) if path.suffix.lower() in FRAME_SUFFIXES]
+    images = sorted(files, key=lambda path: frame_key(path.name))
+    if not images:
+        raise DataError(f"no {what} in {folder}; wanted files {', '.join(sorted(FRAME_SUFFIXES))}")
+    seen: dict[str, Path] = {}
+    for path in images:
+        if path.stem in seen:
+            raise DataError(
+                f"{seen[path.stem]} and {path.name} would both be frame {path.stem}; remove one"
+            )
+        seen[path.stem] = path
+    return images
+
+
+def list_clip_folders(root: Path, what: str = "frames") -> list[Path]:
+    """Return the folders in `root` in natural order.
+
+    Raises:
+        DataError: No such folder, or no folder in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"no folder {root}")
+    folders = [path for path in visible(root) if path.is_dir()]
+    if not folders:
+        raise DataError(f"no clip folders in {root}; wanted one folder of {what} per clip")
+    return sorted(folders, key=lambda path: clip_key(path.name))
+
+
+def index_clip(folder: Path, subset: str = "", mask_folder: Path | None = None) -> Clip:
+    """Return the clip of one folder of frames, with masks of the same stems where there are any.
+
+    Raises:
+        DataError: As `list_images`, or masks that belong to no frame.
+    """
+    frames = list_images(folder)
+    masks: dict[str, Path] = {}
+    if mask_folder is not None and mask_folder.is_dir():
+        masks = {path.stem: path for path in list_images(mask_folder, "masks")}
+        strays = sorted(set(masks) - {frame.stem for frame in frames})
+        if strays:
+            raise DataError(
+                f"{len(strays)} masks in {mask_folder} have no frame in {folder}, e.g. {strays[0]}"
+            )
+    found = tuple(masks.get(frame.stem) for frame in frames)
+    return Clip(folder.name, subset, tuple(frames), found)
+
+
+def index_truth_clip(folder: Path, subset: str, frame_folder: Path | None) -> Clip:
+    """Return the clip of one folder of masks, with its frames if every mask has one.
+
+    Raises:
+        DataError: As `list_images`.
+    """
+    masks = list_images(folder, "masks")
+    frames: list[Path] = []
+    if frame_folder is not None and frame_folder.is_dir():
+        images = visible(frame_folder)
+        by_stem = {path.stem: path for path in images if path.suffix.lower() in FRAME_SUFFIXES}
+        frames = [by_stem[mask.stem] for mask in masks if mask.stem in by_stem]
+    if 0 < len(frames) < len(masks):
+        log.warning(
+            "%s: got frames for %d of %d masks; wanted one for each, so none is used",
+            frame_folder,
+            len(frames),
+            len(masks),
+        )
+        frames = []
+    return Clip(folder.name, subset, tuple(frames), tuple(masks))
+
+
+def index_clip_folders(root: Path, subset: str = "", mask_root: Path | None = None) -> list[Clip]:
+    """Return a clip for every folder in `root`, in natural order.
+
+    Raises:
+        DataError: No folder in `root`, or a clip that `index_clip` refuses.
+    """
+    return [
+        index_clip(folder, subset, mask_root / folder.name if mask_root else None)
+        for folder in list_clip_folders(root)
+    ]
+
+
+def index_truth_folders(root: Path, subset: str, frame_root: Path | None) -> list[Clip]:
+    """Return a clip for every folder of masks in `root`, in natural order.
+
+    Raises:
+        DataError: No folder in `root`, or a clip that `index_truth_clip` refuses.
+    """
+    return [
+        index_truth_clip(folder, subset, frame_root / folder.name if frame_root else None)
+        for folder in list_clip_folders(root, "masks")
+    ]
+
+
+def index_subset(root: Path, subset: str) -> list[Clip]:
+    """Return the clips of a SUN-SEG subset.
+
+    Args:
+        root: Folder that holds `TrainDataset`, `TestEasyDataset` ...
+        subset: Key of `SUBSETS`, or a folder below the root such as `TestEasyDataset/Seen`.
+
+    Raises:
+        DataError: Unknown subset, or a folder that is missing or empty.
+    """
+    folder = SUBSETS.get(subset, subset)
+    if folder not in SUBSETS.values():
+        raise DataError(f"unknown subset {subset!r}; wanted one of {', '.join(SUBSETS)}")
+    base = Path(root) / folder
+    if not (base / "Frame").is_dir():
+        raise DataError(
+            f"no {base / 'Frame'}; data.root must be a folder in the SUN-SEG layout, with "
+            f"{folder}/Frame/<clip>/ and {folder}/GT/<clip>/ (see docs/data.md)"
+        )
+    return index_clip_folders(base / "Frame", subset, base / "GT")
+
+
+def present_subsets(root: Path, kind: str) -> list[str]:
+    """Return the names of the subsets that have a folder of a kind, "Frame" or "GT"."""
+    return [name for name, folder in SUBSETS.items() if (root / folder / kind).is_dir()]
+
+
+def index_present(root: Path) -> list[Clip]:
+    """Return the clips of all subsets that are there.
+
+    Raises:
+        DataError: None is there, or as `index_subset`.
+    """
+    present = present_subsets(root, "Frame")
+    return [clip for name in present or ["train"] for clip in index_subset(root, name)]
+
+
+def index_source(source: Path) -> list[Clip]:
+    """Return the clips of what a user names: a subset folder, a folder of clips, or of frames.
+
+    Raises:
+        DataError: None of these.
+    """
+    if source.is_file():
+        raise DataError(f"{source} is a file; wanted a folder of frames or of clips")
+    if not source.is_dir():
+        raise DataError(f"no such folder: {source}")
+    if (source / "Frame").is_dir():
+        return index_clip_folders(source / "Frame")
+    inside = visible(source)
+    if any(path.is_file() and path.suffix.lower() in FRAME_SUFFIXES for path in inside):
+        return [index_clip(source)]
+    if any(path.is_dir() for path in inside):
+        return index_clip_folders(source)
+    raise DataError(f"no frames in {source}: neither image files nor folders of them")
+
+
+def require_masks(clips: Sequence[Clip]) -> None:
+    """Refuse clips of which a frame has no mask.
+
+    Raises:
+        DataError: A frame without a mask.
+    """
+    for clip in clips:
+        for frame, mask in zip(clip.frames, clip.masks, strict=True):
+            if mask is None:
+                raise DataError(f"frame {frame} has no mask in the GT folder of clip {clip.name}")
+
+
+def fingerprint(clips: Sequence[Clip], root: Path) -> str:
+    """Return a short hash over the relative path and size in bytes of every file of the clips."""
+    digest = hashlib.sha256()
+    for clip in clips:
+        for path in (*clip.frames, *(mask for mask in clip.masks if mask)):
+            digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]

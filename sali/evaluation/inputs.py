@@ -1,0 +1,376 @@
+"""What is scored, which maps belong to it, and whether all of it is there and readable."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sali.data.frames import Mask, check_grey_header, read_grey, read_mask, read_size
+from sali.data.index import (
+    POLYP_FREE,
+    SUBSETS,
+    TEST_SUBSETS,
+    Clip,
+    index_clip_folders,
+    index_truth_folders,
+    list_images,
+    present_subsets,
+    visible,
+)
+from sali.data.order import is_scored
+from sali.errors import DataError, FrameError
+from sali.evaluation.settings import Settings
+
+ALL = "all"
+"""Name of the only subset where the ground truth is a folder of clips."""
+KINDS = ("missing", "misnamed", "extra", "unreadable")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class ClipMaps:
+    """A clip of the ground truth and one method's maps of it.
+
+    Attributes:
+        method: Name of the method.
+        truth: Clip with its masks.
+        folder: Folder of the maps; may be absent.
+        present: Whether the map of each frame is there; empty until `check_clip`.
+    """
+
+    method: str
+    truth: Clip
+    folder: Path
+    present: tuple[bool, ...] = ()
+
+    def map_path(self, index: int) -> Path:
+        """Return where the map of a frame is, or should be."""
+        return self.folder / f"{self.truth.stem(index)}.png"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that keeps maps from being scored.
+
+    Attributes:
+        kind: One of `KINDS`.
+        what: File or folder, and what is wrong with it.
+        number: Number of maps that it concerns.
+    """
+
+    kind: str
+    what: str
+    number: int = 1
+
+
+@dataclass(frozen=True)
+class ClipCheck:
+    """Result of `check_clip`.
+
+    Attributes:
+        maps: The clip, with `present` filled in.
+        problems: Problems in the order of the frames.
+        sample: Largest value of the map in the middle; None if there is none.
+    """
+
+    maps: ClipMaps
+    problems: tuple[Problem, ...]
+    sample: int | None
+
+
+class IntegrityError(DataError):
+    """Maps that do not belong to the masks one to one, or cannot be read."""
+
+    def __init__(self, method: str, problems: Sequence[Problem]) -> None:
+        self.method = method
+        self.problems = tuple(problems)
+        counts = Counter[str]()
+        for problem in problems:
+            counts[problem.kind] += problem.number
+        parts = []
+        for kind in KINDS:
+            whats = [problem.what for problem in problems if problem.kind == kind]
+            if whats:
+                more = ", ..." if len(whats) > _SHOWN else ""
+                parts.append(f"{counts[kind]} {kind} ({', '.join(whats[:_SHOWN])}{more})")
+        hint = "; missing=zero or missing=skip scores without" if {*counts} == {"missing"} else ""
+        super().__init__(f"maps of {method}: {'; '.join(parts)}{hint}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[Problem, ...]]]:
+        """Pickle by its parts: the message is made of them."""
+        return type(self), (self.method, self.problems)
+
+
+# --- the ground truth ---
+
+
+def index_truth(gt: Path, settings: Settings) -> list[Clip]:
+    """Return the clips of all subsets, each in the order of the protocol.
+
+    Args:
+        gt: SUN-SEG root, one of its subset folders (holds `GT`), or a folder of clip folders.
+        settings: Which subsets, where their frames are, and whether these are needed.
+
+    Raises:
+        DataError: No such folder, an unknown or absent subset, a clip without masks, or frames
+            that are needed and not there.
+    """
+    if not gt.is_dir():
+        raise DataError(f"no folder {gt}; gt is a SUN-SEG root or a folder of clips with masks")
+    frames, present = settings.frames, present_subsets(gt, "GT")
+    homes: list[tuple[str, Path, Path | None]] = []  # subset, its masks, its frames
+    if present:
+        for subset in _subsets_of(gt, present, settings.subsets):
+            base = SUBSETS[subset]
+            homes.append((subset, gt / base / "GT", (frames or gt) / base / "Frame"))
+    elif settings.subsets is not None:
+        raise DataError(
+            f"subsets {list(settings.subsets)} are parts of a SUN-SEG root, and {gt} holds none of "
+            f"{', '.join(f'{folder}/GT' for folder in SUBSETS.values())}; leave subsets out"
+        )
+    elif (gt / "GT").is_dir():
+        homes.append((ALL, gt / "GT", frames or gt / "Frame"))
+    else:
+        homes.append((ALL, gt, frames))
+    clips = []
+    for subset, masks, frame_root in homes:
+        found = index_truth_folders(masks, subset, frame_root)
+        if settings.quality:
+            _require_frames(found, frame_root)
+        clips += found
+    if settings.polyp_free is not None:
+        clips += index_clip_folders(settings.polyp_free, POLYP_FREE)
+    return clips
+
+
+def read_truth(clip: Clip, index: int) -> Mask:
+    """Return the mask of a frame, bool [H, W]; that of a polyp-free clip is empty.
+
+    Raises:
+        FrameError: A file that cannot be read.
+    """
+    mask = clip.masks[index]
+    return np.zeros(read_size(clip.frames[index]), np.bool_) if mask is None else read_mask(mask)
+
+
+def _subsets_of(gt: Path, present: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
+    if wanted is None:
+        found = [name for name in TEST_SUBSETS if name in present]
+        if not found:
+            raise DataError(f"no test subset in {gt}; got {present}, wanted {list(TEST_SUBSETS)}")
+        return found
+    for name in wanted:
+        if name not in SUBSETS:
+            raise DataError(f"unknown subset {name!r}; wanted one of {', '.join(SUBSETS)}")
+        if name not in present:
+            raise DataError(
+                f"no {gt / SUBSETS[name] / 'GT'}, so no masks of subset {name}; "
+                f"present: {', '.join(present)}"
+            )
+    return list(dict.fromkeys(wanted))
+
+
+def _require_frames(clips: Sequence[Clip], root: Path | None) -> None:
+    for clip in clips:
+        if clip.frames:
+            continue
+        folder = root / clip.name if root else None
+        if folder is None or not folder.is_dir():
+            raise DataError(
+                f"quality=true reads the frames of {clip.name}, and there is no folder "
+                f"{folder or '(frames=...)'}; say where they are with frames=DIR"
+            )
+        there = {path.stem for path in list_images(folder)}
+        absent = [stem for stem in clip.stems if stem not in there]
+        raise DataError(
+            f"{len(absent)} masks of {clip.name} have no frame in {folder}, e.g. "
+            f"{absent[0]}; quality=true reads a frame for every mask"
+        )
+
+
+# --- the maps ---
+
+
+def find_methods(pred: Path, clips: Sequence[Clip], name: str | None) -> dict[str, Path]:
+    """Return the maps of one method, or of every method in a folder of methods.
+
+    Args:
+        pred: Folder that the user gave.
+        clips: Clips to be scored.
+        name: Name for a single method; None for that of its folder.
+
+    Returns:
+        Root of each method's maps by its name, sorted.
+
+    Raises:
+        DataError: Neither of the two, or a folder among methods that holds none of the maps.
+    """
+    if not pred.is_dir():
+        raise DataError(f"no folder {pred}; pred is a folder of maps, or a folder of methods")
+    homes = list(dict.fromkeys(home for clip in clips for home in _homes(clip)))
+
+    def holds_maps(tree: Path) -> bool:
+        return any((tree / home).is_dir() for home in homes)
+
+    if holds_maps(pred):
+        return {name or pred.resolve().name: pred}
+    entries = visible(pred)
+    methods = {path.name: path for path in entries if path.is_dir() and holds_maps(path)}
+    if not methods:
+        wanted = " or ".join(str(pred / home) for home in _homes(clips[0]))
+        got = ", ".join(path.name for path in entries[:5]) or "nothing"
+        raise DataError(
+            f"no maps in {pred}: wanted {wanted}, or folders of methods that hold these; got {got}"
+        )
+    strays = [path.name for path in entries if path.name not in methods]
+    if strays:
+        raise DataError(
+            f"{pred} is a folder of methods ({', '.join(methods)}) and holds {len(strays)} extra: "
+            f"{', '.join(strays[:5])}; no maps of these subsets are in there, move it elsewhere"
+        )
+    return methods
+
+
+def maps_of(tree: Path, method: str, clips: Sequence[Clip]) -> list[ClipMaps]:
+    """Return each clip of the ground truth with the folder of its maps.
+
+    Raises:
+        DataError: A subset's maps are in two places.
+    """
+    homes = {subset: _subset_home(tree, subset) for subset in {clip.subset for clip in clips}}
+    return [ClipMaps(method, clip, homes[clip.subset] / clip.name) for clip in clips]
+
+
+def extra_entries(tree: Path, clips: Sequence[Clip]) -> list[Path]:
+    """Return what lies in a tree of maps besides the clips and the subsets that SUN-SEG has.
+
+    Subsets that are not scored this time may be there; anything else is a sign that the maps
+    are not what they seem.
+    """
+    by_subset: dict[str, set[str]] = {}
+    for clip in clips:
+        by_subset.setdefault(clip.subset, set()).add(clip.name)
+    clip_names = by_subset.pop(ALL, None)
+    if clip_names is not None:
+        extra = _others(tree, {*clip_names, *by_subset})
+    else:
+        tops = {folder.split("/")[0] for folder in SUBSETS.values()}
+        extra = _others(tree, {*tops, *SUBSETS, *by_subset, POLYP_FREE})
+        for top in sorted(tops - {"TrainDataset"}):
+            extra += _others(tree / top, {"Seen", "Unseen"})
+    for subset, names in sorted(by_subset.items()):
+        extra += _others(_subset_home(tree, subset), names)
+    return extra
+
+
+def needed_frames(clip: Clip, with_clinical: bool) -> list[bool]:
+    """Return which frames of a clip are scored at all: VPS leaves out the first and the last."""
+    return [with_clinical or is_scored(index, len(clip)) for index in range(len(clip))]
+
+
+def _homes(clip: Clip) -> list[str]:
+    """Folders in a tree of maps that may hold those of the clip."""
+    return [clip.name] if clip.subset == ALL else _subset_homes(clip.subset)
+
+
+def _subset_homes(subset: str) -> list[str]:
+    return [SUBSETS[subset], subset] if subset in SUBSETS else [subset]
+
+
+def _subset_home(tree: Path, subset: str) -> Path:
+    if subset == ALL:
+        return tree
+    there = [tree / home for home in _subset_homes(subset) if (tree / home).is_dir()]
+    if len(there) > 1:
+        raise DataError(f"maps of {subset} are both in {there[0]} and in {there[1]}; remove one")
+    return there[0] if there else tree / subset
+
+
+def _others(folder: Path, known: set[str]) -> list[Path]:
+    return [path for path in visible(folder) if path.name not in known] if folder.is_dir() else []
+
+
+# --- before anything is scored ---
+
+
+def check_clip(maps: ClipMaps, with_clinical: bool, with_masks: bool) -> ClipCheck:
+    """Compare the files of a clip's maps with those of its masks.
+
+    Args:
+        maps: The clip.
+        with_clinical: Whether the first and the last frame are needed too.
+        with_masks: Whether to look into the masks as well; once is enough for several methods.
+    """
+    maps, problems = _match_names(maps, needed_frames(maps.truth, with_clinical))
+    middle = len(maps.truth) // 2
+    sample = None
+    for index, mask in enumerate(maps.truth.masks):
+        try:
+            if with_masks and mask is not None:
+                check_grey_header(mask)
+                if index == middle:
+                    read_mask(mask)
+            if maps.present[index]:
+                check_grey_header(maps.map_path(index))
+                if index == middle:
+                    sample = int(read_grey(maps.map_path(index)).max())
+        except (FrameError, OSError) as error:
+            problems.append(Problem("unreadable", str(error)))
+    return ClipCheck(maps, tuple(problems), sample)
+
+
+def judge(method: str, checks: Sequence[ClipCheck], extra: Iterable[Path], missing: str) -> None:
+    """Refuse maps that do not fit.
+
+    Args:
+        method: Name of the method, for the message.
+        checks: Checks of all its clips.
+        extra: What else lies in its tree.
+        missing: "error", or anything else to let missing maps pass.
+
+    Raises:
+        IntegrityError: Anything is wrong; it lists everything.
+    """
+    problems = [problem for check in checks for problem in check.problems]
+    problems += [Problem("extra", str(path)) for path in extra]
+    if max((check.sample for check in checks if check.sample is not None), default=0) == 1:
+        what = f"the maps of {method} hold only the values 0 and 1, wanted probability x 255"
+        problems.append(Problem("unreadable", what))
+    if missing != "error":
+        problems = [problem for problem in problems if problem.kind != "missing"]
+    if problems:
+        raise IntegrityError(method, problems)
+
+
+def problem_lines(method: str, problems: Iterable[Problem]) -> list[str]:
+    """Return one line per problem: method, kind, what."""
+    return [f"{method}\t{problem.kind}\t{problem.what}" for problem in problems]
+
+
+def _match_names(maps: ClipMaps, needed: Sequence[bool]) -> tuple[ClipMaps, list[Problem]]:
+    """Fill in which maps are there, and list names that should not be or are not."""
+    stems = maps.truth.stems
+    there = {path.name for path in visible(maps.folder)} if maps.folder.is_dir() else set()
+    present = tuple(f"{stem}.png" in there for stem in stems)
+    maps = replace(maps, present=present)
+    absent = {stem.lower(): stem for stem, found in zip(stems, present, strict=True) if not found}
+    problems = []
+    for name in sorted(there - {f"{stem}.png" for stem in stems}):
+        stem = absent.pop(Path(name).stem.lower(), None)
+        if stem is None:
+            problems.append(Problem("extra", str(maps.folder / name)))
+        else:
+            problems.append(Problem("misnamed", f"{maps.folder / name}, wanted {stem}.png"))
+    lost = [
+        stem
+        for stem, is_needed in zip(stems, needed, strict=True)
+        if is_needed and stem.lower() in absent
+    ]
+    if lost and not there:
+        state = "is empty" if maps.folder.is_dir() else "is not there"
+        what = f"{maps.folder} {state}, {len(lost)} maps"
+        return maps, [Problem("missing", what, len(lost)), *problems]
+    problems += [Problem("missing", str(maps.folder / f"{stem}.png")) for stem in lost]
+    return maps, problems
