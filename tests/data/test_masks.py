@@ -73,7 +73,7 @@ def test_an_evaluation_counts_pixels_above_128(root, tmp_path):
     maps.mkdir(parents=True)
     for t in range(3):
         Image.fromarray(mask_of(LEVELS)).save(maps / f"image{t}.png")
-    settings = Settings(protocol="both", num_workers=1, figures=False)
+    settings = Settings(protocol="both", num_workers=1)
     evaluate(root, tmp_path / "maps", tmp_path / "out", settings)
     with (tmp_path / "out/frames.csv").open() as file:
         rows = list(csv.DictReader(file))
