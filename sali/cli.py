@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -17,14 +16,16 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sali.config import config_dir, nearest, unknown_key
+from sali.config import command_file, nearest, unknown_key
 from sali.errors import UserError
 
 Command = Callable[[DictConfig], Any]
 
 
 def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
-    """Make a Hydra app of a function of the configuration ``configs/<config_name>.yaml``.
+    """Make a Hydra app of a function of the configuration `configs/<config_name>.yaml`.
+
+    `config_name` may also be the path of a file elsewhere, see `sali.config.command_file`.
 
     ``--help`` shows the docstring of the command's module and the file itself, whose comments say
     what every key is; train, whose keys come from many files, has a template in configs/hydra.
@@ -35,7 +36,8 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
     """
 
     def decorate(main: Command) -> Callable[[], None]:
-        app = hydra.main(version_base="1.3", config_path=config_dir(), config_name=config_name)(
+        file = command_file(config_name)
+        app = hydra.main(version_base="1.3", config_path=str(file.parent), config_name=file.stem)(
             _with_readable_errors(main)
         )
 
@@ -78,7 +80,7 @@ def with_arguments(overrides: list[str]) -> list[str]:
 
 def _help(main: Command, config_name: str) -> str:
     about = (sys.modules[main.__module__].__doc__ or "").strip()
-    keys = (Path(config_dir()) / f"{config_name}.yaml").read_text()
+    keys = command_file(config_name).read_text()
     return (
         f"{about}\n\nResearch software, not a medical device.\n\n"
         "Flags: --cfg job [--resolve] prints the configuration and stops.\n"

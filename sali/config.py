@@ -32,6 +32,19 @@ def config_dir() -> str:
     return str(installed if installed.is_dir() else PACKAGE_DIR.parent / "configs")
 
 
+OmegaConf.register_new_resolver("sali_configs", config_dir, replace=True)
+
+
+def command_file(command: str) -> Path:
+    """Return the YAML file of a command.
+
+    Args:
+        command: Name of a command of this package; or the path, without suffix, of a file elsewhere
+            whose `hydra.searchpath` names `file://${sali_configs:}` for the groups.
+    """
+    return Path(config_dir()) / f"{command}.yaml"
+
+
 # --- the keys that the shipped files declare ---
 
 
@@ -51,29 +64,29 @@ def known_keys(command: str | None = None) -> frozenset[str]:
     """Return every dotted key that the files of a command declare, whichever options are chosen.
 
     Args:
-        command: Name of the command's file; None for the keys of all commands.
+        command: See `command_file`; None for the keys of all commands.
     """
     if command is None:
         return frozenset().union(*(known_keys(name) for name in commands()))
-    return frozenset(_declared(Path(config_dir()), f"{command}.yaml", ""))
+    return frozenset(_declared(Path(config_dir()), command_file(command), "."))
 
 
-def _declared(root: Path, file: str, package: str) -> Iterator[str]:
-    """Yield the keys of a file and of all options of the groups in its defaults."""
-    content = yaml.safe_load((root / file).read_text()) or {}
+def _declared(root: Path, path: Path, folder: str, package: str = "") -> Iterator[str]:
+    """Yield the keys of a file, whose groups are below `folder`, and of all their options."""
+    content = yaml.safe_load(path.read_text()) or {}
     defaults = content.pop("defaults", [])
     yield from _key_paths(content, package)
     for entry in defaults:
         if not isinstance(entry, Mapping):
             continue
         group, _, at = str(next(iter(entry))).split()[-1].partition("@")
-        inside = Path(group[1:]) if group.startswith("/") else Path(file).parent / group
+        inside = Path(group[1:]) if group.startswith("/") else Path(folder) / group
         if inside.parts[0] in (*GLOBAL_GROUPS, "hydra"):
             continue
         own = _joined(package, at) if at else ".".join(inside.parts)
         yield from (".".join(own.split(".")[: i + 1]) for i in range(own.count(".") + 1))
         for option in sorted((root / inside).glob("*.yaml")):
-            yield from _declared(root, option.relative_to(root).as_posix(), own)
+            yield from _declared(root, option, inside.as_posix(), own)
 
 
 def _joined(package: str, name: object) -> str:
@@ -103,7 +116,7 @@ def check_config(cfg: DictConfig, command: str) -> None:
 
     Args:
         cfg: Composed configuration.
-        command: Name of the command's file, e.g. "train".
+        command: Name of the command, e.g. "train", see `command_file`.
 
     Raises:
         ConfigError: A stray key, with the nearest known one; a `_target_` that cannot be imported;
@@ -197,11 +210,12 @@ def unknown_key(key: str, command: str) -> str:
 
     Args:
         key: Dotted path, or the name of a group (`data/transform`).
-        command: Name of the command's file.
+        command: Name of the command, see `command_file`.
     """
     others = [name for name in commands() if key in known_keys(name)]
     if others and command not in others:
-        return f"unknown key {key!r} of {command}; it is a key of {', '.join(others)}"
+        name = Path(command).name
+        return f"unknown key {key!r} of {name}; it is a key of {', '.join(others)}"
     known = known_keys(command) | groups()
     section, _, leaf = key.rpartition(".")
     siblings = sorted(k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section)

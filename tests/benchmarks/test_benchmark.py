@@ -5,8 +5,8 @@ import json
 import pytest
 from hydra import compose, initialize_config_dir
 
-from sali.benchmark import GROUPS, benchmark
-from sali.benchmarks.report import markdown, write_report
+from benchmarks.__main__ import GROUPS, benchmark
+from benchmarks.report import markdown, write_report
 from sali.config import config_dir
 from sali.errors import ConfigError
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import small_network
 
-from sali.benchmarks.released_way import (
+from benchmarks.released_way import (
     ReleasedStream,
     align,
     dense_read,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sali.benchmarks.memory import in_fresh_process, peak_of
-from sali.benchmarks.timing import fit_exponent, summarize, time_interleaved
+from benchmarks.peaks import in_fresh_process, peak_of
+from benchmarks.timing import fit_exponent, summarize, time_interleaved
 
 CPU = torch.device("cpu")
 

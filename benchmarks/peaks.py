@@ -15,8 +15,6 @@ log = logging.getLogger(__name__)
 
 MEBIBYTE = 2**20
 PEAK_TABLE = "memory of a fresh process"
-
-
 STATUS = Path("/proc/self/status")
 
 
@@ -29,7 +27,7 @@ def restart_peak(device: torch.device) -> None:
 
 
 def peak_mib(device: torch.device) -> float:
-    """Largest memory of this process, or of its use of the GPU, since the restart; in MiB."""
+    """Return the largest memory in MiB of this process, or on its GPU, since the restart."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MEBIBYTE
     if STATUS.exists():
@@ -41,7 +39,7 @@ def peak_mib(device: torch.device) -> float:
 
 
 def peak_of(call: Callable[[], object], steps: int, device: torch.device) -> dict[str, float]:
-    """Memory in MiB before and at the peak of ``steps`` calls."""
+    """Return the memory in MiB before and at the peak of a number of calls."""
     restart_peak(device)
     before = peak_mib(device)
     for _ in range(steps):
@@ -50,11 +48,11 @@ def peak_of(call: Callable[[], object], steps: int, device: torch.device) -> dic
 
 
 def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
-    """``function(*args)`` in a new process that inherits nothing of this one.
+    """Call a function in a new process that inherits nothing of this one.
 
     Args:
-        function: of a module's top level.
-        args: plain values.
+        function: Function of a module's top level.
+        args: Plain values.
     """
     log.info("memory of a fresh process, some seconds")
     context = multiprocessing.get_context("spawn")

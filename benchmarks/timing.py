@@ -1,4 +1,4 @@
-"""Timing variants against each other, interleaved, so that a machine's moods hit all alike."""
+"""Timing variants against each other, interleaved, so that what else the machine does hits all alike."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,19 +19,19 @@ def time_interleaved(
     """Time all variants once per round, each round starting with another one.
 
     Args:
-        variants: what is timed, by name.
-        rounds: calls of each variant that count.
-        warmup: rounds before those; allocators, caches and compilers settle in them.
-        device: waited for after each call, if it works in the background.
+        variants: What is timed, by name.
+        rounds: Calls of each variant that count.
+        warmup: Rounds before those; allocators, caches and compilers settle in them.
+        device: Device to wait for after each call, if it works in the background.
 
     Returns:
         Milliseconds [rounds] of each variant; equal positions belong to the same round.
 
     Raises:
-        ValueError: no round.
+        ValueError: No round.
     """
     if rounds < 1:
-        raise ValueError(f"rounds is {rounds}; wanted at least 1")
+        raise ValueError(f"rounds: got {rounds}, wanted at least 1")
     names = list(variants)
     times: dict[str, list[float]] = {name: [] for name in names}
     with progress_bar("rounds", background=False) as progress:
@@ -50,7 +50,7 @@ def time_interleaved(
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -60,14 +60,14 @@ def synchronize(device: torch.device) -> None:
 def summarize(
     times: Mapping[str, Sequence[float]], baselines: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Median, quartiles, and ratios to baselines.
+    """Return median, quartiles, and ratios to baselines.
 
     A ratio is the median over rounds of (time of the variant / time of the baseline in the same
     round): below 1 is faster than the baseline. It need not equal the ratio of the medians.
 
     Args:
-        times: milliseconds [rounds] of each variant, as ``time_interleaved`` returns them.
-        baselines: names of variants; those that were not timed are left out.
+        times: Milliseconds [rounds] of each variant, as `time_interleaved` returns them.
+        baselines: Names of variants; those that were not timed are left out.
 
     Returns:
         {variant: {"median_ms", "q1_ms", "q3_ms", "rounds", "ratio": {baseline: ratio}}}.
@@ -90,7 +90,7 @@ def summarize(
 
 
 def fit_exponent(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """The b of y = a x^b by least squares of the logarithms; None with fewer than two points."""
+    """Return the b of y = a x^b, least squares of logarithms; None with fewer than two points."""
     if len(set(x)) < 2:
         return None
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])

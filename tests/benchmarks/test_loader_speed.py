@@ -3,7 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
-from sali.benchmarks.loader import measure_loader, measure_loaders
+from benchmarks.loader import measure_loader, measure_loaders
 from sali.config import build, config_dir
 from sali.data.synthetic import SyntheticSpec, generate
 from sali.errors import ConfigError
@@ -53,7 +53,7 @@ class Clock:
 
 def test_parts_are_told_apart(make, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("sali.benchmarks.loader.time", clock)
+    monkeypatch.setattr("benchmarks.loader.time", clock)
     data = make(0, None)
     decode = type(data.reader).fitted
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""The released way of computing a frame, as plain PyTorch: what our way is measured against.
+"""The released way of computing a frame, as plain PyTorch: what our way is compared with.
 
 It gives the same numbers from the same weights, with the work that the released program does: every
 frame is encoded twice, the memory is read through whole matrices, memory and neighbor are aligned
@@ -14,26 +14,29 @@ from torchvision.ops import deform_conv2d
 from sali.data.frames import resize_frame
 from sali.data.tensors import to_tensor
 from sali.models.blocks import Pyramid, resize
+from sali.models.sali import SALI
 from sali.models.sali.alignment import NEGATIVE_SLOPE, DeformConv, ShortTermAlignment
 from sali.models.sali.decoder import SideLogits
 from sali.models.sali.fusion import Fusion, PooledNonLocal
 from sali.models.sali.memory import KeyValue
-from sali.models.sali.network import SALI
+
+RELEASED = "released"
+"""Name of this way in tables."""
 
 
 def dense_read(
     query_key: Tensor, memory_key: Tensor, memory_value: Tensor, top_k: int
 ) -> tuple[Tensor, Tensor]:
-    """Memory read through matrices of all elements by all queries.
+    """Read a memory through matrices of all elements by all queries.
 
     Args:
-        query_key: [B, Ck, Q].
-        memory_key: [B, Ck, N].
-        memory_value: [B, Cv, N].
-        top_k: elements read per query.
+        query_key: Keys of the queries [B, Ck, Q].
+        memory_key: Keys of the elements [B, Ck, N].
+        memory_value: Values of the elements [B, Cv, N].
+        top_k: Elements read per query.
 
     Returns:
-        readout [B, Cv, Q] and usage [B, N].
+        Readout [B, Cv, Q] and usage [B, N].
     """
     norm = memory_key.pow(2).sum(1).unsqueeze(2)
     product = memory_key.transpose(1, 2) @ query_key
@@ -68,7 +71,7 @@ def _leaky(x: Tensor) -> Tensor:
 
 
 def align(module: ShortTermAlignment, neighbor: Pyramid, reference: Pyramid) -> Pyramid:
-    """One pyramid moved onto the grid of another."""
+    """Return a pyramid moved onto the grid of another."""
     aligned: list[Tensor] = []
     offset_above = features_above = None
     for level in (2, 1, 0):
@@ -93,7 +96,7 @@ def align(module: ShortTermAlignment, neighbor: Pyramid, reference: Pyramid) -> 
 
 
 def attend(module: PooledNonLocal, x: Tensor) -> Tensor:
-    """Non-local block whose attention matrix is built."""
+    """Compute the non-local block with its whole attention matrix."""
     query = x.flatten(2).transpose(1, 2)
     key = F.max_pool2d(x, module.pool).flatten(2)
     value = F.max_pool2d(module.value(x), module.pool).flatten(2).transpose(1, 2)
@@ -103,7 +106,7 @@ def attend(module: PooledNonLocal, x: Tensor) -> Tensor:
 
 
 def fuse(module: Fusion, first: Pyramid, second: Pyramid) -> Pyramid:
-    """Two aligned pyramids into the one that is decoded."""
+    """Return the pyramid to decode of two aligned ones."""
     fused = []
     for level, squeeze in enumerate(module.squeeze):
         block = module.attend[level]
@@ -119,7 +122,7 @@ def segment(
     query: list[KeyValue],
     memory: list[KeyValue],
 ) -> tuple[SideLogits, list[Tensor]]:
-    """Side logits of the current frame, and the usage [B, N] of the memory per level."""
+    """Return side logits of the current frame, and the usage [B, N] of the memory per level."""
     assert network.long_term and network.short_term and network.fusion
     remembered, usages = [], []
     for x, q, m in zip(current, query, memory, strict=True):
@@ -131,8 +134,16 @@ def segment(
     return network.decoder(fuse(network.fusion, first, second)), usages
 
 
+def _upsampled(logits: SideLogits, images: Tensor) -> list[Tensor]:
+    return [resize(one, size=(images.shape[2], images.shape[3])) for one in logits]
+
+
 class ReleasedBank:
-    """Elements of past frames; every addition joins all of them anew, then some leave."""
+    """Elements of past frames; every addition joins all of them anew, then some leave.
+
+    Args:
+        max_frames: Cap in whole frames.
+    """
 
     def __init__(self, max_frames: int) -> None:
         self.max_frames = max_frames
@@ -180,24 +191,36 @@ class ReleasedBank:
         self.usage[level], self.life[level] = self.usage[level][keep], self.life[level][keep]
 
 
+def check_network(network: SALI) -> None:
+    """Refuse a network that the released way cannot be computed with.
+
+    Raises:
+        ValueError: Such a network.
+    """
+    if not (network.long_term and network.short_term and network.fusion):
+        raise ValueError(
+            "network: got one without a memory or an alignment, which the released way has; wanted "
+            "memory=default and align=auto"
+        )
+    if network.fusion.residual:
+        raise ValueError("fusion: got 'residual', the released way needs 'released'")
+
+
 class ReleasedStream:
     """Frames of one video, each given together with the next one.
 
     Args:
-        network: in evaluation mode, float32, with memory, alignment and the released fusion.
-        image_size: side in pixels that the network sees.
-        max_frames: memory cap in frames.
-        every: every n-th frame is stored.
+        network: Network in evaluation mode, float32, with memory, alignment and released fusion.
+        image_size: Side in pixels that the network sees.
+        max_frames: Memory cap in frames.
+        every: Every n-th frame is stored.
 
     Raises:
-        ValueError: a network that lacks a part.
+        ValueError: A network that lacks a part.
     """
 
     def __init__(self, network: SALI, image_size: int, max_frames: int, every: int) -> None:
-        if not (network.long_term and network.short_term and network.fusion):
-            raise ValueError("the released way has a memory and an alignment; switch both on")
-        if network.fusion.residual:
-            raise ValueError("fusion is 'residual'; the released way needs 'released'")
+        check_network(network)
         self.network = network
         self.image_size = image_size
         self.every = every
@@ -205,60 +228,60 @@ class ReleasedStream:
         self.num_frames = 0
 
     def step(self, frame: np.ndarray, neighbor: np.ndarray) -> np.ndarray:
-        """Map of a frame: RGB uint8 [H, W, 3], and its neighbor, to uint8 [H, W]."""
+        """Return the map, uint8 [H, W], of a frame and its neighbor, RGB uint8 [H, W, 3]."""
         device = next(self.network.parameters()).device
-        current, beside = (
+        current, following = (
             to_tensor(resize_frame(image, self.image_size)).unsqueeze(0).to(device)
             for image in (frame, neighbor)
         )
-        probability = self.probability(current, beside, (frame.shape[0], frame.shape[1]))
+        probability = self.probability(current, following, (frame.shape[0], frame.shape[1]))
         low, high = probability.aminmax()
         stretched = (probability - low) / (high - low + 1e-8)
         return (stretched.cpu().numpy() * 255).astype(np.uint8)
 
     @torch.inference_mode()
     def probability(self, current: Tensor, neighbor: Tensor, size: tuple[int, int]) -> Tensor:
-        """Probability [H, W] of a normalised image [1, 3, S, S] whose neighbor is another."""
+        """Return the probability [H, W] of an image and its neighbor, normalised [1, 3, S, S]."""
         network = self.network
         pyramid = network.reduction(network.backbone(current))
-        beside = network.reduction(network.backbone(neighbor))
+        following = network.reduction(network.backbone(neighbor))
         query = _project(network, pyramid)
-        logits, usage = segment(network, pyramid, beside, query, self.bank.elements or query)
+        logits, usage = segment(network, pyramid, following, query, self.bank.elements or query)
         if self.bank.elements:
             self.bank.count_usage(usage)
         if self.num_frames % self.every == 0:
             self.bank.add(_weigh(query, logits.on_levels()), self.num_frames)
         self.num_frames += 1
-        heads = logits.upsampled((current.shape[2], current.shape[3]))
+        heads = _upsampled(logits, current)
         return resize(heads[-1], size=size).sigmoid()[0, 0]
 
 
 def training_heads(
     network: SALI, current: Tensor, memory: Tensor, memory_mask: Tensor, neighbor: Tensor
 ) -> list[Tensor]:
-    """Logits of the four heads at the images' size; one backbone pass for each kind of frame.
+    """Return logits of the four heads at the images' size; each kind of frame is a backbone pass.
 
     Args:
-        network: in training mode.
-        current: images [B, 3, H, W].
-        memory: an earlier frame each.
-        memory_mask: its mask of 0/1 [B, 1, H, W].
-        neighbor: the frame next to the current one.
+        network: Network in training mode.
+        current: Images [B, 3, H, W].
+        memory: Images of an earlier frame each.
+        memory_mask: Their masks of 0/1 [B, 1, H, W].
+        neighbor: Images of the frame next to the current one.
     """
     pyramids = [network.reduction(network.backbone(x)) for x in (current, memory, neighbor)]
     query, remembered = _project(network, pyramids[0]), _project(network, pyramids[1])
     masks = [resize(memory_mask, size=(x.shape[2], x.shape[3])) for x in pyramids[1]]
     elements = _weigh(remembered, masks)
     logits, _ = segment(network, pyramids[0], pyramids[2], query, elements)
-    return logits.upsampled((current.shape[2], current.shape[3]))
+    return _upsampled(logits, current)
 
 
 def training_loss(heads: list[Tensor], mask: Tensor) -> Tensor:
-    """Sum of the released structure loss over the heads, each with its own weights of pixels.
+    """Return the released structure loss, summed over heads that each weigh the pixels anew.
 
     Args:
-        heads: logits [B, 1, H, W].
-        mask: 0/1 [B, 1, H, W].
+        heads: Logits [B, 1, H, W].
+        mask: Mask of 0/1 [B, 1, H, W].
     """
     total = mask.new_zeros(())
     for logits in heads:

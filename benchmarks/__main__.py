@@ -1,0 +1,147 @@
+"""Speed and memory of parts, whole frames and training steps, against the released way.
+
+python -m benchmarks backbone=pvt_v2_b5 groups=[parts,frames]
+python -m benchmarks groups=[] baseline=../other_checkout
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from benchmarks.checkouts import measure_checkouts
+from benchmarks.frames import measure_frames
+from benchmarks.growth import measure_growth
+from benchmarks.loader import measure_loaders
+from benchmarks.parts import measure_parts
+from benchmarks.released_way import check_network
+from benchmarks.report import markdown, write_report
+from benchmarks.setup import Setup, Variant, describe_machine
+from benchmarks.training import Training, TrainingVariant, measure_training
+from sali.build import model_node, pick_device
+from sali.cli import command
+from sali.config import build, check_config
+from sali.data.datamodule import ClipData
+from sali.errors import ConfigError
+from sali.run.record import provenance
+
+log = logging.getLogger(__name__)
+
+CONFIG = str(Path(__file__).with_name("benchmark"))
+Values = dict[str, Any]
+
+
+def _variants(values: Values) -> dict[str, Variant]:
+    return {name: Variant(**options) for name, options in values["variants"].items()}
+
+
+def _training(values: Values) -> tuple[Training, dict[str, TrainingVariant]]:
+    variants = values["training_variants"].items()
+    ways = {name: TrainingVariant(**options) for name, options in variants}
+    return Training(**values["training"]), ways
+
+
+def _loader(values: Values) -> Values:
+    def make(num_workers: int, cache: str | None) -> ClipData:
+        return build(values["data"], num_workers=num_workers, cache=cache)
+
+    return {"tables": {"training samples": measure_loaders(make, **values["loader"])}}
+
+
+GROUPS: dict[str, Callable[[Setup, Values], Values]] = {
+    "parts": lambda setup, v: measure_parts(setup, _variants(v), **v["parts"]),
+    "frames": lambda setup, v: measure_frames(setup, _variants(v), **v["frames"]),
+    "growth": lambda setup, v: measure_growth(
+        setup, _variants(v)[v["growth_variant"]], **v["growth"]
+    ),
+    "training": lambda setup, v: measure_training(setup, *_training(v), **v["training_steps"]),
+    "loader": lambda _, v: _loader(v),
+}
+"""What can be measured, by the name that `groups` takes."""
+
+
+def _baseline(setup: Setup, values: Values) -> Values:
+    training, ways = _training(values)
+    variant, way = next(iter(_variants(values).values())), next(iter(ways.values()))
+    root = Path(values["baseline"])
+    return measure_checkouts(setup, variant, training, way, root, **values["baseline_blocks"])
+
+
+def build_setup(cfg: DictConfig) -> Setup:
+    """Return what is measured.
+
+    Raises:
+        ConfigError: A network that the released way cannot be computed with, or a size that does
+            not fit.
+    """
+    if cfg.num_frames < 2:
+        raise ConfigError(f"num_frames: got {cfg.num_frames}, wanted 2: a frame and a neighbor")
+    names = ("image_size", "frame_height", "frame_width", "num_frames", "memory_noise")
+    setup = Setup(
+        model=model_node(cfg),
+        device=str(pick_device(cfg.device)),
+        **{name: cfg[name] for name in (*names, "pretrained", "seed", "threads")},
+    )
+    try:
+        network = setup.build_network("meta")
+        check_network(network)
+        for side in (cfg.image_size, *cfg.growth.image_sizes):
+            network.check_image_size(side)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return setup
+
+
+def benchmark(cfg: DictConfig) -> dict[str, Any]:
+    """Measure the groups that the configuration names.
+
+    Returns:
+        {"run", "machine", "setup", "groups": {group: {"timings", "tables", "curves",
+        "checks"}}}; each group has those of them that it measures.
+
+    Raises:
+        ConfigError: Settings that cannot be measured.
+    """
+    check_config(cfg, CONFIG)
+    unknown = sorted(set(cfg.groups) - set(GROUPS))
+    if unknown:
+        raise ConfigError(f"groups: got {', '.join(unknown)}, wanted some of {', '.join(GROUPS)}")
+    if cfg.growth_variant not in cfg.variants:
+        raise ConfigError(
+            f"growth_variant: got {cfg.growth_variant!r}, wanted one of {', '.join(cfg.variants)}"
+        )
+    setup = build_setup(cfg)
+    values: Values = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    wanted = {name: GROUPS[name] for name in cfg.groups}
+    if cfg.baseline is not None:
+        wanted["baseline"] = _baseline
+    machine = describe_machine(setup.start())
+    groups = {}
+    for name, measure in wanted.items():
+        log.info("measuring %s (%s)", name, ", ".join(wanted))
+        start = time.perf_counter()
+        groups[name] = measure(setup, values)
+        log.info("%s measured in %.0f s", name, time.perf_counter() - start)
+    return {
+        "run": provenance(seed=cfg.seed, device=setup.device),
+        "machine": machine,
+        "setup": asdict(setup),
+        "groups": groups,
+    }
+
+
+@command(CONFIG)
+def main(cfg: DictConfig) -> None:
+    """Measure, write the results and show the tables."""
+    results = benchmark(cfg)
+    output = Path(cfg.output)
+    write_report(results, output)
+    log.info("%s\nresults: %s", markdown(results), output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Frames and training steps of another checkout and of this one, in alternating blocks.
+
+Each checkout runs in a process of its own with its own code, `benchmarks` included; one of them
+computes at a time.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.frames import as_step, over
+from benchmarks.full_memory import frame_elements
+from benchmarks.setup import Setup, Variant
+from benchmarks.timing import summarize, time_interleaved
+from benchmarks.training import Training, TrainingVariant, make_step
+from sali.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+FRAME, STEP = "whole frame", "training step"
+BASELINE, HERE = "baseline", "here"
+
+
+def measure_checkouts(
+    setup: Setup,
+    variant: Variant,
+    training: Training,
+    way: TrainingVariant,
+    baseline: Path,
+    blocks: int,
+    frames: int,
+    steps: int,
+    warmup: int,
+) -> dict[str, Any]:
+    """Time blocks of frames, with a full memory, and of training steps.
+
+    Args:
+        setup: What is measured; both checkouts must know its model node.
+        variant: Way of running our network.
+        training: What is trained.
+        way: Way of our training step.
+        baseline: Folder of the other checkout.
+        blocks: Blocks of each checkout, of which the medians are compared.
+        frames: Frames of a block.
+        steps: Training steps of a block.
+        warmup: Calls before each block.
+
+    Returns:
+        {"timings": {"whole frame" and "training step": rows of `summarize`}}.
+
+    Raises:
+        ConfigError: A folder without this benchmark, or one that refuses the settings.
+    """
+    parts = {"setup": setup, "variant": variant, "training": training, "way": way}
+    settings = json.dumps({name: asdict(part) for name, part in parts.items()})
+    checkouts = {BASELINE: _Checkout(baseline, settings), HERE: _Checkout(ROOT, settings)}
+    medians: dict[str, dict[str, list[float]]] = {
+        name: {who: [] for who in checkouts} for name in (FRAME, STEP)
+    }
+    try:
+        for block in range(blocks):
+            order = [BASELINE, HERE] if block % 2 == 0 else [HERE, BASELINE]
+            for name, rounds in ((FRAME, frames), (STEP, steps)):
+                for who in order:
+                    times = checkouts[who].ask(json.dumps([name, rounds, warmup]))
+                    medians[name][who].append(float(np.median(times)))
+    finally:
+        for checkout in checkouts.values():
+            checkout.process.kill()
+            checkout.process.wait()
+    return {"timings": {name: summarize(own, (BASELINE,)) for name, own in medians.items()}}
+
+
+class _Checkout:
+    """A process that answers lines, see `serve`."""
+
+    def __init__(self, root: Path, settings: str) -> None:
+        self.root = root
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from benchmarks.checkouts import serve; serve()"],
+            cwd=root if root.is_dir() else None,
+            env={**os.environ, "PYTHONPATH": str(root.resolve())},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.ask(settings)
+
+    def ask(self, line: str) -> list[float]:
+        assert self.process.stdin and self.process.stdout
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError) as error:
+            raise ConfigError(
+                f"baseline: got {self.root}, wanted a checkout whose benchmarks/ takes this "
+                "configuration; its own error is above"
+            ) from error
+
+
+def serve() -> None:
+    """Build what the first line of standard input says; then time what each line names.
+
+    Every line is answered by one of JSON: milliseconds of [name, rounds, warmup].
+    """
+    given = json.loads(sys.stdin.readline())
+    setup, variant = Setup(**given["setup"]), Variant(**given["variant"])
+    device = setup.start()
+    frames = setup.frames()
+    images = setup.images(frames)
+    network = setup.build_network(calibrate=images)
+    elements = frame_elements(network, images)
+    stream = setup.full_stream(setup.prepare(network, variant), variant, elements)
+    training, way = Training(**given["training"]), TrainingVariant(**given["way"])
+    calls = {FRAME: over(frames, as_step(stream)), STEP: make_step(setup, training, way)}
+    sys.stdout.write("[]\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        name, rounds, warmup = json.loads(line)
+        times = time_interleaved({name: calls[name]}, rounds, warmup, device)[name]
+        sys.stdout.write(json.dumps(times) + "\n")
+        sys.stdout.flush()

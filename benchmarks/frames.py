@@ -1,0 +1,166 @@
+"""Whole frames with a full memory: the released way, ours, and one plain backbone pass."""
+
+import itertools
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.full_memory import frame_elements, fill
+from benchmarks.peaks import PEAK_TABLE, in_fresh_process, peak_of
+from benchmarks.released_way import RELEASED, ReleasedStream
+from benchmarks.setup import Setup, Variant, write_jpegs
+from benchmarks.timing import Call, summarize, time_interleaved
+from sali.data.frames import read_frame
+from sali.models.sali import SALI
+from sali.streaming import StreamSegmenter, prepare_network
+from sali.streaming.segmenter import step_tensors
+
+BACKBONE = "backbone"
+"""The yardstick: one float32 pass of the unprepared backbone over one image."""
+
+Step = Callable[[np.ndarray, np.ndarray], object]
+"""Takes a frame and the next one."""
+
+
+def measure_frames(
+    setup: Setup,
+    variants: Mapping[str, Variant],
+    rounds: int,
+    warmup: int,
+    memory_steps: int,
+) -> dict[str, Any]:
+    """Time whole frames, from arrays and from JPEG files.
+
+    Args:
+        setup: What is measured.
+        variants: Ways of running our network, by name.
+        rounds: Timed frames of each variant.
+        warmup: Rounds before those.
+        memory_steps: Frames that a fresh process streams before its peak of memory is read; 0
+            leaves that out.
+
+    Returns:
+        {"timings": {table: rows of `summarize`}, "tables": {`PEAK_TABLE`: {way: see `peak_of`}},
+        "checks": see `compare_maps`}.
+    """
+    device = setup.start()
+    frames = setup.frames()
+    images = setup.images(frames)
+    network = setup.build_network(calibrate=images)
+    prepared = {name: setup.prepare(network, variant) for name, variant in variants.items()}
+    elements = frame_elements(network, images)
+    steps = {RELEASED: _released_stream(setup, network, images)}
+    for name, variant in variants.items():
+        steps[name] = as_step(setup.full_stream(prepared[name], variant, elements))
+    timings = {}
+    with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        files = write_jpegs(frames, Path(folder))
+        for table, ways in {
+            "whole frame": {name: over(frames, step) for name, step in steps.items()},
+            "whole frame from a JPEG file": {
+                name: over(files, _reading(step, None if name == RELEASED else setup.image_size))
+                for name, step in steps.items()
+            },
+        }.items():
+            ways[BACKBONE] = partial(network.backbone, images[:1])
+            times = time_interleaved(ways, rounds, warmup, device)
+            timings[table] = summarize(times, (RELEASED, BACKBONE))
+        differences = {
+            name: compare_maps(setup, network, prepared[name], variant, images)
+            for name, variant in variants.items()
+        }
+    found = {
+        "timings": timings,
+        "checks": {"difference of maps from the released way": differences},
+    }
+    if memory_steps:
+        peaks = {
+            name: in_fresh_process(_peak_of_stream, setup, variant, memory_steps)
+            for name, variant in {RELEASED: None, **variants}.items()
+        }
+        found["tables"] = {PEAK_TABLE: peaks}
+    return found
+
+
+def _released_stream(setup: Setup, network: SALI, images: Tensor) -> Step:
+    settings = network.video_settings
+    stream = ReleasedStream(
+        network, setup.image_size, settings["max_frames"], settings["every"]
+    )
+    fill(stream.bank, frame_elements(network, images), setup.memory_noise, setup.seed)
+    return stream.step
+
+
+def as_step(segmenter: StreamSegmenter) -> Step:
+    """Return the step of a segmenter, which needs no later frame."""
+    return lambda frame, _: segmenter.step(frame)
+
+
+def over(items: list[Any], step: Callable[[Any, Any], object]) -> Call:
+    """Return a call that takes the next pair of neighbors, again and again."""
+    pairs = itertools.cycle(zip(items, items[1:] + items[:1], strict=True))
+    return lambda: step(*next(pairs))
+
+
+def _reading(step: Step, near: int | None) -> Callable[[Path, Path], object]:
+    """The released loader decodes frame and neighbor in full; ours one, near the wanted size."""
+
+    def call(file: Path, neighbor: Path) -> object:
+        frame = read_frame(file, near)[0]
+        return step(frame, read_frame(neighbor)[0] if near is None else frame)
+
+    return call
+
+
+def compare_maps(
+    setup: Setup, network: SALI, prepared: SALI, variant: Variant, images: Tensor
+) -> dict[str, float]:
+    """Compare our probabilities with those of the released way over a short stream.
+
+    Ours looks one frame ahead and evicts as released here.
+
+    Args:
+        setup: Gives the size of the maps.
+        network: Network of the released way.
+        prepared: Our network, as the variant runs it.
+        variant: Gives the precision.
+        images: Images [T, 3, S, S], T at least 2; the last one is only a neighbor.
+
+    Returns:
+        {"max", "mean"} of the absolute difference over all pixels.
+    """
+    size, settings = setup.frame_size, network.video_settings
+    theirs = ReleasedStream(
+        network, setup.image_size, settings["max_frames"], settings["every"]
+    )
+    changes = {"neighbor": "next", "eviction": "released"}
+    ours = StreamSegmenter(prepared, setup.image_size, variant.precision, **changes)
+    step_tensors([ours], [images[0]], [size])
+    gaps = []
+    for image, neighbor in itertools.pairwise(images):
+        (probability,) = step_tensors([ours], [neighbor], [size])
+        assert probability is not None
+        gaps.append((probability - theirs.probability(image[None], neighbor[None], size)).abs())
+    gap = torch.stack(gaps)
+    return {"max": float(gap.max()), "mean": float(gap.mean())}
+
+
+def _peak_of_stream(setup: Setup, variant: Variant | None, steps: int) -> dict[str, float]:
+    """Return the memory of a fresh process that streams in one way, see `peak_of`."""
+    device = setup.start()
+    frames = setup.frames()
+    images = setup.images(frames)
+    network = setup.build_network()
+    if variant is None:
+        step = _released_stream(setup, network, images)
+    else:
+        elements = frame_elements(network, images)
+        prepare_network(network, setup.image_size, variant.precision, variant.compiled)
+        step = as_step(setup.full_stream(network, variant, elements))
+    return peak_of(over(frames, step), steps, device)

@@ -1,0 +1,185 @@
+"""Every part of a frame on its own: the released way of it and ours."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import released_way as released
+from benchmarks.full_memory import Bank, fill, frame_elements
+from benchmarks.released_way import RELEASED
+from benchmarks.setup import Setup, Variant, autocast, write_jpegs
+from benchmarks.timing import Call, summarize, time_interleaved
+from sali.data.frames import read_frame, resize_frame
+from sali.data.synthetic import draw_clip
+from sali.data.tensors import to_tensor
+from sali.metrics.vps import frame_scores
+from sali.models.blocks import Pyramid
+from sali.models.sali import SALI
+from sali.models.sali.alignment import DeformConv
+from sali.models.sali.memory import KeyValue
+from sali.ops import KERNELS, deform_conv, memory_read
+
+TORCHVISION = "torchvision"
+
+MemoryRead = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
+MEMORY_READS: dict[str, MemoryRead] = {
+    RELEASED: released.dense_read,
+    "ours": memory_read,
+    "plain PyTorch": partial(memory_read, kernel="torch"),
+}
+"""The ways of reading a memory, by name."""
+
+
+def measure_parts(
+    setup: Setup, variants: Mapping[str, Variant], rounds: int, warmup: int
+) -> dict[str, Any]:
+    """Time the parts of a frame, with a full memory.
+
+    Args:
+        setup: What is measured.
+        variants: Ways of running our network, by name.
+        rounds: Timed calls of each variant of each part.
+        warmup: Rounds before those.
+
+    Returns:
+        {"timings": {part: rows of `summarize`}}.
+    """
+    device = setup.start()
+    images = setup.images(setup.frames())
+    network = setup.build_network(calibrate=images)
+    ways = {RELEASED: _network_calls(network, images[:1], None)}
+    for name, variant in variants.items():
+        context = autocast(device, variant.precision)
+        ways[name] = _network_calls(setup.prepare(network, variant), images[:1], context)
+    parts = {part: {name: own[part] for name, own in ways.items()} for part in ways[RELEASED]}
+    parts["memory read"], parts["bank bookkeeping"] = _memory_calls(setup, network, images)
+    parts["deformable convolution"] = _deformable_kernels(network, images)
+    parts["VPS scores"] = {"ours": _vps_scores(setup)}
+    with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        parts["JPEG to tensor"] = _decoding(setup, Path(folder))
+        timings = {}
+        for name, part in parts.items():
+            times = time_interleaved(part, rounds, warmup, device)
+            timings[name] = summarize(times, (RELEASED, TORCHVISION))
+    return {"timings": timings}
+
+
+@torch.inference_mode()
+def _network_calls(
+    network: SALI, image: Tensor, context: torch.autocast | None
+) -> dict[str, Call]:
+    """Return the parts that are modules; every part gets what the parts before it give.
+
+    The memory is the frame's own features here; reading is a part of its own.
+
+    Args:
+        network: Network, prepared for our way.
+        image: Image [1, 3, S, S].
+        context: Autocast of our way; None for the released way.
+    """
+    assert network.long_term and network.short_term and network.fusion
+    short_term, fusion = network.short_term, network.fusion
+    within = context or autocast(image.device, "32")
+    with within:
+        features = network.backbone(image)
+        pyramid = network.reduction(features)
+        query = network.long_term.project(pyramid)
+        remembered, _ = network.long_term(pyramid, query, query)
+        if context is None:
+            align: Call = lambda: [  # noqa: E731
+                released.align(short_term, moving, pyramid) for moving in (remembered, pyramid)
+            ]
+            first, second = align()
+            fuse: Callable[[], Pyramid] = partial(released.fuse, fusion, first, second)
+        else:  # as in `SALI.fuse`: memory and neighbor in one pass
+            moving = [torch.cat(pair) for pair in zip(remembered, pyramid, strict=True)]
+            align = partial(short_term, moving, [torch.cat([x, x]) for x in pyramid])
+            first, second = zip(*(x.chunk(2) for x in align()), strict=True)
+            fuse = partial(fusion, first, second, pyramid)
+        fused = fuse()
+
+    def in_context(part: Callable[..., object], *inputs: Any) -> Call:
+        def call() -> None:
+            with within:
+                part(*inputs)
+
+        return call
+
+    return {
+        "backbone": in_context(network.backbone, image),
+        "reduction": in_context(network.reduction, features),
+        "keys and values": in_context(network.long_term.project, pyramid),
+        "alignment": in_context(align),
+        "fusion": in_context(fuse),
+        "decoder": in_context(network.decoder, fused),
+    }
+
+
+@torch.inference_mode()
+def _memory_calls(
+    setup: Setup, network: SALI, images: Tensor
+) -> tuple[dict[str, Call], dict[str, Call]]:
+    """Return reads of a full memory, and the storing of a frame in it with eviction and use."""
+    ours = network.start().bank
+    assert network.long_term and ours
+    elements, top_k = frame_elements(network, images), network.long_term.top_k
+    theirs = released.ReleasedBank(ours.max_frames)
+    for bank in (ours, theirs):
+        fill(bank, elements, setup.memory_noise, setup.seed)
+    query, memory = elements[0], ours.elements()
+    usages = [usage for _, usage in read_levels(memory_read, query, memory, top_k)]
+
+    def keep_books(bank: Bank) -> Call:
+        def call() -> None:
+            bank.count_usage(usages)
+            bank.add(query, bank.max_frames)
+
+        return call
+
+    reads = {
+        name: partial(read_levels, way, query, memory, top_k) for name, way in MEMORY_READS.items()
+    }
+    return reads, {RELEASED: keep_books(theirs), "ours": keep_books(ours)}
+
+
+def read_levels(
+    way: MemoryRead, query: list[KeyValue], memory: list[KeyValue], top_k: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Return readout and usage of each level."""
+    return [way(q.key, m.key, m.value, top_k) for q, m in zip(query, memory, strict=True)]
+
+
+@torch.inference_mode()
+def _deformable_kernels(network: SALI, images: Tensor) -> dict[str, Call]:
+    """Return every kernel on the finest level, with the offsets that the network computes."""
+    assert network.short_term
+    x, guide = network.encode(images[:2])[0].chunk(2)
+    module = network.short_term.deform[0]
+    assert isinstance(module, DeformConv)
+    first, second, modulation = module.to_offset(guide).chunk(3, dim=1)
+    inputs = (x, torch.cat([first, second], 1), modulation.sigmoid(), module.weight, module.bias)
+    return {kernel: partial(deform_conv, *inputs, kernel=kernel) for kernel in KERNELS}
+
+
+def _decoding(setup: Setup, folder: Path) -> dict[str, Call]:
+    """Return decoding in full, or near the size that the network sees; and the resize."""
+    file = write_jpegs(setup.frames()[:1], folder)[0]
+
+    def decode(near: int | None) -> Call:
+        return lambda: to_tensor(resize_frame(read_frame(file, near)[0], setup.image_size))
+
+    return {RELEASED: decode(None), "ours": decode(setup.image_size)}
+
+
+def _vps_scores(setup: Setup) -> Call:
+    """Return the scoring of one frame at its own size."""
+    ((_, mask),) = draw_clip(setup.seed, 1, 1, 1, *setup.frame_size)
+    noise = np.random.default_rng(setup.seed).integers(0, 80, setup.frame_size)
+    prediction = np.clip(mask.astype(int) // 2 + noise, 0, 255).astype(np.uint8)
+    return partial(frame_scores, prediction, mask)

@@ -1,0 +1,197 @@
+"""What is measured, and on which machine: the network, generated frames, a segmenter of ours."""
+
+import copy
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from benchmarks.full_memory import Elements, fill
+from sali.data.frames import resize_frame
+from sali.data.synthetic import draw_clip
+from sali.data.tensors import to_tensor
+from sali.models.contract import ClipBatch
+from sali.models.nodes import instantiate
+from sali.models.sali import SALI
+from sali.streaming import StreamSegmenter, prepare_network
+from sali.streaming.precision import PRECISIONS
+
+JPEG_QUALITY = 90
+
+WAKE_STD = 0.02
+"""Deviation of the weights given to layers that start at zero."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of running our network.
+
+    Attributes:
+        precision: "32", "bf16" or "16".
+        compiled: Whether it is compiled with `torch.compile`.
+    """
+
+    precision: str
+    compiled: bool
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Plain values from which any process builds the same things.
+
+    Attributes:
+        model: Model node of the network, see `sali.models.nodes`.
+        pretrained: Whether the backbone has the weights that its node names; else random ones.
+        image_size: Side in pixels that the network sees.
+        frame_height: Height of generated frames in pixels.
+        frame_width: Width of generated frames in pixels.
+        num_frames: Number of different generated frames; longer streams repeat them.
+        memory_noise: Deviation, over that of the elements, of the noise on copies of elements that
+            fill a memory.
+        seed: Seed of weights, frames and noise.
+        device: Torch's name of the device.
+        threads: Threads of PyTorch; None leaves its choice.
+    """
+
+    model: dict[str, Any]
+    pretrained: bool
+    image_size: int
+    frame_height: int
+    frame_width: int
+    num_frames: int
+    memory_noise: float
+    seed: int
+    device: str
+    threads: int | None
+
+    def start(self) -> torch.device:
+        """Set the seed and the threads; call it first."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        torch.manual_seed(self.seed)
+        return torch.device(self.device)
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        return self.frame_height, self.frame_width
+
+    def frames(self) -> list[np.ndarray]:
+        """Return generated frames, RGB uint8 [H, W, 3]."""
+        return [f for f, _ in draw_clip(self.seed, 1, 1, self.num_frames, *self.frame_size)]
+
+    def images(self, frames: list[np.ndarray], side: int | None = None) -> Tensor:
+        """Return frames as the network sees them, normalised [T, 3, S, S]."""
+        fitted = [to_tensor(resize_frame(f, side or self.image_size)) for f in frames]
+        return torch.stack(fitted).to(self.device)
+
+    def build_network(self, device: str | None = None, calibrate: Tensor | None = None) -> SALI:
+        """Return the network in evaluation mode.
+
+        Args:
+            device: Device in place of the setup's; on "meta" there are no weights.
+            calibrate: Images [T, 3, S, S] from which batch norms behind the backbone take their
+                statistics, so that random weights give features, similarities and offsets of
+                ordinary size. None leaves them; times depend on them a little, memory does not.
+        """
+        torch.manual_seed(self.seed)
+        if device == "meta":
+            with torch.device("meta"):
+                return instantiate(self.model, trust=None)
+        network: SALI = instantiate(self.model, trust=None)
+        if self.pretrained:
+            network.load_pretrained()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                if parameter.ndim > 1 and not parameter.any():
+                    parameter.normal_(0, WAKE_STD)
+        network.eval().to(self.device)
+        if calibrate is not None:
+            _calibrate(network, calibrate)
+        return network
+
+    def prepare(self, network: SALI, variant: Variant) -> SALI:
+        """Return a copy of a network as a live stream of a variant runs it."""
+        network = copy.deepcopy(network)
+        prepare_network(network, self.image_size, variant.precision, variant.compiled)
+        return network
+
+    def full_stream(
+        self,
+        prepared: SALI,
+        variant: Variant,
+        elements: Elements,
+        side: int | None = None,
+        **settings: Any,
+    ) -> StreamSegmenter:
+        """Return a segmenter of a prepared network whose memory is full.
+
+        Args:
+            prepared: Network as the variant runs it.
+            variant: Gives the precision.
+            elements: Elements whose noisy copies fill the memory.
+            side: Side in pixels that the network sees, in place of the setup's.
+            settings: Changes of the network's `video_settings`.
+        """
+        ours = StreamSegmenter(prepared, side or self.image_size, variant.precision, **settings)
+        fill(ours.video.bank, elements, self.memory_noise, self.seed)  # type: ignore[attr-defined]
+        return ours
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return what a segmenter of this precision runs in."""
+    dtype = PRECISIONS[precision]
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def write_jpegs(frames: list[np.ndarray], folder: Path) -> list[Path]:
+    """Write frames as files of a folder and return their paths."""
+    files = [folder / f"{t:03d}.jpg" for t in range(len(frames))]
+    for frame, file in zip(frames, files, strict=True):
+        Image.fromarray(frame).save(file, quality=JPEG_QUALITY)
+    return files
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Return processor, cores, threads and what PyTorch makes of them."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _cpu_model() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@torch.no_grad()
+def _calibrate(network: SALI, images: Tensor) -> None:
+    """Take the statistics of all batch norms behind the backbone from one batch of images."""
+    norms = [
+        module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and not name.startswith("backbone.")
+    ]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    frames = {"memory": images.roll(1, 0), "current": images, "neighbor": images.roll(-1, 0)}
+    sample = torch.stack([frames[role] for role in network.roles], 1)
+    network(ClipBatch(sample, torch.zeros_like(sample[:, :, :1])))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval()
+        norm.momentum = momentum

@@ -1,0 +1,178 @@
+"""Training steps: the released way and ours, on the same samples from the same weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.peaks import PEAK_TABLE, in_fresh_process, peak_of
+from benchmarks.released_way import RELEASED, training_heads, training_loss
+from benchmarks.setup import Setup, autocast
+from benchmarks.timing import summarize, time_interleaved
+from sali.data.frames import resize_mask
+from sali.data.synthetic import draw_clip
+from sali.losses import StructureLoss
+from sali.models.blocks import resize
+from sali.models.contract import ClipBatch
+
+ROLES = ("memory", "current", "neighbor")
+
+
+@dataclass(frozen=True)
+class TrainingVariant:
+    """One way of our training step.
+
+    Attributes:
+        precision: "32", "bf16" or "16".
+        context_gradient: False encodes memory and neighbor without gradient.
+        channels_last: Memory order of the weights; activations follow.
+    """
+
+    precision: str
+    context_gradient: bool
+    channels_last: bool
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained.
+
+    Attributes:
+        backbone: Name of a timm model.
+        batch_size: Samples per step, of three frames each.
+        lr: Learning rate of Adam.
+        clip_value: Bound of every gradient element.
+        bce: Term of our loss; "released" makes the losses comparable.
+    """
+
+    backbone: str
+    batch_size: int
+    lr: float
+    clip_value: float
+    bce: str
+
+
+def measure_training(
+    setup: Setup,
+    training: Training,
+    variants: Mapping[str, TrainingVariant],
+    rounds: int,
+    warmup: int,
+    memory_steps: int,
+) -> dict[str, Any]:
+    """Time optimizer steps, and keep their losses: the same numbers in float32.
+
+    Backbones whose batch norms see another batch in one pass than in three (EfficientNet, Res2Net)
+    give different losses; those of PVTv2 have none.
+
+    Args:
+        setup: Image size, weights' seed and device.
+        training: What is trained.
+        variants: Ways of our step, by name.
+        rounds: Timed steps of each way.
+        warmup: Steps before those.
+        memory_steps: Steps of a fresh process before its peak of memory is read; 0 leaves that out.
+
+    Returns:
+        {"timings": {"training step": rows of `summarize`}, "tables": {`PEAK_TABLE`: {way: see
+        `peak_of`}}, "checks": {"losses": {way: of every step}, "largest relative difference ...":
+        {variant: over all steps}}}.
+    """
+    device = setup.start()
+    ways: dict[str, TrainingVariant | None] = {RELEASED: None, **variants}
+    losses: dict[str, list[float]] = {name: [] for name in ways}
+
+    def keeping(name: str, step: Callable[[], float]) -> Callable[[], None]:
+        return lambda: losses[name].append(step())
+
+    calls = {
+        name: keeping(name, make_step(setup, training, variant)) for name, variant in ways.items()
+    }
+    times = time_interleaved(calls, rounds, warmup, device)
+    expected = np.array(losses[RELEASED])
+    found: dict[str, Any] = {
+        "timings": {"training step": summarize(times, (RELEASED,))},
+        "checks": {
+            "losses": losses,
+            "largest relative difference of losses from the released way": {
+                name: float(np.max(np.abs(np.array(losses[name]) - expected) / expected))
+                for name in variants
+            },
+        },
+    }
+    if memory_steps:
+        peaks = {
+            name: in_fresh_process(_peak_of_training, setup, training, variant, memory_steps)
+            for name, variant in ways.items()
+        }
+        found["tables"] = {PEAK_TABLE: peaks}
+    return found
+
+
+def draw_samples(setup: Setup, batch_size: int) -> ClipBatch:
+    """Return samples of consecutive generated frames in the order of `ROLES`."""
+    clip = draw_clip(setup.seed, 1, 1, batch_size + len(ROLES) - 1, *setup.frame_size)
+    frames, drawn = zip(*clip, strict=True)
+    side = setup.image_size
+    masks = [torch.from_numpy(resize_mask((m > 127).astype(np.uint8), side)) for m in drawn]
+    index = torch.arange(batch_size)[:, None] + torch.arange(len(ROLES))
+    images = setup.images(list(frames))
+    return ClipBatch(images[index], torch.stack(masks).float().unsqueeze(1)[index].to(images))
+
+
+def make_step(
+    setup: Setup, training: Training, variant: TrainingVariant | None
+) -> Callable[[], float]:
+    """Return a training step with a network of its own, which returns the loss.
+
+    Args:
+        setup: Gives network, image size, seed and device. The backbone is trained without
+            stochastic depth: it draws differently in one pass and in three, so losses could not be
+            compared.
+        training: What is trained.
+        variant: Way of our step; None is the released way.
+    """
+    backbone = {"name": training.backbone, "weights": None, "drop_path_rate": 0.0}
+    model = {**setup.model, "backbone": {**setup.model["backbone"], **backbone}}
+    if variant is not None:
+        model["context_gradient"] = variant.context_gradient
+    network = replace(setup, model=model, pretrained=False).build_network().train()
+    assert network.roles == ROLES
+    samples = draw_samples(setup, training.batch_size)
+    target = samples.masks[:, ROLES.index("current")]
+    loss = StructureLoss(training.bce)
+
+    def released_forward() -> Tensor:
+        memory, current, neighbor = samples.frames.unbind(1)
+        heads = training_heads(network, current, memory, samples.masks[:, 0], neighbor)
+        return training_loss(heads, target)
+
+    def our_forward(precision: str) -> Tensor:
+        with autocast(target.device, precision):
+            side = (setup.image_size, setup.image_size)
+            return loss([resize(logits, size=side) for logits in network(samples)], target)
+
+    if variant is not None and variant.channels_last:
+        network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters(), lr=training.lr)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        total = released_forward() if variant is None else our_forward(variant.precision)
+        total.backward()
+        torch.nn.utils.clip_grad_value_(network.parameters(), training.clip_value)
+        optimizer.step()
+        return total.item()
+
+    return step
+
+
+def _peak_of_training(
+    setup: Setup, training: Training, variant: TrainingVariant | None, steps: int
+) -> dict[str, float]:
+    """Return the memory of a fresh process that trains in one way, see `peak_of`."""
+    device = setup.start()
+    return peak_of(make_step(setup, training, variant), steps, device)
