@@ -39,7 +39,7 @@ format: $(READY) ## Format in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-type: $(READY) ## Types of sali/
+type: $(READY) ## Types of sali/ and benchmarks/
 	$(BIN)/mypy
 
 train: $(READY) ## Train: make train ARGS='experiment=seen_easy data.root=...'
@@ -61,7 +61,7 @@ data-check: $(READY) ## Is a copy of SUN-SEG complete and sound: make data-check
 	$(BIN)/python -m sali.data.check $(ARGS)
 
 benchmark: $(READY) ## Speed and memory against the released way; outputs/benchmark
-	$(BIN)/python -m sali.benchmark $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 pictures: $(READY) ## Those of README.md and docs/, from the run of `make demo`
 	$(BIN)/python scripts/make_pictures.py $(ARGS)

@@ -56,8 +56,7 @@ def measure_checkouts(
     Raises:
         ConfigError: A folder without this benchmark, or one that refuses the settings.
     """
-    parts = {"setup": setup, "variant": variant, "training": training, "way": way}
-    settings = json.dumps({name: asdict(part) for name, part in parts.items()})
+    settings = json.dumps([asdict(setup), asdict(variant), asdict(training), asdict(way)])
     checkouts = {BASELINE: _Checkout(baseline, settings), HERE: _Checkout(ROOT, settings)}
     medians: dict[str, dict[str, list[float]]] = {
         name: {who: [] for who in checkouts} for name in (FRAME, STEP)
@@ -80,10 +79,11 @@ class _Checkout:
     """A process that answers lines, see `serve`."""
 
     def __init__(self, root: Path, settings: str) -> None:
-        self.root = root
+        if not (root / "benchmarks/checkouts.py").is_file():
+            raise ConfigError(f"baseline: got {root}, wanted a checkout with benchmarks/ in it")
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from benchmarks.checkouts import serve; serve()"],
-            cwd=root if root.is_dir() else None,
+            cwd=root,
             env={**os.environ, "PYTHONPATH": str(root.resolve())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -93,15 +93,12 @@ class _Checkout:
 
     def ask(self, line: str) -> list[float]:
         assert self.process.stdin and self.process.stdout
-        try:
-            self.process.stdin.write(line + "\n")
-            self.process.stdin.flush()
-            return json.loads(self.process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError) as error:
-            raise ConfigError(
-                f"baseline: got {self.root}, wanted a checkout whose benchmarks/ takes this "
-                "configuration; its own error is above"
-            ) from error
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise ConfigError("baseline: a checkout cannot measure this, its own error is above")
+        return json.loads(answer)
 
 
 def serve() -> None:
@@ -110,14 +107,14 @@ def serve() -> None:
     Every line is answered by one of JSON: milliseconds of [name, rounds, warmup].
     """
     given = json.loads(sys.stdin.readline())
-    setup, variant = Setup(**given["setup"]), Variant(**given["variant"])
+    setup, variant = Setup(**given[0]), Variant(**given[1])
     device = setup.start()
     frames = setup.frames()
     images = setup.images(frames)
     network = setup.build_network(calibrate=images)
     elements = frame_elements(network, images)
     stream = setup.full_stream(setup.prepare(network, variant), variant, elements)
-    training, way = Training(**given["training"]), TrainingVariant(**given["way"])
+    training, way = Training(**given[2]), TrainingVariant(**given[3])
     calls = {FRAME: over(frames, as_step(stream)), STEP: make_step(setup, training, way)}
     sys.stdout.write("[]\n")
     sys.stdout.flush()

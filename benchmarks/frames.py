@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.full_memory import frame_elements, fill
+from benchmarks.full_memory import fill, frame_elements
 from benchmarks.peaks import PEAK_TABLE, in_fresh_process, peak_of
 from benchmarks.released_way import RELEASED, ReleasedStream
 from benchmarks.setup import Setup, Variant, write_jpegs
@@ -90,9 +90,7 @@ def measure_frames(
 
 def _released_stream(setup: Setup, network: SALI, images: Tensor) -> Step:
     settings = network.video_settings
-    stream = ReleasedStream(
-        network, setup.image_size, settings["max_frames"], settings["every"]
-    )
+    stream = ReleasedStream(network, setup.image_size, settings["max_frames"], settings["every"])
     fill(stream.bank, frame_elements(network, images), setup.memory_noise, setup.seed)
     return stream.step
 
@@ -136,9 +134,7 @@ def compare_maps(
         {"max", "mean"} of the absolute difference over all pixels.
     """
     size, settings = setup.frame_size, network.video_settings
-    theirs = ReleasedStream(
-        network, setup.image_size, settings["max_frames"], settings["every"]
-    )
+    theirs = ReleasedStream(network, setup.image_size, settings["max_frames"], settings["every"])
     changes = {"neighbor": "next", "eviction": "released"}
     ours = StreamSegmenter(prepared, setup.image_size, variant.precision, **changes)
     step_tensors([ours], [images[0]], [size])

@@ -71,9 +71,7 @@ def measure_parts(
 
 
 @torch.inference_mode()
-def _network_calls(
-    network: SALI, image: Tensor, context: torch.autocast | None
-) -> dict[str, Call]:
+def _network_calls(network: SALI, image: Tensor, context: torch.autocast | None) -> dict[str, Call]:
     """Return the parts that are modules; every part gets what the parts before it give.
 
     The memory is the frame's own features here; reading is a part of its own.
@@ -91,16 +89,15 @@ def _network_calls(
         pyramid = network.reduction(features)
         query = network.long_term.project(pyramid)
         remembered, _ = network.long_term(pyramid, query, query)
+        align: Callable[[], Any]
         if context is None:
-            align: Call = lambda: [  # noqa: E731
-                released.align(short_term, moving, pyramid) for moving in (remembered, pyramid)
-            ]
-            first, second = align()
-            fuse: Callable[[], Pyramid] = partial(released.fuse, fusion, first, second)
+            moves = [partial(released.align, short_term, x, pyramid) for x in (remembered, pyramid)]
+            align = lambda: [move() for move in moves]  # noqa: E731
+            fuse: Callable[[], Pyramid] = partial(released.fuse, fusion, *align())
         else:  # as in `SALI.fuse`: memory and neighbor in one pass
             moving = [torch.cat(pair) for pair in zip(remembered, pyramid, strict=True)]
             align = partial(short_term, moving, [torch.cat([x, x]) for x in pyramid])
-            first, second = zip(*(x.chunk(2) for x in align()), strict=True)
+            first, second = zip(*[x.chunk(2) for x in align()], strict=True)
             fuse = partial(fusion, first, second, pyramid)
         fused = fuse()
 
@@ -142,7 +139,7 @@ def _memory_calls(
 
         return call
 
-    reads = {
+    reads: dict[str, Call] = {
         name: partial(read_levels, way, query, memory, top_k) for name, way in MEMORY_READS.items()
     }
     return reads, {RELEASED: keep_books(theirs), "ours": keep_books(ours)}

@@ -1,4 +1,4 @@
-"""Timing variants against each other, interleaved, so that what else the machine does hits all alike."""
+"""Timing variants against each other, interleaved: other load on the machine hits all alike."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -20,7 +20,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.run import get_args_parser as torchrun_parser
 
-from sali.config import check_config, config_dir, known_keys
+from benchmarks.__main__ import CONFIG as BENCHMARK
+from sali.config import check_config, command_file, config_dir, known_keys
 from sali.evaluate import settings_from
 from sali.streaming.precision import PRECISIONS
 
@@ -74,6 +75,9 @@ def check_module(module: str, arguments: Sequence[str]) -> str:
         return "later"
     assert spec is not None and spec.origin, f"no module {module}"
     name = re.search(r'^@command\("(\w+)"\)', Path(spec.origin).read_text(), re.MULTILINE)
+    if module == "benchmarks":
+        check_overrides(BENCHMARK, arguments, multirun=False)
+        return "composed"
     if name is None:
         return check_program(arguments, module=module)
     given = get_args_parser().parse_args(list(arguments))
@@ -134,8 +138,9 @@ def values_of(override: Override) -> list[str]:
 def composed(name: str, overrides: Sequence[str]) -> DictConfig:
     """The configuration that a command would get, checked for stray and missing keys."""
     base = ["paths.output_dir=out"] if name == "train" else []
-    with initialize_config_dir(config_dir(), version_base="1.3"):
-        cfg = compose(name, overrides=[*base, *overrides])
+    file = command_file(name)
+    with initialize_config_dir(str(file.parent), version_base="1.3"):
+        cfg = compose(file.stem, overrides=[*base, *overrides])
     check_config(cfg, name)
     return cfg
 
@@ -178,7 +183,8 @@ def check_make(arguments: Sequence[str]) -> str:
     assert done.returncode == 0, done.stderr
     for line in done.stdout.replace("\\\n", " ").splitlines():
         program, *words = shlex.split(line)
-        if program.endswith("/python") and words[0] == "-m" and words[1].startswith("sali."):
+        ours = words[0] == "-m" and words[1].startswith(("sali.", "benchmarks"))
+        if program.endswith("/python") and ours:
             check_module(words[1], words[2:])
         elif program.endswith("/python") and words[0].startswith("scripts/"):
             check_program(words[1:], path=ROOT / words[0])

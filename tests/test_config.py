@@ -183,15 +183,15 @@ def test_cosine_needs_an_end_and_warms_up():
         warmup_cosine(optimizer, float("inf"), 0.1, 0.01)
 
 
-@pytest.mark.parametrize("command", ["train", "predict", "evaluate", "benchmark"])
+@pytest.mark.parametrize("command", ["sali.train", "sali.predict", "sali.evaluate", "benchmarks"])
 def test_help_and_resolved_config_from_another_folder(command, tmp_path):
     required = {
-        "predict": ["ckpt=a", "source=b", "output=c"],
-        "evaluate": ["gt=a", "pred=b", "output=c"],
+        "sali.predict": ["ckpt=a", "source=b", "output=c"],
+        "sali.evaluate": ["gt=a", "pred=b", "output=c"],
     }.get(command, [])
     for flags in (["--help"], ["--cfg", "job", "--resolve", *required]):
         done = subprocess.run(
-            [sys.executable, "-m", f"sali.{command}", *flags],
+            [sys.executable, "-m", command, *flags],
             cwd=tmp_path,
             capture_output=True,
             text=True,

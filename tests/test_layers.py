@@ -10,10 +10,10 @@ PACKAGE = Path(__file__).parent.parent / "sali"
 # Top to bottom; a file may import from its own layer and from those below.
 LAYERS = [
     {
-        *("train", "predict", "evaluate", "benchmark", "demo"),
+        *("train", "predict", "evaluate", "demo"),
         *("check", "import_cvc_clinicdb", "report.__main__"),
     },
-    {"sweeps", "benchmarks", "app"},
+    {"sweeps", "app"},
     {"build"},
     {"callbacks"},
     {"task", "schedules"},
@@ -68,6 +68,7 @@ def test_imports_go_downwards(path):
     for module in imported(path):
         if module == "sali" or module.startswith("sali."):
             assert part(module) in below, f"{own} imports {module}"
+        assert module.split(".")[0] not in ("benchmarks", "tests"), f"{own} imports {module}"
         if own in PLAIN:
             assert module.split(".")[0] not in ("lightning", "hydra", "omegaconf"), module
         if own not in ENTRY_POINTS | {"build", "cli", "config", "sweeps"}:

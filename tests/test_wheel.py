@@ -27,6 +27,8 @@ def test_wheel_composes_its_own_configs(tmp_path):
     shipped = {p.relative_to(ROOT / "configs") for p in (ROOT / "configs").rglob("*.yaml")}
     assert {p.relative_to(site / "sali/configs") for p in site.rglob("*.yaml")} == shipped
 
+    assert [p.name for p in site.iterdir() if not p.name.endswith(".dist-info")] == ["sali"]
+
     templates = "sali/report/templates"
     assert sorted(p.name for p in (site / templates).iterdir()) == sorted(
         p.name for p in (ROOT / templates).iterdir()

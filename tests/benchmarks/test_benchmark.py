@@ -5,9 +5,9 @@ import json
 import pytest
 from hydra import compose, initialize_config_dir
 
-from benchmarks.__main__ import GROUPS, benchmark
+from benchmarks.__main__ import CONFIG, GROUPS, benchmark
 from benchmarks.report import markdown, write_report
-from sali.config import config_dir
+from sali.config import command_file
 from sali.errors import ConfigError
 
 MINIATURE = [
@@ -46,8 +46,9 @@ PARTS = {
 
 
 def composed(*overrides):
-    with initialize_config_dir(config_dir(), version_base="1.3"):
-        return compose("benchmark", overrides=[*MINIATURE, *overrides])
+    file = command_file(CONFIG)
+    with initialize_config_dir(str(file.parent), version_base="1.3"):
+        return compose(file.stem, overrides=[*MINIATURE, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +135,37 @@ def test_peaks_of_memory_are_those_of_fresh_processes():
     assert "| memory of a fresh process | before mib | peak mib |" in text
 
 
+def test_another_checkout_is_timed_in_turns(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "checkouts.py").write_text(
+        "import json, sys\n"
+        "def serve():\n"
+        "    for line in sys.stdin:\n"
+        "        given = json.loads(line)\n"
+        "        print([1e-3] * given[1] if len(given) == 3 else [], flush=True)\n"
+    )
+    small = ["groups=[]", "baseline_blocks={blocks: 2, frames: 3, steps: 1, warmup: 0}"]
+    results = benchmark(composed(*small, f"baseline={tmp_path}"))
+    timings = results["groups"]["baseline"]["timings"]
+    assert set(timings) == {"whole frame", "training step"}
+    for rows in timings.values():
+        assert rows["baseline"]["median_ms"] == 1e-3 and rows["here"]["rounds"] == 2
+        assert rows["here"]["median_ms"] == pytest.approx(1e-3 * rows["here"]["ratio"]["baseline"])
+    assert "x baseline" in markdown(results)
+    with pytest.raises(ConfigError, match="wanted a checkout"):
+        benchmark(composed(*small, f"baseline={tmp_path / 'absent'}"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["groups=[parts,speed]"], "unknown speed; there are parts"),
-        (["memory=none"], "needs memory.enabled=true"),
-        (["growth_variant=int8"], "variants are f32, bf16"),
+        (["groups=[parts,speed]"], "got speed, wanted some of parts"),
+        (["memory=none"], "without a memory"),
+        (["growth_variant=int8"], "one of f32, bf16"),
         (["image_size=250"], "multiple of 32"),
-        (["num_frames=1"], "make 2"),
+        (["+memory.max_frame=3"], "max_frame"),
+        (["compat=corrected", "compat.fusion=residual"], "needs 'released'"),
+        (["num_frames=1"], "wanted 2"),
     ],
 )
 def test_settings_that_cannot_be_measured_are_refused(overrides, message):

@@ -15,9 +15,15 @@ from benchmarks.released_way import (
 )
 from sali.data.tensors import to_tensor
 from sali.losses import StructureLoss
-from sali.models.weights import load_network
+from sali.models.blocks import resize
+from sali.models.checkpoint import read_checkpoint
+from sali.models.contract import ClipBatch
 from sali.ops import memory_read
 from sali.streaming import StreamSegmenter
+
+
+def golden_weights(path):
+    return read_checkpoint(path).network(changes={"backbone.drop_path_rate": 0.0})
 
 
 def woken_network(**changes):
@@ -32,7 +38,7 @@ def woken_network(**changes):
 
 def test_streaming_gives_released_logits(released_checkpoint, golden_network):
     golden = golden_network
-    network = load_network(released_checkpoint, drop_path_rate=0.0)[0]
+    network = golden_weights(released_checkpoint)
     stream = ReleasedStream(network, 256, int(golden["mem_len"]), int(golden["mem_freq"]))
     images = [to_tensor(frame).unsqueeze(0) for frame in golden["frames"][:4]]
     for t in range(3):
@@ -44,7 +50,7 @@ def test_streaming_gives_released_logits(released_checkpoint, golden_network):
 
 def test_training_gives_released_heads_and_losses(released_checkpoint, golden_network):
     golden = golden_network
-    network = load_network(released_checkpoint, drop_path_rate=0.0)[0].train()
+    network = golden_weights(released_checkpoint).train()
     memory, current, neighbor = (
         torch.stack([to_tensor(image) for image in images]) for images in golden["train_images"]
     )
@@ -111,11 +117,15 @@ def test_alignment_and_fusion_give_released_numbers(golden_modules):
 
 def test_training_step_is_ours():
     network = woken_network(backbone="pvt_v2_b0").train()
-    current, memory, neighbor = torch.randn(3, 2, 3, 256, 256)
-    memory_mask, mask = (torch.rand(2, 2, 1, 256, 256) > 0.7).float()
+    assert network.roles == ("memory", "current", "neighbor")
+    sample = ClipBatch(
+        torch.randn(2, 3, 3, 256, 256), (torch.rand(2, 3, 1, 256, 256) > 0.7).float()
+    )
+    memory, current, neighbor = sample.frames.unbind(1)
+    memory_mask, mask, _ = sample.masks.unbind(1)
     released = training_loss(training_heads(network, current, memory, memory_mask, neighbor), mask)
-    logits = network(current, memory, memory_mask, neighbor)
-    ours = StructureLoss("released")(logits.upsampled((256, 256)), mask)
+    logits = [resize(head, size=(256, 256)) for head in network(sample)]
+    ours = StructureLoss("released")(logits, mask)
     assert ours.item() == pytest.approx(released.item(), rel=1e-5)
 
 
@@ -123,7 +133,7 @@ def test_training_step_is_ours():
     ("changes", "message"),
     [
         ({"fusion": "residual"}, "needs 'released'"),
-        ({"fusion": "released", "align_kernel": None}, "a memory and an alignment"),
+        ({"fusion": "released", "align_kernel": None}, "without a memory or an alignment"),
     ],
 )
 def test_networks_that_lack_a_part_are_refused(changes, message):

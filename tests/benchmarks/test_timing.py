@@ -17,7 +17,7 @@ def test_variants_take_turns_and_warm_up():
     rounds = ["".join(calls[i : i + 3]) for i in range(0, len(calls), 3)]
     assert rounds == ["abc", "bca", "cab", "abc", "bca", "cab"]
     assert {name: len(own) for name, own in times.items()} == {"a": 4, "b": 4, "c": 4}
-    with pytest.raises(ValueError, match="rounds is 0"):
+    with pytest.raises(ValueError, match="rounds: got 0"):
         time_interleaved(variants, 0, 1, CPU)
 
 
