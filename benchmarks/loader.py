@@ -9,7 +9,6 @@ from sali.data.datamodule import ClipData
 from sali.data.datasets import SampleDataset
 from sali.errors import ConfigError
 
-
 ROLES = ("memory", "current", "neighbor")
 """Frames of a sample: all that there are."""
 
@@ -69,7 +68,7 @@ def time_parts(dataset: SampleDataset, keys: Sequence[tuple[int, int]]) -> dict[
         marks.append(time.process_time_ns())
         return result
 
-    dataset.transform = marked  # type: ignore[assignment]
+    dataset.transform = marked
     try:
         for key in keys:
             marks[:] = [time.process_time_ns()]
