@@ -25,7 +25,7 @@ TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 
 def overrides(data_root, output, *more, pictures=False):
     """A training that is over in seconds."""
-    drawing = () if pictures else ("callbacks.show_test=null", "evaluation.figures=false")
+    drawing = () if pictures else ("callbacks.show_test=null", "report.figures=false")
     return [
         *drawing,
         f"paths.output_dir={output}",

@@ -24,7 +24,7 @@ SMALL = [
     "data.pin_memory=false",
     "callbacks.progress=null",
     "callbacks.show_test=null",
-    "evaluation.figures=false",
+    "report.figures=false",
 ]
 
 
