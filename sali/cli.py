@@ -1,4 +1,4 @@
-"""How the commands start and end: Hydra round a function, a user's mistakes as one line."""
+"""How the commands start and end: Hydra around a function, a user's mistakes as one line."""
 
 import functools
 import os
@@ -27,11 +27,11 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
 
     `config_name` may also be the path of a file elsewhere, see `sali.config.command_file`.
 
-    ``--help`` shows the docstring of the command's module and the file itself, whose comments say
+    `--help` shows the docstring of the command's module and the file itself, whose comments say
     what every key is; train, whose keys come from many files, has a template in configs/hydra.
 
-    What a user can mend, a ``UserError`` or a configuration that does not compose, ends as
-    ``error: <one line>`` on stderr and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback of the
+    What a user can mend, a `UserError` or a configuration that does not compose, ends as
+    `error: <one line>` on stderr and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback of the
     latter.
     """
 
@@ -107,7 +107,7 @@ def _origin(error: UserError) -> str:
 
 
 def explain(error: Exception, config_name: str) -> str:
-    """One line for a configuration that does not compose, with the nearest thing there is."""
+    """Return one line about a configuration that does not compose, with the nearest name."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     if isinstance(error, OverrideParseException):
@@ -117,7 +117,7 @@ def explain(error: Exception, config_name: str) -> str:
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")
         return _one_line(
             f"{error.override} cannot be read; a value with = , ( ) {{ }} [ ] quotes or spaces "
-            f"wants quotes of its own: {name}='{quoted}', and the shell's round all of it"
+            f"wants quotes of its own: {name}='{quoted}', and the shell's around all of it"
         )
     key = re.search(r"Could not override '([^']+)'", str(error))
     if key and not key[1].startswith("hydra"):

@@ -1,8 +1,8 @@
-"""Errors that a user can mend; the commands print them as one line."""
+"""Errors that a user can fix; the commands print them as one line."""
 
 
 class UserError(ValueError):
-    """Something given by the user does not fit. The message says what was got, what was wanted."""
+    """An input that does not fit. The message says what was got, what was wanted, how to fix it."""
 
 
 class ConfigError(UserError):
@@ -10,7 +10,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """Data that is not where, or what, it should be."""
+    """Missing data, or data of another kind than wanted."""
 
 
 class FrameError(UserError):

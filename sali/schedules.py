@@ -10,30 +10,30 @@ from sali.errors import ConfigError
 
 
 def constant(optimizer: Optimizer, total_steps: float) -> dict[str, Any]:
-    """The same learning rate throughout."""
+    """Keep the learning rate constant."""
     return {"scheduler": LambdaLR(optimizer, lambda step: 1.0), "interval": "step"}
 
 
 def step_decay(
     optimizer: Optimizer, total_steps: float, every_epochs: int, factor: float
 ) -> dict[str, Any]:
-    """Multiply the learning rate by ``factor`` every ``every_epochs`` epochs, as released."""
+    """Multiply the learning rate by `factor` every `every_epochs` epochs, as released."""
     return {"scheduler": StepLR(optimizer, every_epochs, factor), "interval": "epoch"}
 
 
 def warmup_cosine(
     optimizer: Optimizer, total_steps: float, warmup_fraction: float, final_fraction: float
 ) -> dict[str, Any]:
-    """Linear warm-up, then half a cosine down to ``final_fraction`` of the learning rate.
+    """Warm up linearly, then follow half a cosine down to a fraction of the learning rate.
 
     Args:
-        optimizer: its learning rates are the peak.
-        total_steps: optimizer steps of the whole training.
-        warmup_fraction: share of them that warms up.
-        final_fraction: what is left at the end.
+        optimizer: Optimizer whose learning rates are the peak.
+        total_steps: Optimizer steps of the whole training.
+        warmup_fraction: Share of the steps that warms up.
+        final_fraction: Share of the learning rate that is left at the end.
 
     Raises:
-        ConfigError: if the length of the training is not known.
+        ConfigError: The length of the training is not known.
     """
     if not math.isfinite(total_steps) or total_steps < 1:
         raise ConfigError(

@@ -124,8 +124,8 @@ def ask_launcher(process):
     [
         (TORCHRUN, kill_second, ""),
         (LIGHTNING, kill_second, ""),
-        (TORCHRUN, ask_launcher, "stopped; go on with ckpt_path=auto"),
-        (LIGHTNING, ask_launcher, "stopped; go on with ckpt_path=auto"),
+        (TORCHRUN, ask_launcher, "stopped; resume with ckpt_path=auto"),
+        (LIGHTNING, ask_launcher, "stopped; resume with ckpt_path=auto"),
     ],
     ids=["torchrun-killed", "lightning-killed", "torchrun-asked", "lightning-asked"],
 )

@@ -199,7 +199,7 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
     process.send_signal(signal.SIGTERM)
     assert process.wait(300) == 1
     assert status(cut)["state"] == "failed"
-    assert "stopped; go on with ckpt_path=auto" in status(cut)["error"]
+    assert "stopped; resume with ckpt_path=auto" in status(cut)["error"]
     assert f"hydra.run.dir={cut}" in status(cut)["error"]
     saved = read_file(cut / "checkpoints/last.ckpt")["global_step"]
     assert 4 < saved < STEPS

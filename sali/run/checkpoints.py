@@ -1,4 +1,4 @@
-"""How checkpoints get to disk: never half of one, and the last but one is kept."""
+"""Checkpoint files: never half of one on disk, and the last but one is kept."""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ PREVIOUS = "last.previous.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames; ``last.ckpt`` moves to ``last.previous.ckpt`` first.
+    """Checkpoint files by atomic writes; `last.ckpt` becomes `last.previous.ckpt` first.
 
-    (Lightning writes to the system's temporary folder, from where a file is copied, not renamed, to
-    another disk: a kill in the meantime leaves half of it.)
+    Lightning writes to the system's temporary folder, from where a file is copied, not renamed, to
+    another disk: a kill in the meantime leaves half of it.
     """
 
     def save_checkpoint(
@@ -27,9 +27,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         for left in target.parent.glob(f".{target.name}.*.partial"):  # of a process that was killed
             left.unlink()
         with atomic_write(target, sync=True) as partial:
-            with partial.open(
-                "wb"
-            ) as file:  # given a path, torch would write its name into the file
+            with partial.open("wb") as file:  # a path's name would be written into the file
                 torch.save(checkpoint, file)
             if target.name == LAST and target.exists():
                 target.replace(target.with_name(PREVIOUS))
@@ -37,10 +35,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """As Lightning's.
+        """Read a checkpoint as Lightning does.
 
         Raises:
-            WeightsError: a file that cannot be read, naming the one before it.
+            WeightsError: The file cannot be read; the message names the one before it.
         """
         try:
             return super().load_checkpoint(path, map_location, weights_only)
@@ -58,6 +56,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def last_checkpoint(output: Path) -> Path | None:
-    """The checkpoint that a run's folder is resumed from, if there is one."""
+    """Return the checkpoint that a run's folder is resumed from, if there is one."""
     folder = output / "checkpoints"
     return next((path for name in (LAST, PREVIOUS) if (path := folder / name).is_file()), None)

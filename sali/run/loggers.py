@@ -16,12 +16,12 @@ RECORD = "wandb_run.json"
 class WandbRunLogger(WandbLogger):
     """One W&B run per run folder, however often it is resumed, and one row per training step.
 
-    ``wandb_run.json`` in the folder holds the run's id and the last step that was logged. Steps
+    `wandb_run.json` in the folder holds the run's id and the last step that was logged. Steps
     that a resumed run repeats, because they came after its checkpoint, are not logged again.
 
     Args:
-        save_dir: the run's folder; W&B's files go to ``wandb/`` in it.
-        kwargs: of Lightning's ``WandbLogger`` and of ``wandb.init``.
+        save_dir: Folder of the run; W&B's files go to `wandb/` in it.
+        kwargs: Arguments of Lightning's `WandbLogger` and of `wandb.init`.
     """
 
     def __init__(self, save_dir: str, **kwargs: Any) -> None:
@@ -37,7 +37,7 @@ class WandbRunLogger(WandbLogger):
         if step is None:
             self.experiment.log(dict(metrics))
             return
-        # The figures of a test stand behind the last step, and a repeated test says the same.
+        # The scores of a test stand behind the last step, and a repeated test says the same.
         of_test = any(name.startswith("test/") for name in metrics)
         if step <= self._logged_before and not of_test:
             return
@@ -49,7 +49,7 @@ class WandbRunLogger(WandbLogger):
 
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
-        """End the run; W&B shows it as failed unless ``exit_code`` is 0."""
+        """End the run; W&B shows it as failed unless `exit_code` is 0."""
         if self._experiment is not None:
             self._experiment.finish(exit_code=exit_code)
             self._note(self._step)
@@ -60,13 +60,13 @@ class WandbRunLogger(WandbLogger):
 
 @rank_zero_only
 def forget_wandb_run(folder: Path) -> None:
-    """A new run in an old run's folder is a run of its own."""
+    """Make the next run in a run's folder a W&B run of its own."""
     (folder / RECORD).unlink(missing_ok=True)
 
 
 @contextmanager
 def finished(loggers: list[Any]) -> Iterator[None]:
-    """End the W&B runs of these loggers with an exit code that tells how the work went."""
+    """End the W&B runs of these loggers with an exit code that says whether the block succeeded."""
     exit_code = 1
     try:
         yield

@@ -1,4 +1,4 @@
-"""A run that is asked to stop, by a cluster or by `kill`, saves where it is."""
+"""Saving and stopping a run when a cluster or `kill` asks for it."""
 
 import os
 import signal
@@ -15,11 +15,11 @@ from sali.errors import UserError
 
 
 class PreemptedError(UserError):
-    """The run was asked to stop and can go on later."""
+    """A run that was asked to stop and can be resumed."""
 
 
 class Preemption(L.Callback):
-    """On SIGTERM, finish the training step, write the checkpoint and stop with ``PreemptedError``.
+    """Checkpoint and stop on SIGTERM: at the end of the training step, with `PreemptedError`.
 
     Any process may get the signal; all stop after the same step. In a validation the signal waits
     for the next training step. The test that follows has `stopping_at_once`.
@@ -30,14 +30,14 @@ class Preemption(L.Callback):
     the signal, where these may be in the middle of something else.
 
     Args:
-        path: of the checkpoint.
-        check_every_n_steps: how often several processes ask each other; a single one looks after
-            every step.
+        path: Checkpoint to write.
+        check_every_n_steps: Steps between two questions of several processes to each other; a
+            single process looks after every step.
     """
 
     def __init__(self, path: str, check_every_n_steps: int) -> None:
         if check_every_n_steps < 1:
-            raise ValueError(f"check_every_n_steps is {check_every_n_steps}; wanted at least 1")
+            raise ValueError(f"check_every_n_steps: got {check_every_n_steps}, wanted at least 1")
         self.path = Path(path)
         self.check_every_n_steps = check_every_n_steps
         self._is_asked = self._is_saved = self._goes_in_queue = False
@@ -79,7 +79,7 @@ class Preemption(L.Callback):
         self._is_asked = self._goes_in_queue = True
 
     def _are_asked(self, trainer: L.Trainer) -> bool:
-        """Whether any process was."""
+        """Return whether any process was asked to stop."""
         return trainer.strategy.reduce_boolean_decision(self._is_asked, all=False)
 
     def _stop_if_saved(self, trainer: L.Trainer) -> None:
@@ -106,7 +106,7 @@ def stopping_at_once(run: Path) -> Iterator[None]:
 
 def _stop(run: Path) -> NoReturn:
     raise PreemptedError(
-        f"SIGTERM or SIGUSR1: stopped; go on with ckpt_path=auto hydra.run.dir={run}"
+        f"SIGTERM or SIGUSR1: stopped; resume with ckpt_path=auto hydra.run.dir={run}"
     )
 
 

@@ -11,23 +11,23 @@ STORE_KEY = "sali/started"
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes, of however many, before they are connected."""
+    """Return whether this process is the one that writes; works before they are connected."""
     ranks = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
     return next((os.environ[name] for name in ranks if name in os.environ), "0") == "0"
 
 
 def shard() -> tuple[int, int]:
-    """(rank, number of processes) of a command that torchrun started several times; else (0, 1)."""
+    """Return the rank and the number of processes that torchrun started; else (0, 1)."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @cache
 def started() -> str:
-    """Last part of the path of a run's folder, the same in all processes that a launcher started.
+    """Return the name of a run's folder, the same in all processes that a launcher started.
 
-    The date and time, ``2025-01-31_13-05-59``. torchrun's processes take that of whichever asks
-    first from the store that they share. Under ``srun`` with several tasks it is
-    ``job_<id>_<step>``, so that a job that is put back in the queue finds its folder again.
+    The date and time, `2025-01-31_13-05-59`. torchrun's processes take that of whichever asks
+    first from the store that they share. Under `srun` with several tasks it is
+    `job_<id>_<step>`, so that a job that is put back in the queue finds its folder again.
     """
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     env = os.environ
@@ -42,7 +42,7 @@ def started() -> str:
 
 
 def gathered(value: Any) -> list[Any]:
-    """The value of every process in the order of ranks; all processes must call this."""
+    """Return the value of every process in the order of ranks; all processes must call this."""
     from torch import distributed
 
     if not (distributed.is_available() and distributed.is_initialized()):

@@ -11,8 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sali import __version__
 from sali.run.processes import is_first
 from sali.run.state import set_failed, set_state, watched
@@ -30,7 +28,7 @@ PACKAGES = (
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout the code runs from, with ``+changes`` if it was edited; else None."""
+    """Return the commit of the checkout, with `+changes` if it was edited; None without git."""
     here = Path(__file__).parent
 
     def git(*command: str) -> str:
@@ -53,7 +51,9 @@ def _version(package: str) -> str | None:
 
 
 def provenance(**more: Any) -> dict[str, Any]:
-    """Command, code, versions and machine of this process, and what the caller adds."""
+    """Return command, code, versions and machine of this process, and what the caller adds."""
+    import torch
+
     return {
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -69,7 +69,7 @@ def provenance(**more: Any) -> dict[str, Any]:
 
 @contextmanager
 def tracked(folder: Path) -> Iterator[None]:
-    """Keep ``status.json`` true: running, then finished, or failed with the error.
+    """Keep `status.json` true: running, then finished, or failed with the error.
 
     Of several processes the first one writes, and is watched in case it is killed; any of them
     reports a failure.

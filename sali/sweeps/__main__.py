@@ -1,4 +1,4 @@
-"""Tables, figures and page of a finished sweep: ``python -m sali.sweeps outputs/sweeps/<name>``."""
+"""Tables, figures and page of a finished sweep: `python -m sali.sweeps outputs/sweeps/<name>`."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""What a sweep does before its first job and after its last."""
+"""The start and the end of a sweep."""
 
 import logging
 import math
@@ -13,7 +13,6 @@ from hydra.core.override_parser.types import ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from sali.report import write_sweep
 from sali.run.io import read_json, write_json
 from sali.run.record import provenance
 from sali.run.state import JOB, SWEEP
@@ -21,15 +20,15 @@ from sali.sweeps.job import OUTPUT, quoted
 
 log = logging.getLogger(__name__)
 
+# Keys in the name of a job even if the sweep has one value of them: the next may have more.
 ALWAYS_NAMED = ("ablation", "seed")
-"""Keys in the name of a job also where a sweep has one value of them; the next may have more."""
 
 
 class Sweep(Callback):
-    """Hydra's hooks of a sweep; a single run does not notice them."""
+    """Hydra's hooks of a sweep; they do nothing in a single run."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write ``sweep.json``, and settle where the jobs go, by overrides that all of them get.
+        """Write `sweep.json`, and fix the folders of the jobs by overrides that all of them get.
 
         - One folder for all: its name has `name` in it, which a job's overrides may change.
         - The folder of a job is named by what is varied, not by what all jobs have.
@@ -48,7 +47,9 @@ class Sweep(Callback):
         write_json(folder / SWEEP, given)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the tables; end with exit code 1 if a job failed, and say which."""
+        """Write the tables; exit with code 1 if a job failed, and say which."""
+        from sali.report import write_sweep
+
         folder = Path(config.hydra.sweep.dir)
         try:
             failed = failures(folder)
@@ -67,7 +68,7 @@ class Sweep(Callback):
 
 
 def num_jobs(config: DictConfig) -> int | None:
-    """How many jobs a sweep has; None where only Hydra's sweeper finds out."""
+    """Return the number of jobs; None where only Hydra's sweeper finds out."""
     sweeper = config.hydra.sweeper
     if "n_trials" in sweeper:
         return int(sweeper.n_trials)
@@ -84,7 +85,7 @@ def num_jobs(config: DictConfig) -> int | None:
 
 
 def failures(folder: Path) -> list[tuple[str, str, Path]]:
-    """Name, error and output of the jobs that failed in the latest sweep of a folder."""
+    """Return name, error and output of the jobs that failed in the latest sweep of a folder."""
     latest = read_json(folder / SWEEP).get("id")
     jobs = [(path.parent, read_json(path)) for path in sorted(folder.glob(f"*/{JOB}"))]
     return [

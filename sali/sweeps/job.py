@@ -28,8 +28,7 @@ log = logging.getLogger(__name__)
 
 OUTPUT = "output.log"
 NOT_ENDED = "it did not end"
-MAX_NAME = 120
-"""Characters of a folder's name; file systems take 255 bytes."""
+MAX_NAME = 120  # characters of a folder's name; file systems take 255 bytes
 
 
 class JobError(UserError):
@@ -37,15 +36,15 @@ class JobError(UserError):
 
 
 def is_sweep() -> bool:
-    """Whether Hydra runs this as one job of a sweep."""
+    """Return whether Hydra runs this as one job of a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def job_name(dirname: str) -> str:
-    """Folder of a job in signs that file systems, shells and Hydra take without quotes.
+    """Return the folder name of a job, in characters that need no quotes anywhere.
 
     Args:
-        dirname: Hydra's `hydra.job.override_dirname`, the overrides that tell jobs apart.
+        dirname: Value of Hydra's `hydra.job.override_dirname`, the overrides that tell jobs apart.
     """
     name = re.sub(r"[^\w.-]+", "-", dirname).strip("-") or "default"
     if len(name) > MAX_NAME or name != dirname:  # others may be shortened to the same
@@ -58,24 +57,24 @@ OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 
 def quoted(path: Path) -> str:
-    """A path as a value in Hydra's grammar."""
+    """Return a path as a value in Hydra's grammar."""
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def objective(folder: Path) -> float:
-    """The best held-out score of a finished job."""
+    """Return the best held-out score of a finished job."""
     (best,) = read_json(folder / METRICS)["best"].values()
     return float(best)
 
 
 def run_job(module: str, cfg: DictConfig) -> float | None:
-    """Run what Hydra's launcher asked for as ``python -m <module>``, unless that is done already.
+    """Run one job as `python -m <module>`, unless it has finished before.
 
-    Nothing is raised: the error is in ``job.json``, and the sweep's end tells all of them.
+    Nothing is raised: the error is in `job.json`, and the end of the sweep lists all of them.
 
     Args:
-        module: of the command.
-        cfg: its composed configuration.
+        module: Module of the command.
+        cfg: Composed configuration of the job.
 
     Returns:
         The best held-out score; None if the job failed, which Optuna takes as a failed trial.
@@ -114,13 +113,9 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
 
 
 def _place(sweep: Path, record: Mapping[str, Any]) -> str:
-    """``3 of 12, 1 failed``: where a job stands in its sweep."""
+    """Return which job of the sweep this is, e.g. `3 of 12`."""
     total = read_json(sweep / SWEEP).get("num_jobs")
-    others = [read_json(path) for path in sweep.glob(f"*/{JOB}")]
-    errors = [other["error"] for other in others if other["sweep"] == record["sweep"]]
-    failed = sum(error not in (None, NOT_ENDED) for error in errors)
-    place = f"{record['number'] + 1}" + (f" of {total}" if total else "")
-    return place + (f", {failed} failed" if failed else "")
+    return f"{record['number'] + 1}" + (f" of {total}" if total else "")
 
 
 def _command(module: str, folder: Path) -> list[str]:
@@ -138,10 +133,10 @@ def _command(module: str, folder: Path) -> list[str]:
 
 
 def _is_done(folder: Path, record: Mapping[str, Any]) -> bool:
-    """Whether the same job finished here.
+    """Return whether the same job finished in this folder.
 
     Raises:
-        JobError: if another one did; results are not overwritten.
+        JobError: Another job did; its results are not overwritten.
     """
     if not is_finished(folder):
         return False
@@ -155,7 +150,7 @@ def _is_done(folder: Path, record: Mapping[str, Any]) -> bool:
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """The first settings that differ, as text."""
+    """Return the first setting that differs as text; "" if none does."""
     if old.get("overrides") != new["overrides"]:
         return f"{' '.join(old.get('overrides', []))} before, {' '.join(new['overrides'])} now"
     before, now = _flat(old["config"]), _flat(new["config"])
@@ -176,7 +171,7 @@ def _flat(node: Any, path: str = "") -> dict[str, Any]:
 
 
 def _prepare(folder: Path, record: Mapping[str, Any]) -> None:
-    """Remove what a job that did not finish left, but its checkpoints if it was the same job."""
+    """Remove what an unfinished job left, except the checkpoints of the same job."""
     old = read_json(folder / JOB)
     for name in (STATUS, METRICS, OUTPUT):
         (folder / name).unlink(missing_ok=True)
@@ -187,10 +182,10 @@ def _prepare(folder: Path, record: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
-    """Hold the job's folder; its process inherits the lock, and keeps it if the sweep is killed.
+    """Lock the job's folder; its process inherits the lock and keeps it if the sweep is killed.
 
     Raises:
-        JobError: if the job is running.
+        JobError: The job is running.
     """
     with (folder / ".lock").open("w") as lock:
         try:
@@ -221,7 +216,7 @@ def _run(command: Sequence[str], folder: Path, lock: int) -> int:
 
 
 def _error(folder: Path, code: int) -> str | None:
-    """Why a job failed, in one line; None if it did not."""
+    """Return why a job failed, in one line; None if it succeeded."""
     if code == 0 and is_finished(folder):
         return None
     lines = (folder / OUTPUT).read_text(errors="replace").strip().splitlines() or ["no output"]
@@ -229,5 +224,5 @@ def _error(folder: Path, code: int) -> str | None:
         return lines[-1].removeprefix("error: ")
     if code < 0:
         return f"killed by signal {-code}"
-    told = str(read_json(folder / STATUS).get("error") or "").strip().splitlines()
-    return told[0] if told else lines[-1]
+    recorded = str(read_json(folder / STATUS).get("error") or "").strip().splitlines()
+    return recorded[0] if recorded else lines[-1]
