@@ -107,7 +107,7 @@ def over(items: list[Any], step: Callable[[Any, Any], object]) -> Call:
 
 
 def _reading(step: Step, near: int | None) -> Callable[[Path, Path], object]:
-    """Return both ways to decode: frame and neighbor in full, or one near the wanted size."""
+    """Return a step after decoding frame and neighbor in full, or one near the wanted size."""
 
     def call(file: Path, neighbor: Path) -> object:
         frame = read_frame(file, near)[0]
