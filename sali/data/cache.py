@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 RAM = "ram"
 CHECKSUM_BYTES = 4
 RECORD = "checksum, frame [S, S, 3], mask [S, S]"
-"""What lies one after another in a file; a file of another kind gets another name."""
+"""Content of a file, one record after another; a file of another kind gets another name."""
 
 
 class FrameCache:
@@ -27,18 +27,18 @@ class FrameCache:
 
     Every frame has its place in a file, so that loader processes, ranks and other runs fill the
     same files without waiting for each other: equal frames give equal bytes, and a record counts
-    only if its checksum fits. One that is missing, half written or spoilt is decoded again.
+    only if its checksum fits. One that is missing, half written or damaged is decoded again.
 
     Args:
         where: "ram", which ends with the process that made it, or a folder. In a folder each clip
             has a file whose name changes with its files' paths, sizes and times, so that nothing
             old is ever read; files of old names are left for the user to delete.
-        clips: with a mask for every frame.
-        side: of the frames, pixels.
+        clips: Clips with a mask for every frame.
+        side: Side of the frames in pixels.
 
     Raises:
         ConfigError: "ram" where there is too little, or on a system that lacks it.
-        DataError: a folder that cannot be made.
+        DataError: A folder that cannot be made.
     """
 
     def __init__(self, where: str, clips: Sequence[Clip], side: int) -> None:
@@ -52,7 +52,7 @@ class FrameCache:
             total / 2**30,
         )
         if where == RAM:
-            # One file for all; its number of the process makes it reachable from loader processes.
+            # One file for all; the number of the process makes it reachable from loader processes.
             self._memory = _anonymous_file(total)
             path = Path(f"/proc/{os.getpid()}/fd/{self._memory.fileno()}")
             starts = np.cumsum([0, *lengths]).tolist()
@@ -67,11 +67,11 @@ class FrameCache:
             self._places = [(folder.resolve() / name, 0) for name in names]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the memory itself, which belongs to the process that made it."""
+        """Pickle without the memory itself, which belongs to the process that made it."""
         return {key: value for key, value in self.__dict__.items() if key != "_memory"}
 
     def load(self, c: int, i: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Frame uint8 [S, S, 3] and mask 0/1 uint8 [S, S] (read-only); None if not kept yet."""
+        """Return frame [S, S, 3] and mask [S, S] of 0 and 1, uint8 read-only; None if not kept."""
         path, start = self._places[c]
         try:
             with path.open("rb", buffering=0) as file:
@@ -89,7 +89,7 @@ class FrameCache:
         """Keep a frame and its mask.
 
         Raises:
-            DataError: they cannot be written.
+            DataError: They cannot be written.
         """
         path, start = self._places[c]
         content = frame.tobytes() + mask.tobytes()
@@ -112,7 +112,7 @@ def _checksum(content: bytes | memoryview) -> bytes:
 
 
 def _fingerprint(clip: Clip, side: int) -> str:
-    """Short hash of all that a clip's decoded frames depend on, short of the files' content."""
+    """Return a hash of all that a clip's decoded frames depend on, but for the files' content."""
     digest = hashlib.sha256(f"{RECORD} {side} pillow {PIL.__version__}\n".encode())
     for path in (*clip.frames, *(mask for mask in clip.masks if mask)):
         status = path.stat()
@@ -121,10 +121,10 @@ def _fingerprint(clip: Clip, side: int) -> str:
 
 
 def _anonymous_file(num_bytes: int) -> Any:
-    """A file that is only in memory and ends with the process.
+    """Return a file that is only in memory and ends with the process.
 
     Raises:
-        ConfigError: see ``FrameCache``.
+        ConfigError: See `FrameCache`.
     """
     if not hasattr(os, "memfd_create"):
         raise ConfigError("data.cache=ram needs Linux; give a folder instead")

@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 def numbered(folder: Path, count: int) -> list[Path]:
-    """The images 1, 2 ... ``count`` of a folder, whatever their format.
+    """Return the images 1, 2 ... `count` of a folder, in any format.
 
     Raises:
-        DataError: other images, or not all of them.
+        DataError: Other images, or not all of them.
     """
     files = {path.stem: path for path in list_images(folder)}
     wanted = [str(number) for number in range(1, count + 1)]
@@ -42,20 +42,20 @@ def numbered(folder: Path, count: int) -> list[Path]:
 
 
 def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) -> None:
-    """Write sequence n as clip ``case<n>_1`` of the training set; frames keep their numbers.
+    """Write sequence n as clip `case<n>_1` of the training set; frames keep their numbers.
 
     Frames are written as PNG, so that they are the distributed pixels: JPEG would compress a second
-    time, and at this size it would be decoded in full anyway. ``data.cache`` saves the decoding.
+    time, and at this size it would be decoded in full anyway. `data.cache` saves the decoding.
 
     Args:
-        source: folder that holds ``Original/`` and ``Ground Truth/``.
-        output: folder to make; it appears when everything is written.
-        last_frames: number of the last frame of each sequence, ascending.
+        source: Folder that holds `Original/` and `Ground Truth/`.
+        output: Folder to make; it appears when everything is written.
+        last_frames: Number of the last frame of each sequence, ascending.
 
     Raises:
-        ConfigError: numbers that do not ascend.
-        DataError: frames or masks that are missing, or an output that is already there.
-        FrameError: a file that cannot be read, or a mask that does not fit its frame.
+        ConfigError: Numbers that do not ascend.
+        DataError: Frames or masks that are missing, or an output that is already there.
+        FrameError: A file that cannot be read, or a mask that does not fit its frame.
     """
     starts = [0, *last_frames]
     if len(starts) < 2 or any(stop <= start for start, stop in pairwise(starts)):
@@ -83,7 +83,7 @@ def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) 
 
 @command("import_cvc_clinicdb")
 def main(cfg: DictConfig) -> None:
-    """Hydra's shell round ``import_cvc_clinicdb``."""
+    """Run `import_cvc_clinicdb` from the command line."""
     check_config(cfg, "import_cvc_clinicdb")
     import_cvc_clinicdb(Path(cfg.source), Path(cfg.output), list(cfg.last_frames))
 

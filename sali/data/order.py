@@ -1,4 +1,4 @@
-"""Which frames of a clip are scored, and in what order."""
+"""Natural order of clips and frames, and which frames the VPS protocol scores."""
 
 import re
 from pathlib import PurePath
@@ -11,7 +11,7 @@ SortKey = tuple[tuple[int, int, str], ...]
 
 
 def clip_key(name: str) -> SortKey:
-    """Sort key of a clip folder: by case and sub-number where the name has them."""
+    """Return the sort key of a clip folder: by case and sub-number where the name has them."""
     match = _SUN_CLIP.match(name)
     if not match:
         return _natural_key(name)
@@ -19,7 +19,7 @@ def clip_key(name: str) -> SortKey:
 
 
 def frame_key(name: str) -> SortKey:
-    """Sort key of a frame's file name within its clip.
+    """Return the sort key of a frame's file name within its clip.
 
     SUN-SEG names (`..._005_001-1_a10_ayy_image0002.png`) sort by the number before the hyphen,
     then by the a-number, then by the image number, so that a9 comes before a10. Names of other
@@ -33,7 +33,7 @@ def frame_key(name: str) -> SortKey:
 
 
 def is_scored(index: int, num_frames: int) -> bool:
-    """Tells whether the frame at a position of an ordered clip counts in the VPS protocol."""
+    """Return whether the frame at a position of an ordered clip counts in the VPS protocol."""
     return 0 < index < num_frames - 1
 
 

@@ -14,14 +14,14 @@ NEIGHBORS = ("previous", "next")
 
 
 def skip_at(epoch: int, schedule: Mapping[int, int]) -> int:
-    """Largest distance (frames) of the memory frame in an epoch.
+    """Return the largest distance in frames of the memory frame in an epoch.
 
     Args:
-        epoch: from 0.
-        schedule: first epoch -> distance; must have an entry for epoch 0.
+        epoch: Number of the epoch, from 0.
+        schedule: First epoch -> distance; must have an entry for epoch 0.
 
     Raises:
-        ConfigError: no entry for epoch 0, or a distance below 1.
+        ConfigError: No entry for epoch 0, or a distance below 1.
     """
     if 0 not in schedule or min(schedule.values()) < 1:
         raise ConfigError(
@@ -33,19 +33,22 @@ def skip_at(epoch: int, schedule: Mapping[int, int]) -> int:
 def sample_frames(
     length: int, current: int, max_skip: int, neighbor: str, rng: np.random.Generator
 ) -> dict[str, int]:
-    """Frame numbers of memory, current and neighbor frame in a clip.
+    """Return the frame numbers of memory, current and neighbor frame in a clip.
 
     With neighbor "previous" nothing looks ahead: the memory frame is earlier than the current one
     and the neighbor is the frame before; the first frame stands for both itself. With "next" it is
     as released: the neighbor is the next frame (for the last frame the previous), and the first
-    frame's memory is the second. The memory frame is at most ``max_skip`` frames away.
+    frame's memory is the second. The memory frame is at most `max_skip` frames away.
 
     Args:
-        length: frames in the clip.
-        current: number of the current frame.
-        max_skip: largest distance of the memory frame.
+        length: Number of frames in the clip.
+        current: Number of the current frame.
+        max_skip: Largest distance of the memory frame.
         neighbor: "previous" or "next".
-        rng: draws the memory frame.
+        rng: Generator that the memory frame is drawn from.
+
+    Raises:
+        ConfigError: Unknown `neighbor`.
     """
     last = length - 1
     if neighbor == "previous":
@@ -67,14 +70,17 @@ class TrainSampler(Sampler[tuple[int, int]]):
     every process is dropped; it differs from epoch to epoch.
 
     Args:
-        num_samples: frames in all.
-        seed: of the order.
-        batch_size: samples per process and step.
-        rank: this process.
-        world_size: number of processes.
+        num_samples: Number of frames in all.
+        seed: Seed of the shuffling order.
+        batch_size: Samples per process and step.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Attributes:
+        skip: Samples left out at the start of the next pass: those seen before an interruption.
 
     Raises:
-        ConfigError: fewer samples than one batch on every process.
+        ConfigError: Fewer samples than one batch on every process.
     """
 
     def __init__(
@@ -92,10 +98,9 @@ class TrainSampler(Sampler[tuple[int, int]]):
         self.length = num_samples // (batch_size * world_size) * batch_size
         self.epoch = 0
         self.skip = 0
-        """Samples left out at the start of the next pass: those seen before an interruption."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of every epoch."""
+        """Set the epoch (called by Lightning at its start)."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -114,9 +119,9 @@ class ClipSampler(Sampler[int]):
     With fewer clips than processes, every process has all of them.
 
     Args:
-        lengths: frames of each clip, in the order of the data set.
-        rank: this process.
-        world_size: number of processes.
+        lengths: Frames of each clip, in the order of the data set.
+        rank: Number of this process.
+        world_size: Number of processes.
     """
 
     def __init__(self, lengths: Sequence[int], rank: int = 0, world_size: int = 1) -> None:
@@ -135,16 +140,16 @@ class ClipSampler(Sampler[int]):
 
 
 class ClipBatches(Sampler[list[int]]):
-    """Frame indices of clips that are streamed side by side, one frame of each at a time.
+    """Frame indices of clips that are streamed in parallel, one frame of each at a time.
 
     When a clip ends, the next one takes its place.
 
     Args:
-        lengths: frames of each clip, in the order of the data set.
-        streams: clips side by side.
+        lengths: Frames of each clip, in the order of the data set.
+        streams: Number of clips in parallel.
 
     Raises:
-        ValueError: fewer than one stream.
+        ValueError: Fewer than one stream.
     """
 
     def __init__(self, lengths: Sequence[int], streams: int) -> None:
@@ -171,12 +176,12 @@ def hold_out_cases(clips: list[Clip], fraction: float, seed: int) -> tuple[list[
     """Split clips into training and validation by whole cases.
 
     Args:
-        clips: all clips of the training set.
-        fraction: of the cases to hold out; at least one case is.
-        seed: chooses which.
+        clips: All clips of the training set.
+        fraction: Share of the cases to hold out; at least one case is.
+        seed: Seed that chooses which.
 
     Raises:
-        ConfigError: a fraction outside (0, 1), or fewer than two cases.
+        ConfigError: A fraction outside (0, 1), or fewer than two cases.
     """
     cases = sorted({clip.case for clip in clips})
     if not 0 < fraction < 1 or len(cases) < 2:
@@ -193,12 +198,12 @@ def deal_cases(clips: list[Clip], folds: int, seed: int) -> list[list[Clip]]:
     """Deal whole cases into parts of (nearly) equal numbers of cases, for cross-validation.
 
     Args:
-        clips: all clips; those of one case stay together and in their order.
-        folds: number of parts.
-        seed: chooses which case goes where.
+        clips: All clips; those of one case stay together and in their order.
+        folds: Number of parts.
+        seed: Seed that chooses which case goes where.
 
     Raises:
-        ConfigError: fewer than two parts, or more parts than cases.
+        ConfigError: Fewer than two parts, or more parts than cases.
     """
     cases = sorted({clip.case for clip in clips})
     if not 2 <= folds <= len(cases):

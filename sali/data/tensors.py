@@ -1,4 +1,4 @@
-"""Frames as the network takes them."""
+"""Frames as input of the network."""
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def to_tensor(frame: np.ndarray) -> Tensor:
-    """uint8 [H, W, 3] -> float32 [3, H, W], 0..1, normalised by ImageNet's mean and deviation."""
-    # Bytes are put in order, not floats: a quarter of the memory to move.
+    """Return a frame uint8 [H, W, 3] as float32 [3, H, W], normalised as ImageNet is."""
+    # Bytes are reordered, not floats: a quarter of the memory to move.
     planes = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).contiguous()
     image = planes.float().div_(255)
     mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)

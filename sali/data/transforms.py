@@ -1,10 +1,10 @@
-"""Augmentation of the frames of one sample: what is drawn once for all, what for each frame."""
+"""Augmentation of the frames of one sample: one draw for all of them, or one for each."""
 
 import os
 from collections.abc import Sequence
 from typing import Any
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the internet
 
 import albumentations as A
 import cv2
@@ -15,12 +15,12 @@ cv2.setNumThreads(0)
 
 
 class ClipTransform:
-    """Augment frames and masks of one sample together.
+    """Augmentation of the frames and masks of one sample.
 
     Args:
-        shared: transforms drawn once for all frames and masks (geometry).
-        colour: transforms of the frames alone.
-        shared_colour: draw ``colour`` once for all frames instead of for each.
+        shared: Transforms drawn once for all frames and masks (geometry).
+        colour: Transforms of the frames alone.
+        shared_colour: Draw `colour` once for all frames instead of for each.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class ClipTransform:
     def __call__(
         self, frames: np.ndarray, masks: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Augmented copies.
+        """Return augmented copies.
 
         Args:
-            frames: uint8 [T, H, W, 3].
-            masks: 0/1 uint8 [T, H, W].
-            rng: every draw comes from it.
+            frames: Frames, uint8 [T, H, W, 3].
+            masks: Masks of 0 and 1, uint8 [T, H, W].
+            rng: Generator that every draw comes from.
         """
         self.shared.set_random_seed(int(rng.integers(2**31)))
         frames, masks = _with_one_draw(self.shared, frames, masks)
@@ -60,7 +60,7 @@ def _with_one_draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Apply a transform to all frames and masks with the same random numbers.
 
-    Frames are given as targets of their own: as the target ``images`` they would be transposed into
+    Frames are given as targets of their own: as the target `images` they would be transposed into
     one image of many channels and back, which gives the same and takes four times as long.
     """
     names = ["image", *(f"image{i}" for i in range(1, len(frames)))]
@@ -70,11 +70,11 @@ def _with_one_draw(
 
 
 class Sharpness(A.ImageOnlyTransform):
-    """Blend a frame with its 3x3-smoothed self; factor 0 is smooth, 1 the frame, above 1 sharper.
+    """Blend of a frame with its 3x3-smoothed self: 0 is smooth, 1 the frame, above 1 sharper.
 
     Args:
-        factor: range that the factor is drawn from.
-        p: probability.
+        factor: Range that the factor is drawn from.
+        p: Probability.
     """
 
     KERNEL = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
@@ -95,8 +95,8 @@ class MaskNoise(A.DualTransform):
     """Salt and pepper on masks only, frames untouched: a quirk of the released recipe.
 
     Args:
-        fraction: of the pixels; half become polyp, half background.
-        p: probability.
+        fraction: Share of the pixels; half become polyp, half background.
+        p: Probability.
     """
 
     def __init__(self, fraction: float, p: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""Frames of a video file as they are meant to be shown, with their times, one by one."""
+"""Decoding of video files: frames as they are meant to be shown, with their times, one by one."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -22,12 +22,16 @@ HIGH_DYNAMIC_RANGE = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 
 
 class Picture(NamedTuple):
-    """A frame as it is shown, or the reason why there is none."""
+    """A frame as it is shown, or the reason why there is none.
+
+    Attributes:
+        rgb: Pixels, uint8 [H, W, 3]; None if they could not be decoded.
+        time: Seconds, on the clock of the file.
+        error: Why there are no pixels.
+    """
 
     rgb: np.ndarray | None
-    """uint8 [H, W, 3]."""
     time: Fraction
-    """Seconds, on the clock of the file."""
     error: str = ""
 
 
@@ -35,8 +39,8 @@ class CutVideoError(FrameError):
     """A video that ends before its header says; all frames before it can be used.
 
     Args:
-        message: what was got.
-        lost: frames that are missing, by duration and rate; at least 1.
+        message: What was found.
+        lost: Number of frames that are missing, by duration and rate; at least 1.
     """
 
     def __init__(self, message: str, lost: int) -> None:
@@ -45,21 +49,22 @@ class CutVideoError(FrameError):
 
 
 def decode_video(path: Path, start: int = 0, max_pixels: int | None = None) -> Iterator[Picture]:
-    """Every frame of a video, one in memory at a time (and a few inside the decoder).
+    """Yield every frame of a video, one in memory at a time (and a few inside the decoder).
 
-    Rotated and mirrored as the file says it is shown, interlaced frames deinterlaced (yadif, one
+    Frames are rotated and mirrored as the file says, interlaced ones deinterlaced (yadif, one
     frame of two fields), any depth and colour space converted to 8-bit RGB; high dynamic range is
     tone-mapped to sRGB. A frame that cannot be decoded, or only with damage, comes without a
     picture.
 
     Args:
-        path: of the file.
-        start: frames before this one are decoded, as those after them need them, and passed over.
-        max_pixels: of a frame; a larger one, whatever the header says, is not decoded.
+        path: Video file.
+        start: Number of the first frame to yield; those before it are decoded all the same, as
+            later ones depend on them.
+        max_pixels: Largest frame that is decoded, in pixels, regardless of the header.
 
     Raises:
-        CutVideoError: after the last frame, if the file ends before its header says.
-        FrameError: nothing in it can be decoded.
+        CutVideoError: The file ends before its header says; raised after the last frame.
+        FrameError: Nothing in it can be decoded.
     """
     number, damaged, gap = 0, "", Fraction(0)
     end: Fraction | None = None
@@ -116,24 +121,28 @@ def decode_video(path: Path, start: int = 0, max_pixels: int | None = None) -> I
 
 
 def open_file(path: Path) -> InputContainer:
-    # As a file whatever its name looks like; nothing in it may point to the network.
+    """Open a local file, whatever its name looks like."""
+    # Nothing in it may point to the internet.
     return av.open(f"file:{path.absolute()}", container_options={"protocol_whitelist": "file"})
 
 
 def reason_of(error: Exception) -> str:
+    """Return FFmpeg's words for an error."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
+    """Return frames per second, the mean where it varies."""
     return stream.average_rate or stream.guessed_rate or RATE_WHERE_UNKNOWN
 
 
 def start_time(stream: VideoStream) -> Fraction:
+    """Return the time of the first frame in seconds."""
     return Fraction(stream.start_time or 0) * (stream.time_base or 0)
 
 
 def end_time(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """When the last frame should be over, in seconds; None where the header does not say."""
+    """Return when the last frame should end, in seconds; None if the header does not say."""
     if stream.duration and stream.time_base:
         return start_time(stream) + stream.duration * stream.time_base
     if container.duration and len(container.streams) == 1:  # else that of the sound, perhaps
@@ -142,11 +151,12 @@ def end_time(container: InputContainer, stream: VideoStream) -> Fraction | None:
 
 
 def time_of(frame: VideoFrame) -> Fraction | None:
+    """Return the time of a frame in seconds, if it has one."""
     return None if frame.pts is None else frame.pts * Fraction(frame.time_base or 0)
 
 
 def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | str]:
-    """Decoded frames; in place of one that cannot be decoded the reason."""
+    """Yield decoded frames, or the reason in place of one that cannot be decoded."""
     packets = container.demux(stream)
     while True:
         try:
@@ -165,7 +175,7 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
 
 
 def deinterlaced(frames: Iterator[VideoFrame | str]) -> Iterator[VideoFrame | str]:
-    """From the first frame that is flagged interlaced on, frames go through yadif."""
+    """Yield frames through yadif, from the first one that is flagged interlaced."""
     graph: Graph | None = None
     shape = None
     for frame in frames:
@@ -215,7 +225,7 @@ def _drain(graph: Graph) -> Iterator[VideoFrame]:
 
 
 def display_matrix(frame: VideoFrame) -> np.ndarray | None:
-    """How the video is turned, int32 [9]."""
+    """Return how the video is turned, int32 [9]; None if it is not."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     return np.frombuffer(bytes(matrix), np.int32) if isinstance(matrix, SideData) else None
 
@@ -223,7 +233,7 @@ def display_matrix(frame: VideoFrame) -> np.ndarray | None:
 def shown_rgb(
     frame: VideoFrame, reformatter: VideoReformatter, matrix: np.ndarray | None
 ) -> np.ndarray:
-    """uint8 [H, W, 3] as the frame is meant to be shown."""
+    """Return the pixels of a frame as it is meant to be shown, uint8 [H, W, 3]."""
     high = frame.color_trc in HIGH_DYNAMIC_RANGE
     rgb = reformatter.reformat(
         frame,
@@ -235,7 +245,7 @@ def shown_rgb(
 
 
 def _turned(rgb: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """By a display matrix [9], which sends (x, y) to (a x + c y, b x + d y); quarter turns only."""
+    """Turn by a display matrix [9]: (x, y) to (a x + c y, b x + d y); quarter turns only."""
     a, b, _, c, d = matrix[:5].tolist()
     if abs(a) >= abs(b):
         across, down = a, d

@@ -1,4 +1,4 @@
-"""Video files as clips: which there are, and their frames as they are streamed."""
+"""Video files as clips: the index of them, and their frames as items of a stream."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,36 +37,41 @@ VIDEO_SUFFIXES = {
 
 @dataclass(frozen=True)
 class Video:
-    """A video file, as its header describes it."""
+    """A video file, as its header describes it.
+
+    Attributes:
+        name: Name of the file without suffix.
+        path: The file.
+        time_base: Unit of the frames' times in seconds.
+        rate: Frames per second, the mean where it varies.
+        length: Number of frames by duration and rate; 0 if the file does not say.
+        size: (H, W) of a frame as it is stored, before it is turned.
+        pixel_aspect: Width of a stored pixel over its height.
+        max_pixels: Largest frame that is decoded, in pixels.
+    """
 
     name: str
     path: Path
     time_base: Fraction
-    """Seconds; times of frames are multiples of it."""
     rate: Fraction
-    """Frames per second, the mean where it varies."""
     length: int
-    """Frames by duration and rate; 0 where the file does not say."""
     size: tuple[int, int]
-    """(H, W) of a frame as it is stored, before it is turned."""
     pixel_aspect: Fraction
-    """Width of a stored pixel over its height."""
     max_pixels: int
-    """Frames that turn out larger are not decoded."""
 
 
 def index_videos(source: Path, max_pixels: int) -> list[Video]:
-    """Videos that a user points at: one file, or all of a folder in natural order.
+    """Return the videos that a user names: one file, or all of a folder in natural order.
 
     Args:
-        source: file or folder.
-        max_pixels: of a frame; larger ones are refused before they are decoded.
+        source: File or folder.
+        max_pixels: Largest allowed frame in pixels.
 
     Returns:
         One per file; none for a folder without videos.
 
     Raises:
-        DataError: a file that is no video, two of one stem, or videos among image files.
+        DataError: A file that is no video, two of one stem, or videos among image files.
     """
     _require_target(source)
     if source.is_file():
@@ -89,7 +94,7 @@ def index_videos(source: Path, max_pixels: int) -> list[Video]:
         )
     folders = [p.name for p in inside if p.is_dir()]
     if folders:
-        log.warning("folders beside the videos in %s are not read: %s", source, ", ".join(folders))
+        log.warning("folders next to the videos in %s are not read: %s", source, ", ".join(folders))
     stems: dict[str, Path] = {}
     for path in files:
         _require_target(path)
@@ -102,10 +107,10 @@ def index_videos(source: Path, max_pixels: int) -> list[Video]:
 
 
 def open_video(path: Path, max_pixels: int) -> Video:
-    """What the header says.
+    """Return a video as its header describes it.
 
     Raises:
-        DataError: not a video, none in it, or one with larger frames than ``max_pixels``.
+        DataError: Not a video, none in it, or one with larger frames than `max_pixels`.
     """
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes); copy it again")
@@ -142,9 +147,9 @@ class VideoFrames(IterableDataset[StreamItem]):
     """All frames of the videos, one after another; after each video its `End`.
 
     Args:
-        videos: in the order in which they are numbered.
-        image_size: side in pixels of the square that the network sees.
-        keep_pictures: give the frames at their own size too.
+        videos: Videos in the order in which they are numbered.
+        image_size: Side in pixels of the square that the network sees.
+        keep_pictures: Give the frames at their own size too.
         starts: {number of a video: frame to begin with}; 0 for the others.
     """
 
@@ -193,6 +198,6 @@ def to_frame(
 
 def _require_target(path: Path) -> None:
     if path.is_symlink() and not path.exists():
-        raise DataError(f"{path} is a symbolic link to itself or to nothing; mend or remove it")
+        raise DataError(f"{path} is a symbolic link to itself or to nothing; repair or remove it")
     if path.exists() and not path.is_file() and not path.is_dir():
         raise DataError(f"{path} is a device or a pipe; wanted a file or a folder")

@@ -1,4 +1,4 @@
-"""Cameras and network streams: where their frames come from, one at a time and never late."""
+"""Cameras and network streams: the newest frame, one at a time."""
 
 import logging
 import re
@@ -35,15 +35,15 @@ log = logging.getLogger(__name__)
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt")
 PROTOCOLS = (*SCHEMES, "rtmpt", "rtmpts", "rtp", "srtp", "tcp", "tls", "crypto", "httpproxy")
-"""What an address may lead to, by itself or by what it delivers (a playlist): no local files."""
+"""Protocols that an address, or a playlist that it delivers, may use: no local files."""
 CLOSING_SECONDS = 1.0
-"""How long the end waits for a connection to be closed tidily."""
+"""Longest wait for a connection to be closed cleanly."""
 CAMERA = re.compile(r"(?:/dev/video)?(\d+)")
 
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """How live sources are read; the comments are in ``configs/predict.yaml``."""
+    """Options of live sources, explained in `configs/predict.yaml`."""
 
     open_timeout: float
     read_timeout: float
@@ -62,32 +62,37 @@ class LiveSettings:
 
 @dataclass(frozen=True)
 class Live:
-    """A camera or a network stream."""
+    """A camera or a network stream.
+
+    Nothing is known of its video before it is opened; a frame has its own time.
+
+    Attributes:
+        name: Name for files.
+        address: Address that FFmpeg opens.
+        shown: Address for messages, without a password.
+        format: FFmpeg's input format, of cameras.
+    """
 
     name: str
     address: str
-    """What FFmpeg opens."""
     shown: str
-    """The same for people: without a password."""
     format: str | None = None
-    """FFmpeg's, of cameras."""
 
-    # Nothing is known before it is opened; a frame has its own time.
     time_base = Fraction(1, 90_000)
     rate = RATE_WHERE_UNKNOWN
     pixel_aspect = Fraction(1)
 
 
 def find_live(source: str, platform: str = sys.platform) -> Live | None:
-    """The camera or stream that a user names; None for files and folders.
+    """Return the camera or stream that a user names; None for files and folders.
 
     Args:
-        source: index of a camera (where no file has that name), ``/dev/video0``, on Windows
-            ``video=<its name>``, or an address of one of ``SCHEMES``.
-        platform: ``sys.platform``.
+        source: Index of a camera (where no file has that name), `/dev/video0`, on Windows
+            `video=<its name>`, or an address of one of `SCHEMES`.
+        platform: As `sys.platform`.
 
     Raises:
-        ConfigError: an address of another kind, or without a host; a camera by index on Windows.
+        ConfigError: An address of another kind, or without a host; a camera by index on Windows.
     """
     if "://" in source:
         return _stream(source)
@@ -126,21 +131,24 @@ def _stream(source: str) -> Live:
 
 
 def without_password(address: str) -> str:
-    """An address without ``user:password@`` and without what follows ``?``, fit for logs."""
+    """Return an address for logs: without `user:password@` and without what follows `?`."""
     return re.sub(r"://.*@", "://", address).partition("?")[0]
 
 
 class LiveFrames:
     """Frames of a live source, each as a list of one; at the end an `End`.
 
-    A thread receives and decodes. With ``drop_late`` it keeps the newest frame only: whatever
-    arrives while the network works takes its place, so that no delay builds up.
+    A thread receives and decodes. With `drop_late` it keeps the newest frame only: a frame that
+    arrives while the network works replaces it, so that no delay builds up.
 
     Args:
-        live: the source.
-        settings: see ``LiveSettings``.
-        image_size: side in pixels of the square that the network sees.
-        keep_pictures: give the frames at their own size too.
+        live: The source.
+        settings: Options of live sources.
+        image_size: Side in pixels of the square that the network sees.
+        keep_pictures: Give the frames at their own size too.
+
+    Attributes:
+        damaged: Number of frames so far that could not be decoded.
     """
 
     def __init__(
@@ -151,21 +159,21 @@ class LiveFrames:
         self.image_size = image_size
         self.keep_pictures = keep_pictures
         self.damaged = 0
-        """Frames so far that could not be decoded."""
         self._mailbox: Mailbox[VideoFrame] = Mailbox(replaces=settings.drop_late)
         self._end = ""
 
     @property
     def received(self) -> int:
+        """Number of frames so far that were decoded."""
         return self._mailbox.received
 
     @property
     def dropped(self) -> int:
-        """Frames so far that were decoded and then replaced by newer ones."""
+        """Number of frames so far that were decoded and then replaced by newer ones."""
         return self._mailbox.dropped
 
     def stop(self) -> None:
-        """No more frames; for signal handlers."""
+        """End the stream; safe to call from signal handlers."""
         self._mailbox.close()
 
     def __iter__(self) -> Iterator[list[StreamItem]]:
@@ -205,7 +213,7 @@ class LiveFrames:
             yield Picture(shown_rgb(frame, reformatter, matrix), last)
 
     def _receive(self) -> None:
-        """The thread."""
+        """Receive frames (in a thread of its own)."""
         problem = ""
         try:
             with open_live(self.live, self.settings) as container:
@@ -242,7 +250,7 @@ def open_live(live: Live, settings: LiveSettings) -> InputContainer:
     """Connect to a camera or stream.
 
     Raises:
-        av.error.FFmpegError: nobody answers, in time or at all.
+        av.error.FFmpegError: No answer, or not in time.
     """
     return av.open(
         live.address,
@@ -253,7 +261,7 @@ def open_live(live: Live, settings: LiveSettings) -> InputContainer:
 
 
 def open_options(live: Live, settings: LiveSettings) -> dict[str, str]:
-    """FFmpeg's options for a source."""
+    """Return FFmpeg's options for a source."""
     options: Mapping[str, object | None]
     if live.format:
         options = {"video_size": settings.camera_size, "framerate": settings.camera_rate}

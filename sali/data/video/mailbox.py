@@ -1,4 +1,4 @@
-"""Room for one thing between two threads."""
+"""Exchange of one item at a time between two threads."""
 
 import threading
 from typing import Generic, TypeVar
@@ -7,16 +7,19 @@ Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Item]):
-    """One thread puts, another takes; there is never more than one item in it.
+    """Queue of at most one item: one thread puts, another takes.
 
     Args:
-        replaces: a new item takes the place of one that nobody took; else ``put`` waits.
+        replaces: A new item takes the place of one that nobody took; else `put` waits.
+
+    Attributes:
+        received: Number of items that were put.
+        dropped: Number of items whose place was taken.
     """
 
     def __init__(self, replaces: bool) -> None:
         self.received = 0
         self.dropped = 0
-        """Items whose place was taken."""
         self._replaces = replaces
         self._item: Item | None = None
         self._closed = False
@@ -24,7 +27,7 @@ class Mailbox(Generic[Item]):
         self._changed = threading.Condition(threading.RLock())
 
     def put(self, item: Item) -> bool:
-        """Leave an item; False if nobody will take it any more."""
+        """Leave an item; return False if the mailbox is closed."""
         with self._changed:
             while not self._replaces and self._item is not None and not self._closed:
                 self._changed.wait()
@@ -37,7 +40,7 @@ class Mailbox(Generic[Item]):
             return True
 
     def take(self) -> Item | None:
-        """The next item, as soon as there is one; None when it is closed and empty."""
+        """Return the next item as soon as there is one; None when closed and empty."""
         with self._changed:
             while self._item is None and not self._closed:
                 self._changed.wait(0.2)  # signals are handled in between
@@ -46,7 +49,7 @@ class Mailbox(Generic[Item]):
             return item
 
     def close(self) -> None:
-        """No more items; one that is there can still be taken."""
+        """Refuse further items; one that is there can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
