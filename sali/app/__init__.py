@@ -1,6 +1,6 @@
-"""A web page on this machine in which a person watches the segmenter work.
+"""The web app: a page on this machine in which a person watches the segmenter work.
 
-``Session`` is what one open page owns: its folder, its upload, its ``Job``. A job decodes, waits
-for the network and keeps what it found; nothing is drawn until a page asks for it. The page
-(``page``, ``live.js``) and the routes that it asks (``routes``) are a thin shell round them.
+Gradio brings the queue, the state of a page, streaming and deletion (`page`). A `Play` drives the
+loop of `sali.prediction`, with writers of its own, in a thread that can be paused and cancelled; a
+`Session` is what one page owns; `view` draws.
 """

@@ -1,7 +1,7 @@
 """Networks that can be picked; each is loaded once and shared by all users."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ class Options:
     """What a user picks before a run.
 
     Attributes:
-        model: a name of ``Models``.
+        model: Name among `Models`.
         precision: "32", "bf16" or "16".
-        max_frames: of the memory; 0 turns it off.
-        every: n, where every n-th frame is stored.
+        max_frames: Frames that the memory holds; 0 turns it off.
+        every: Distance of the frames that are stored.
     """
 
     model: str
@@ -37,10 +37,11 @@ class Models:
     """Checkpoints by name.
 
     Args:
-        paths: file of each name.
-        settings_of: the settings of a checkpoint -> image size, memory, decode (see
-            ``sali.build.prediction_settings``).
-        device: where they run.
+        paths: File of each name.
+        settings_of: Function from a checkpoint's settings and its network to the settings of a
+            run, see `sali.build.prediction_settings`.
+        device: Device that they run on.
+        trust: Packages whose networks may be built.
     """
 
     def __init__(
@@ -48,74 +49,53 @@ class Models:
         paths: Mapping[str, Path],
         settings_of: Callable[[dict[str, Any], VideoSegmenter], dict[str, Any]],
         device: torch.device,
+        trust: Sequence[str],
     ) -> None:
-        self._paths = dict(paths)
-        self._settings_of = settings_of
-        self._device = device
+        self.names = list(paths)
+        self._paths, self._settings_of = dict(paths), settings_of
+        self._device, self._trust = device, trust
         self._loading = threading.Lock()
-        self._networks: dict[tuple[str, str], VideoSegmenter] = {}
-        self._settings: dict[str, dict[str, Any]] = {}
+        self._loaded: dict[tuple[str, str], tuple[VideoSegmenter, dict[str, Any]]] = {}
 
-    @property
-    def names(self) -> list[str]:
-        return list(self._paths)
-
-    def settings(self, name: str) -> dict[str, Any]:
-        """How the checkpoint wants to be run.
+    def load(self, name: str, precision: str = "32") -> tuple[VideoSegmenter, dict[str, Any]]:
+        """Return a network prepared for a precision, and the settings that it is run with.
 
         Raises:
-            UserError: an unknown name or a checkpoint that cannot be loaded.
+            UserError: A checkpoint that cannot be loaded.
         """
-        if name not in self._settings:
-            self.network(name, "32")
-        return dict(self._settings[name])
-
-    def has_memory(self, name: str) -> bool:
-        return "max_frames" in self.network(name, "32").video_settings
-
-    def network(self, name: str, precision: str) -> VideoSegmenter:
-        """Prepared for a precision; weights are changed for it, so there is one of each.
-
-        Raises:
-            UserError: as ``settings``.
-        """
-        if name not in self._paths:
-            raise ConfigError(f"no model {name!r}; there are {', '.join(self._paths)}")
         with self._loading:
-            if (name, precision) not in self._networks:
-                network, trained = load_network(self._paths[name])
-                self._settings[name] = self._settings_of(trained, network)
-                size = self._settings[name]["image_size"]
-                prepared = prepare_network(network.to(self._device), size, precision)
-                self._networks[name, precision] = prepared
-            return self._networks[name, precision]
+            if (name, precision) not in self._loaded:
+                network, trained = load_network(self._paths[name], trust=self._trust)
+                settings = self._settings_of(trained, network)
+                network = network.to(self._device)
+                network = prepare_network(network, settings["image_size"], precision)
+                self._loaded[name, precision] = network, settings
+            return self._loaded[name, precision]
 
     def segmenter(self, options: Options) -> StreamSegmenter:
-        """A segmenter of its own for one run.
+        """Return a segmenter for one run.
 
         Raises:
-            UserError: settings that do not fit.
+            UserError: Settings that do not fit.
         """
-        settings = self.settings(options.model)
-        chosen = {"max_frames": options.max_frames, "every": options.every}
-        video = {**settings["video"], **(chosen if self.has_memory(options.model) else {})}
-        network = self.network(options.model, options.precision)
+        network, settings = self.load(options.model, options.precision)
+        picked = {"max_frames": options.max_frames, "every": options.every}
+        video = {name: picked.get(name, value) for name, value in settings["video"].items()}
         try:
-            segmenter = StreamSegmenter(network, settings["image_size"], options.precision, **video)
+            return StreamSegmenter(network, settings["image_size"], options.precision, **video)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        return segmenter
 
 
 def find_checkpoints(given: list[str], named: Mapping[str, str]) -> dict[str, Path]:
-    """Checkpoint files by the names that a user sees.
+    """Return checkpoint files by the names that a user sees.
 
     Args:
-        given: files, or folders of them.
-        named: name -> file.
+        given: Files, or folders of them.
+        named: {name: file}.
 
     Raises:
-        UserError: none, or one that is not there.
+        UserError: There is none, or one does not exist.
     """
     files: list[Path] = []
     for path in map(Path, given):
@@ -126,8 +106,7 @@ def find_checkpoints(given: list[str], named: Mapping[str, str]) -> dict[str, Pa
         files += inside if path.is_dir() else [path]
     found = {name: Path(path) for name, path in named.items()}
     for file in files:
-        name = file.stem
-        folders = list(file.absolute().parents)
+        name, folders = file.stem, list(file.absolute().parents)
         while name in found and folders:  # best.ckpt of several runs
             name = f"{folders.pop(0).name}/{name}"
         found[name] = file

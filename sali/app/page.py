@@ -1,22 +1,24 @@
-"""The page: layout and events, a thin shell round sessions."""
+"""The page: layout and events; Gradio brings queue, state, streaming and deletion."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from sali.app.limits import Limits
-from sali.app.models import Models, Options
-from sali.app.sessions import Sessions
+from sali.app.models import Options
+from sali.app.play import ENDS, Engine, Play
+from sali.app.session import Session
+from sali.app.view import View
 from sali.errors import UserError
 from sali.prediction import Recorded
 from sali.report.overlay import FOOTER
 
 HERE = Path(__file__).parent
 STYLE = HERE / "live.css"
-NONE_PICKED = "no clip is picked; pick one, or upload a video"
+UPLOADED = "uploaded: "
 INTRODUCTION = f"""\
 # Polyp segmentation, live
 **{FOOTER}.** Do not use it to guide an examination. Nothing leaves this machine: what you upload,
@@ -35,11 +37,17 @@ class Choices:
     """What the page offers.
 
     Attributes:
-        precisions: name in configurations -> name on the page.
-        precision: picked at the start.
-        threshold: at the start.
-        largest_memory: end of the slider, frames.
-        largest_every: end of the slider, frames.
+        precisions: {name in configurations: name on the page}.
+        precision: Precision at the start.
+        threshold: Threshold at the start.
+        largest_memory: End of the slider, frames.
+        largest_every: End of the slider, frames.
+        megabytes: Largest upload.
+        suffixes: Endings of uploads, with the dot.
+        max_users: Number of runs at once; further ones wait in Gradio's queue.
+        max_waiting: Length of that queue.
+        keep_minutes: Minutes without use after which everything of a page is deleted.
+        pictures_per_second: Largest number of pictures sent to a page per second.
     """
 
     precisions: Mapping[str, str]
@@ -47,83 +55,90 @@ class Choices:
     threshold: float
     largest_memory: int
     largest_every: int
+    megabytes: float
+    suffixes: tuple[str, ...]
+    max_users: int
+    max_waiting: int
+    keep_minutes: float
+    pictures_per_second: float
 
 
 class Page:
-    """Builds ``blocks`` and answers its events.
+    """Builds `blocks` and answers its events.
 
     Args:
-        sessions: of open pages.
-        samples: clips by the names that a user sees.
-        models: networks.
-        limits: of uploads, told to the user.
-        choices: offered.
-        keep_seconds: after which Gradio deletes what it still has of an upload.
+        engine: What the runs of all pages share.
+        samples: Clips by the names that a user sees.
+        view: How results are drawn.
+        choices: What is offered.
+        make_session: Maker of the session of a page that was opened.
     """
 
     def __init__(
         self,
-        sessions: Sessions,
+        engine: Engine,
         samples: Mapping[str, Recorded],
-        models: Models,
-        limits: Limits,
+        view: View,
         choices: Choices,
-        keep_seconds: int,
+        make_session: Callable[[], Session],
     ) -> None:
-        self._sessions = sessions
-        self._samples = dict(samples)
-        self._models = models
-        self._limits = limits
-        self._choices = choices
-        title = "SALI: polyp segmentation, live"
+        self._engine, self._samples, self._view = engine, dict(samples), view
+        self._choices, self._make_session = choices, make_session
+        self._open: dict[str, Session] = {}
+        keep = 60 * choices.keep_minutes
         with gr.Blocks(
-            title=title, analytics_enabled=False, delete_cache=(60, keep_seconds), fill_width=True
+            title="SALI: polyp segmentation, live",
+            analytics_enabled=False,
+            delete_cache=(60, max(1, round(keep))),
+            fill_width=True,
         ) as self.blocks:
-            self._lay_out()
+            self._lay_out(keep)
             self._connect()
-        self.blocks.queue(default_concurrency_limit=None, api_open=False)
+        self.blocks.queue(
+            default_concurrency_limit=choices.max_users,
+            max_size=choices.max_waiting,
+            api_open=False,
+        )
 
-    def _lay_out(self) -> None:
-        choices, first = self._choices, self._models.names[0]
-        settings = {"max_frames": 0, "every": 1} | self._models.settings(first)["video"]
-        self.token = gr.State("")
+    def close(self) -> None:
+        """End all runs and delete everything."""
+        for session in list(self._open.values()):
+            session.close()
+
+    def _lay_out(self, keep: float) -> None:
+        choices, models = self._choices, self._engine.models
+        # Whenever an event writes it, its time begins anew.
+        self.kept = gr.State(None, time_to_live=keep, delete_callback=Session.close)
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 names = list(self._samples)
                 self.clip = gr.Dropdown(names, value=names[0] if names else None, label="Clip")
-                suffixes = list(self._limits.suffixes)
-                limits = f"{self._limits.megabytes:g} MB, {self._limits.seconds:g} s"
+                most = f"{choices.megabytes:g} MB, {self._engine.limits.seconds:g} s"
                 self.file = gr.File(
-                    label=f"Or upload a video (up to {limits})", file_types=suffixes, height=180
+                    label=f"Or upload a video (up to {most})",
+                    file_types=list(choices.suffixes),
+                    height=180,
                 )
-                # Gradio's own would leave an empty file behind for every upload.
-                vars(self.file)["preprocess"] = _path_of
-                self.model = gr.Dropdown(self._models.names, value=first, label="Model")
+                self.model = gr.Dropdown(models.names, value=models.names[0], label="Model")
                 with gr.Accordion("Settings", open=False):
                     self.memory = gr.Slider(
-                        0,
-                        max(choices.largest_memory, settings["max_frames"]),
-                        value=settings["max_frames"],
-                        step=1,
-                        label="Memory, frames (0: off)",
+                        0, choices.largest_memory, step=1, label="Memory, frames (0: off)"
                     )
                     self.every = gr.Slider(
-                        1,
-                        max(choices.largest_every, settings["every"]),
-                        value=settings["every"],
-                        step=1,
-                        label="Remember every n-th frame",
+                        1, choices.largest_every, step=1, label="Remember every n-th frame"
                     )
-                    precisions = [(shown, name) for name, shown in choices.precisions.items()]
                     self.precision = gr.Radio(
-                        precisions, value=choices.precision, label="Numbers of the network"
+                        [(shown, name) for name, shown in choices.precisions.items()],
+                        value=choices.precision,
+                        label="Numbers of the network",
                     )
-                self.start = gr.Button("Start", variant="primary", elem_id="start")
+                self.start = gr.Button("Start", variant="primary")
             with gr.Column(scale=3, min_width=320):
                 with gr.Row():
-                    self.pause = gr.Button("Pause", interactive=False, min_width=90, scale=1)
-                    self.cancel = gr.Button("Cancel", interactive=False, min_width=90, scale=1)
+                    self.pause = gr.Button("Pause", interactive=False, min_width=80)
+                    self.step = gr.Button("Step", interactive=False, min_width=80)
+                    self.cancel = gr.Button("Cancel", min_width=80)
                     self.threshold = gr.Slider(
                         0.01,
                         0.99,
@@ -134,129 +149,159 @@ class Page:
                         min_width=280,
                     )
                 self.live = gr.HTML(
-                    "",
+                    self._view.show(None, choices.threshold),
                     html_template=(HERE / "live.html").read_text(),
-                    js_on_load=(HERE / "live.js").read_text(),
-                    elem_id="live",
+                    js_on_load=None,
                 )
+                self.download = gr.Button("Download the result")
+                self.file_made = gr.DownloadButton(visible="hidden", elem_id="made")
 
     def _connect(self) -> None:
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        quick = {**quiet, "queue": False}
-        buttons = [self.start, self.pause, self.cancel]
-        options = [self.model, self.precision, self.memory, self.every]
-        self.blocks.load(self._opened, outputs=[self.token, self.live, self.clip], **quiet)
+        quick: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+        buttons = [self.pause, self.step]
+        memory = [self.memory, self.every]
+        self.blocks.load(self._opened, None, [self.kept, *memory], **quick)
+        self.blocks.unload(self._left)
         self.file.upload(
-            self._uploaded,
-            [self.token, self.file],
-            [self.file, self.clip],
-            api_visibility="private",
+            self._uploaded, [self.file], [self.kept, self.file, self.clip], queue=False
         )
-        self.model.input(
-            self._model_picked, [self.token, self.model], [self.memory, self.every], **quiet
-        )
-        self.start.click(
-            self._start, [self.token, self.clip, self.threshold, *options], buttons, **quiet
-        )
-        self.pause.click(self._pause, [self.token], buttons, **quick)
-        self.cancel.click(self._cancel, [self.token], buttons, **quick)
+        self.model.input(self._model_picked, [self.model], memory, **quick)
+        options = [self.clip, self.threshold, self.model, self.precision, *memory]
+        shown = [self.kept, self.live, *buttons]
+        started = self.start.click(self._play, options, shown, show_progress_on=self.live)
+        self.pause.click(self._pause, None, buttons, **quick)
+        self.step.click(self._step, None, buttons, **quick)
+        self.cancel.click(self._cancel, None, shown, cancels=[started], **quick)
         self.threshold.input(
-            self._set_threshold,
-            [self.token, self.threshold],
-            trigger_mode="always_last",
-            **quick,
+            self._set_threshold, [self.threshold], [self.live], trigger_mode="always_last", **quick
         )
-        self.live.turned(self._buttons, [self.token], buttons, **quick)
+        self.download.click(
+            self._export, None, [self.kept, self.file_made], show_progress_on=self.live
+        ).success(None, js="() => document.querySelector('#made').click()")
 
     # Events
 
-    def _opened(self) -> tuple[str, str, Any]:
-        try:
-            session = self._sessions.open()
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        return session.token, session.token, gr.update(choices=list(self._samples))
+    def _opened(self, request: gr.Request) -> tuple[Any, ...]:
+        session = self._open[_page_of(request)] = self._make_session()
+        return session, *self._model_picked(self._engine.models.names[0])
 
-    def _uploaded(self, token: str, file: str | None) -> tuple[None, Any]:
+    def _left(self, request: gr.Request) -> None:
+        if (session := self._open.pop(_page_of(request), None)) is not None:
+            session.close()
+
+    def _session(self, request: gr.Request) -> Session:
+        session = self._open.get(_page_of(request))
+        if session is None or session.closed:
+            raise _told("this page was deleted after a time without use; reload it")
+        return session
+
+    def _uploaded(self, file: str | None, request: gr.Request) -> tuple[Any, ...]:
+        session = self._session(request)
         if file is None:
-            return None, gr.skip()
-        session = self._session(token)
+            return session, None, gr.skip()
+        name = UPLOADED + Path(file).name
         try:
-            session.take_upload(Path(file), Path(file).name)
-        except UserError:  # told on the page
-            return None, gr.skip()
-        name = _name_of_upload(Path(file).name)
-        return None, gr.update(choices=[*self._samples, name], value=name)
-
-    def _model_picked(self, token: str, model: str) -> tuple[Any, Any]:
-        try:
-            settings = {"max_frames": 0, "every": 1} | self._models.settings(model)["video"]
+            session.take_upload(Path(file))
         except UserError as error:
-            self._session(token).tell(str(error))
-            return gr.skip(), gr.skip()
-        memory = self._models.has_memory(model)
-        return (
-            gr.update(value=settings["max_frames"] if memory else 0, interactive=memory),
-            gr.update(value=settings["every"], interactive=memory),
+            gr.Warning(str(error), duration=None, title="Not uploaded")
+            return session, None, gr.skip()
+        return session, None, gr.update(choices=[*self._samples, name], value=name)
+
+    def _model_picked(self, model: str) -> tuple[Any, ...]:
+        try:
+            _, settings = self._engine.models.load(model)
+        except UserError as error:
+            raise _told(error) from error
+        video, choices = settings["video"], self._choices
+        sliders = (("max_frames", 0, choices.largest_memory), ("every", 1, choices.largest_every))
+        return tuple(
+            gr.update(
+                value=(value := video.get(name, least)),
+                maximum=max(value, largest),
+                interactive=name in video,
+            )
+            for name, least, largest in sliders
         )
 
-    def _start(
+    def _play(
         self,
-        token: str,
         clip: str | None,
         threshold: float,
         model: str,
         precision: str,
         memory: float,
         every: float,
-    ) -> tuple[Any, ...]:
-        session = self._session(token)
-        upload = session.upload
-        is_upload = upload is not None and clip not in self._samples
-        source = upload if is_upload else self._samples.get(clip or "")
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, ...]]:
+        session = self._session(request)
+        source = self._samples.get(clip or "", session.upload)
         if source is None:
-            session.tell(NONE_PICKED)
-            return self._buttons(token)
+            raise _told("no clip is picked; pick one, or upload a video")
         session.set_threshold(threshold)
         try:
-            session.start(source, Options(model, precision, int(memory), int(every)))
+            play = session.start(source, Options(model, precision, int(memory), int(every)))
         except UserError as error:
-            session.tell(str(error))
-        return self._buttons(token)
+            raise _told(error) from error
+        seen, buttons = 0, _buttons(play)
+        while play.state not in ENDS:
+            began, seen = time.monotonic(), play.wait(seen)
+            yield session, self._shown(session), *buttons
+            buttons = (gr.skip(), gr.skip())
+            pause = began + 1 / self._choices.pictures_per_second - time.monotonic()
+            time.sleep(max(0.0, pause))
+        yield session, self._shown(session), *_buttons(play)
 
-    def _pause(self, token: str) -> tuple[Any, ...]:
-        self._session(token).pause_or_resume()
-        return self._buttons(token)
+    def _shown(self, session: Session) -> dict[str, Any]:
+        return self._view.show(session.play, session.threshold)
 
-    def _cancel(self, token: str) -> tuple[Any, ...]:
-        self._session(token).cancel()
-        return self._buttons(token)
+    def _pause(self, request: gr.Request) -> tuple[Any, ...]:
+        play = self._session(request).play
+        if play is not None:
+            play.go() if play.paused else play.go(0)
+        return _buttons(play)
 
-    def _set_threshold(self, token: str, threshold: float) -> None:
-        self._session(token).set_threshold(threshold)
+    def _step(self, request: gr.Request) -> tuple[Any, ...]:
+        play = self._session(request).play
+        if play is not None:
+            play.go(1)
+        return _buttons(play)
 
-    def _buttons(self, token: str) -> tuple[Any, ...]:
-        """Start, pause and cancel as they fit the state of the job."""
-        session = self._session(token)
-        active, job = session.active, session.job
-        paused = active and job is not None and job.paused
-        return (
-            gr.update(interactive=not active),
-            gr.update(value="Continue" if paused else "Pause", interactive=active),
-            gr.update(interactive=active),
-        )
+    def _cancel(self, request: gr.Request) -> tuple[Any, ...]:
+        session = self._session(request)
+        session.cancel()
+        return session, self._shown(session), *_buttons(session.play)
 
-    def _session(self, token: str) -> Any:
+    def _set_threshold(self, threshold: float, request: gr.Request) -> Any:
+        session = self._session(request)
+        session.set_threshold(threshold)
+        return gr.skip() if session.active else self._shown(session)
+
+    def _export(
+        self,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[Session, str]:
+        session = self._session(request)
         try:
-            return self._sessions.get(token)
+            file = session.export(lambda done: progress(done, desc="Writing the download"))
         except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise _told(error) from error
+        return session, str(file)
 
 
-def _path_of(payload: Any) -> str | None:
-    """Of what Gradio's page sends for an upload."""
-    return None if payload is None else payload.path
+def _page_of(request: gr.Request) -> str:
+    return request.session_hash or ""
 
 
-def _name_of_upload(name: str) -> str:
-    return f"uploaded: {name}"
+def _buttons(play: Play | None) -> tuple[Any, Any]:
+    """Pause and step as they fit a run."""
+    active = play is not None and play.state not in ENDS
+    paused = active and play is not None and play.paused
+    return (
+        gr.update(value="Continue" if paused else "Pause", interactive=active),
+        gr.update(interactive=active),
+    )
+
+
+def _told(error: UserError | str) -> gr.Error:
+    return gr.Error(str(error), duration=None, print_exception=False)

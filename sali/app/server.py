@@ -1,126 +1,101 @@
-"""The server round the page, and the private folder that goes with it."""
+"""The server around the page: this machine only, and nothing from elsewhere."""
 
-import contextlib
 import logging
 import signal
 import socket
-import webbrowser
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from types import FrameType
 
 import gradio as gr
-import uvicorn
-from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sali.app.guard import OwnMachineOnly
-from sali.app.limits import MEGABYTE, Limits
-from sali.app.page import STYLE, THEME, Page
-from sali.app.routes import make_router
-from sali.app.sessions import Sessions
+from sali.app.page import STYLE, THEME
 from sali.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LAST_ANSWERS_SECONDS = 2
-"""How long open connections may go on when the server stops."""
+HEADERS = {
+    # Gradio compiles templates and styles in the page; everything comes from this server.
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+    "frame-ancestors 'self'; form-action 'self'; base-uri 'self'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where the page is served.
+class Guard:
+    """Middleware that adds `HEADERS`, so that a browser loads nothing from other hosts."""
 
-    Attributes:
-        host: name or number of an interface of this machine.
-        port: 0 for any that is free.
-        open_browser: show the page in the user's browser.
-    """
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    host: str
-    port: int
-    open_browser: bool
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on, answers with the headers."""
 
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
 
-def make_app(page: Page, sessions: Sessions, limits: Limits, capacity: int, host: str) -> FastAPI:
-    """Page and routes as one application."""
-    app = FastAPI(openapi_url=None)
-    app.include_router(make_router(sessions, capacity))
-    app.add_middleware(OwnMachineOnly)
-    if host in LOOPBACK:  # so that no page of the web reaches it under a name of its own
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
-    return gr.mount_gradio_app(
-        app,
-        page.blocks,
-        path="/",
-        footer_links=[],
-        run_history=False,
-        max_file_size=int(limits.megabytes * MEGABYTE),
-        ssr_mode=False,
-        theme=THEME,
-        css_paths=STYLE,
-    )
+        await self._app(scope, receive, guarded)
 
 
-def serve(app: FastAPI, address: Address) -> None:
-    """Until the user stops it, by Ctrl-C or SIGTERM.
-
-    Raises:
-        ConfigError: the address is not to be had.
-    """
-    try:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        listening = socket.create_server((address.host, address.port), family=family)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {address.host}:{address.port} ({error.strerror}); port=0 takes any "
-            "that is free"
-        ) from error
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    url = f"http://{host}:{listening.getsockname()[1]}/"
-    if address.host not in LOOPBACK:
-        log.warning("open to everyone who reaches %s, without a password", address.host)
-
-    def ready() -> None:
-        log.info("ready: %s (Ctrl-C stops it and deletes everything)", url)
-        if address.open_browser:
-            webbrowser.open(url)
-
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
-        proxy_headers=False,
-    )
-    with contextlib.suppress(KeyboardInterrupt):
-        _Server(config, ready).run(sockets=[listening])
-    log.info("stopped; uploads and results are deleted")
-
-
-class _Server(uvicorn.Server):
-    """Says when it answers.
+def serve(blocks: gr.Blocks, host: str, port: int, open_browser: bool, max_bytes: int) -> None:
+    """Serve a page until Ctrl-C, SIGTERM or a closed terminal.
 
     Args:
-        config: of uvicorn.
-        ready: is called once.
+        blocks: The page.
+        host: Name or number of an interface of this machine.
+        port: Port; 0 for any that is free.
+        open_browser: Whether to show the page in the user's browser.
+        max_bytes: Largest upload.
+
+    Raises:
+        ConfigError: The address is not available.
     """
+    stopped = threading.Event()
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready()
-
-
-def end_on_signals() -> None:
-    """SIGTERM and a closed terminal end the program as Ctrl-C does, so that it can tidy up."""
-
-    def end(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), end)
+            signal.signal(getattr(signal, name), stop)
+    guards = [Middleware(Guard)]
+    if host in LOOPBACK:  # so that no page of the web reaches it under a name of its own
+        guards.append(Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"]))
+    else:
+        log.warning("open to everyone who reaches %s, without a password", host)
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family) as free:
+            port = free.getsockname()[1]
+    except OSError as error:
+        raise ConfigError(
+            f"port: cannot listen on {host}:{port} ({error.strerror}); port=0 takes any that is "
+            "free"
+        ) from error
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own server for a start
+    _, url, _ = blocks.launch(
+        server_name=host,
+        server_port=port,
+        inbrowser=open_browser,
+        max_file_size=max_bytes,
+        app_kwargs={"middleware": guards, "openapi_url": None},
+        theme=THEME,
+        css_paths=STYLE,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        ssr_mode=False,
+        footer_links=[],
+        run_history=False,
+    )
+    log.info("ready: %s (Ctrl-C stops it and deletes everything)", url)
+    stopped.wait()
+    blocks.close(verbose=False)
+    log.info("stopped; uploads and results are deleted")

@@ -1,79 +1,91 @@
-"""What a page is shown: numbers as text, pictures as data URIs; nothing touches the disk."""
+"""What a page shows of a run: numbers as text, pictures as data URIs; nothing touches the disk."""
 
 import base64
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
-from sali.app.job import Job, Latest
-from sali.app.reads import encode_jpeg, most_read, shrink
-from sali.prediction import Result
+from sali.app.past import shrink
+from sali.app.play import ENDS, Latest, Play
 from sali.report.overlay import draw_overlay
 
+EMPTY: dict[str, Any] = {
+    **{"state": "idle", "line": "Pick a clip and press Start.", "message": "", "done": 0},
+    **{"picture": "", "alt": "", "numbers": [], "reads": []},
+}
 
+
+@dataclass(frozen=True)
 class View:
     """How results are drawn.
 
-    Args:
-        width: of the frame on the page, pixels; larger ones are scaled down before drawing.
-        quality: of JPEGs, 1 to 100.
-        reads: past frames shown beside.
+    Attributes:
+        width: Largest width of the frame on the page, pixels.
+        jpeg_quality: Quality of JPEGs, 1 to 100.
+        reads: Number of past frames that are shown as read most.
     """
 
-    def __init__(self, width: int, quality: int, reads: int) -> None:
-        self._width = width
-        self._quality = quality
-        self._reads = reads
+    width: int
+    jpeg_quality: int
+    reads: int
 
-    def frame(self, latest: Latest, threshold: float) -> dict[str, Any]:
-        """The frame with tint and contour, and what changes with the threshold."""
-        result = latest.result
-        picture = shrink(result.picture, self._width)
-        height, width = picture.shape[:2]
-        probability = result.probability
-        area = float((probability >= threshold).mean())
-        if probability.shape != (height, width):
-            size = (width, height)
-            probability = cv2.resize(probability, size, interpolation=cv2.INTER_LINEAR)
+    def show(self, play: Play | None, threshold: float) -> dict[str, Any]:
+        """Return what the template of the page needs.
+
+        Args:
+            play: Run, if there is one.
+            threshold: Probability from which on a pixel is polyp.
+        """
+        empty = {**EMPTY, "threshold": f"{threshold:.2f}"}
+        if play is None:
+            return empty
+        state, latest = play.state, play.latest
+        line = f"{state.capitalize()}: {play.source.name}"
+        line += f", {len(play.peaks)} frames" if state in ENDS else ""
+        line += f", {play.unreadable} not readable" if play.unreadable else ""
+        shown = {**empty, "state": state, "line": line, "message": play.message}
+        return {**shown, **self._result(play, latest, threshold)} if latest else shown
+
+    def _result(self, play: Play, latest: Latest, threshold: float) -> dict[str, Any]:
+        result, number, length = latest.result, latest.result.frame.number + 1, play.length
+        picture, probability = shrink(result.picture, self.width), result.probability
+        area = _percent(float((probability >= threshold).mean()))
+        if probability.shape != picture.shape[:2]:
+            probability = cv2.resize(probability, picture.shape[1::-1])
         drawn = draw_overlay(picture, probability, threshold=threshold)
-        return {
-            "picture": self._data_uri(drawn),
-            "alt": f"Frame {result.frame.number} with the mask, {_percent(area)} of the picture",
-            "area": _percent(area),
-            "ready": latest.ready,
-        }
-
-    def numbers(self, job: Job, latest: Latest) -> dict[str, str]:
-        """What is told of a result in words and figures."""
-        number, speed = latest.result.frame.number, latest.speed
-        length = f" / {job.length}" if job.length else ""
-        cap = job.options.max_frames
-        return {
-            "frame": f"{number + 1}{length}",
-            "time": _clock(latest.result.time),
-            "rate": f"{speed.rate:.1f} / s" if speed else "",
-            "latency": f"{speed.mean:.0f} ms" if speed else "",
-            "high": f"{speed.high:.0f} ms" if speed else "",
-            "memory": f"{latest.memory_frames:.1f} of {cap} frames" if cap else "off",
-        }
-
-    def reads(self, latest: Latest) -> list[dict[str, str]]:
-        """The past frames that the result read most."""
-        attention = latest.result.attention
-        shares = {} if attention is None else attention.by_frame()
-        return [
-            {
-                "picture": self._data_uri(read.picture),
-                "share": _percent(read.share),
-                "label": _name(latest.result, read.frame.number, read.frame.time),
-            }
-            for read in most_read(shares, latest.past, self._reads)
+        read = result.attention
+        shares = read.by_frame() if read else {}
+        numbers = [
+            ("frame", "Frame", f"{number} / {length}" if length else f"{number}"),
+            ("time", "Time", _clock(result.time) or "-"),
+            ("area", "Area of polyp", area),
+            ("rate", "Speed", f"{latest.rate:.1f} / s" if latest.rate else "-"),
+            ("latency", "Latency, mean", f"{latest.latency[0]:.0f} ms"),
+            ("high", "Latency, 95 %", f"{latest.latency[1]:.0f} ms"),
+            ("memory", "Memory", f"{read.whole_frames:.1f} frames" if read else "-"),
         ]
+        return {
+            "done": 1 if play.state == "finished" else number / length if length else 0,
+            "picture": self._data_uri(drawn),
+            "alt": f"Frame {number} with the mask, {area} of the picture",
+            "numbers": [dict(zip(("name", "label", "text"), row, strict=True)) for row in numbers],
+            "reads": [
+                {
+                    "picture": self._data_uri(picture),
+                    "share": _percent(share),
+                    "label": f"frame {past.number + 1}, "
+                    + (_clock(past.time) or f"{number - 1 - past.number} back"),
+                }
+                for past, share, picture in play.album.most_read(shares, latest.index, self.reads)
+            ],
+        }
 
     def _data_uri(self, picture: np.ndarray) -> str:
-        data = encode_jpeg(picture, self._quality)
-        return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+        quality = [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality]
+        _, data = cv2.imencode(".jpg", picture[..., ::-1], quality)
+        return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
 def _percent(share: float) -> str:
@@ -85,8 +97,3 @@ def _clock(time: float | None) -> str:
         return ""
     minutes, seconds = divmod(max(0.0, time), 60)
     return f"{minutes:.0f}:{seconds:05.2f}"
-
-
-def _name(current: Result, number: int, time: float | None) -> str:
-    back = current.frame.number - number
-    return f"frame {number + 1}, {_clock(time) or f'{back} back'}"
