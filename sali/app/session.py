@@ -191,9 +191,9 @@ class Session:
         for (frame,) in loader:
             if self.closed:
                 return
-            tell((frame.number + 1) / (last + 1))
             if frame.number > last:
                 break
+            tell((frame.number + 1) / (last + 1))
             yield [frame]
             if frame.is_last:
                 return

@@ -1,25 +1,23 @@
 """Small parts of the web app for its tests."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from conftest import SMALL, small_network
 
-from sali.app.job import Engine, Job
-from sali.app.limits import Limits
 from sali.app.models import Models, Options
-from sali.app.reads import Album
-from sali.app.seats import Seats
-from sali.app.session import Exporting, Session
-from sali.app.view import View
+from sali.app.play import Engine, Play, Turns
+from sali.app.session import Session
+from sali.app.uploads import Limits
 from sali.data.video.decoding import decode_video
 from sali.streaming import StreamSegmenter
 
-LIMITS = Limits(megabytes=2, seconds=20, max_pixels=200 * 200, suffixes=(".mkv", ".mp4"))
-ENCODING = {"quality": 20, "preset": "veryfast", "key_frame_every": 25}
+LIMITS = Limits(seconds=20, max_pixels=200 * 200)
+OVERLAY = {"quality": 20, "preset": "veryfast", "key_frame_every": 25}
+EXPORTING = {"show_time": False, "side_by_side": False, "clip_rate": 25, **OVERLAY}
 OPTIONS = Options("small", "32", max_frames=2, every=2)
-STREAMING = {"image_size": 256, "eviction": "least_used", "neighbor": "previous"}
+VIDEO = {"eviction": "least_used", "neighbor": "previous"}
 
 
 def save_checkpoint(path):
@@ -28,7 +26,7 @@ def save_checkpoint(path):
     network = small_network(fusion=fusion)
     own = {
         "network": {**SMALL, "fusion": fusion},
-        "streaming": {**STREAMING, "max_frames": 3, "every": 2},
+        "streaming": {"image_size": 256, **VIDEO, "max_frames": 3, "every": 2},
         "maps": "probability",
         "decode": "exact",
     }
@@ -37,52 +35,47 @@ def save_checkpoint(path):
     return path
 
 
-class Gate(ThreadPoolExecutor):
-    """Computes as many frames as it was allowed to, and notes whose they were."""
+class Gate(Turns):
+    """Lets as many frames through as it was allowed to, and notes whose they were."""
 
     def __init__(self, allowed=10**6):
-        super().__init__(1)
+        super().__init__()
         self.allowed = threading.Semaphore(allowed)
         self.order = []
 
-    def submit(self, fn, runner, segmenter, frame):
-        def run():
+    @contextmanager
+    def taken(self):
+        with super().taken():
             self.allowed.acquire()
-            self.order.append(id(segmenter))
-            return fn(runner, segmenter, frame)
-
-        return super().submit(run)
+            self.order.append(threading.current_thread().name)
+            yield
 
     def allow(self, frames):
         self.allowed.release(frames)
 
 
 def make_models(checkpoint):
-    def settings_of(trained):
-        return {**trained["streaming"], "maps": "probability", "decode": trained["decode"]}
+    def settings_of(trained, network):
+        return {"image_size": 256, "decode": trained["decode"], "video": network.video_settings}
 
-    return Models({"small": checkpoint}, settings_of, torch.device("cpu"))
-
-
-def make_engine(models, forward, seats=2, limits=LIMITS):
-    return Engine(models, Seats(seats), forward, limits, 10, Album(32, 90, 50))
+    return Models({"small": checkpoint}, settings_of, torch.device("cpu"), [])
 
 
-def make_job(engine, source, folder, options=OPTIONS, is_upload=False):
-    return Job(engine, source, options, folder, lambda: None, is_upload)
+def make_engine(models, gate=None, limits=LIMITS):
+    return Engine(models, limits, 10, {"width": 32, "most": 50}, gate or Turns())
 
 
-def make_session(engine, folder, reads=3):
-    view = View(width=800, quality=90, reads=reads)
-    return Session("token", folder, engine, view, Exporting(25, ENCODING), 0.5)
+def make_play(engine, source, folder, options=OPTIONS, is_upload=False):
+    return Play(engine, source, options, folder, is_upload)
 
 
-def maps_of(job):
-    return {number: job.maps.read(number) for number in range(10**4) if number in job.maps}
+def make_session(engine, folder):
+    return Session(folder, engine, EXPORTING, 0.5)
 
 
 def plain_loop(models, path, options=OPTIONS):
-    """A loop over the frames and nothing else: probabilities, and the segmenter after it."""
-    settings = {**STREAMING, "max_frames": options.max_frames, "every": options.every}
-    segmenter = StreamSegmenter(models.network("small", options.precision), **settings)
+    """Probabilities of a loop over the frames and nothing else, and its segmenter."""
+    network, _ = models.load("small", options.precision)
+    settings = {**VIDEO, "max_frames": options.max_frames, "every": options.every}
+    segmenter = StreamSegmenter(network, 256, options.precision, **settings)
     return [segmenter.step(picture.rgb) for picture in decode_video(path)], segmenter

@@ -1,0 +1,145 @@
+"""Uploads, checkpoints, thresholds, pictures of past frames, turns."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from app_parts import LIMITS
+from miniature import wait_for
+from video_files import smooth_frames, write_sound, write_video
+
+from sali.app.models import find_checkpoints
+from sali.app.past import Album, heat, shrink
+from sali.app.play import Turns
+from sali.app.session import between_levels
+from sali.data.samples import Frame
+from sali.data.video.files import open_video
+from sali.errors import DataError, UserError
+from sali.prediction import Result
+
+
+def bad_files():
+    yield "notes.mp4", lambda path: path.write_text("text"), "cannot be read as video"
+    yield "empty.mp4", lambda path: path.write_bytes(b""), "empty"
+    yield "sound.mp4", write_sound, "audio"
+    yield "wide.mkv", lambda path: write_video(path, smooth_frames(1, 210, 200)), "200x210"
+    times = {"times": [0, 10_000, 20_100]}
+    yield "long.mkv", lambda path: write_video(path, smooth_frames(3), **times), "up to 20 s"
+
+
+@pytest.mark.parametrize(("name", "write", "message"), bad_files(), ids=lambda x: str(x)[:9])
+def test_a_file_that_does_not_fit_is_refused_in_one_line(tmp_path, name, write, message):
+    write(tmp_path / name)
+    with pytest.raises(DataError, match=message) as caught:
+        LIMITS.open(tmp_path / name)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_file_within_the_limits_is_opened(tmp_path):
+    path = write_video(tmp_path / "CLIP.MKV", smooth_frames(3, 200, 200))
+    assert LIMITS.open(path).name == "CLIP"
+
+
+def test_a_threshold_between_levels_says_the_same_of_map_and_probability():
+    probability = np.random.default_rng(0).random(100_000, np.float32)
+    grey = (probability * 255).round().astype(np.uint8) / np.float32(255)
+    assert between_levels(0.5) == 0.5
+    for wanted in np.linspace(0, 1, 101):
+        threshold = between_levels(wanted)
+        assert abs(threshold - wanted) <= 0.5 / 255 + 1e-9
+        assert ((probability >= threshold) == (grey >= threshold)).all()
+
+
+def test_turns_are_taken_in_the_order_of_coming():
+    turns, done = Turns(), []
+
+    def take(name):
+        with turns.taken():
+            done.append(name)
+
+    threads = []
+    with turns.taken():
+        for name in "abc":
+            threads.append(threading.Thread(target=take, args=(name,)))
+            threads[-1].start()
+            wait_for(lambda: len(turns._line) == len(threads) + 1, 20)
+    for thread in threads:
+        thread.join(20)
+    assert done == ["a", "b", "c"]
+
+
+@pytest.fixture
+def source(tmp_path):
+    return open_video(write_video(tmp_path / "clip.mkv", smooth_frames(1)), 10**6)
+
+
+def album_of(source, *indices, width=12, most=9):
+    album = Album(width, most)
+    picture = torch.full((8, 12, 3), 100, dtype=torch.uint8)
+    for i in indices:
+        frame = Frame(clip=0, number=10 + i, image=torch.empty(0), size=(8, 12), picture=picture)
+        album.add(i, Result(source, frame, torch.zeros(8, 12), None))
+    return album
+
+
+def test_the_most_read_frames_come_first_and_those_that_left_the_memory_are_forgotten(source):
+    shares = {0: np.full((2, 2), 0.05), 2: np.full((2, 2), 0.1), 4: np.full((2, 2), 0.1)}
+    album = album_of(source, 0, 1, 2, 4, 5)
+    reads = album.most_read(shares, 5, 2)
+    assert [(past.number, round(share, 6)) for past, share, _ in reads] == [(14, 0.4), (12, 0.4)]
+    assert sorted(album._past) == [0, 2, 4, 5]  # the newest may be stored yet
+    assert [past.number for past, _, _ in album.most_read({4: shares[4]}, 6, 3)] == [14]
+    assert sorted(album._past) == [4]
+    assert album.most_read({4: np.zeros((2, 2))}, 7, 3) == []
+    assert album.most_read({}, 8, 3) == [] and not album._past
+
+
+def test_an_album_keeps_the_most_read_of_too_many(source):
+    album = album_of(source, 0, 1, 2, most=2)
+    shares = {i: np.full((2, 2), 0.1 * (i + 1)) for i in range(3)}
+    album.most_read(shares, 3, 1)
+    assert sorted(album._past) == [1, 2]
+
+
+def test_heat_is_where_it_was_read():
+    share = np.zeros((4, 6))
+    share[:, 3:] = 1
+    drawn = heat(np.full((8, 12, 3), 100, np.uint8), share)
+    assert (drawn[:, :4] == 100).all()  # grey stays grey
+    red, green, blue = drawn[:, 9:].reshape(-1, 3).T.astype(int)
+    assert (red > blue + 100).all() and (green > blue + 100).all()  # viridis ends in yellow
+
+
+def test_shrunk_pictures_keep_shape_and_colour():
+    picture = np.zeros((100, 201, 3), np.uint8)
+    picture[..., 0] = 200
+    small = shrink(picture, 50)
+    assert small.shape == (25, 50, 3) and (small == (200, 0, 0)).all()
+    assert shrink(picture[:10, :20], 50).shape == (10, 20, 3)
+
+
+def test_checkpoints_are_named_apart(tmp_path):
+    for name in ("a/best.ckpt", "b/best.ckpt", "c/b5.ckpt", "c/sali.pth", "c/run.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    given = [str(tmp_path / name) for name in ("a/best.ckpt", "b/best.ckpt", "c")]
+    found = find_checkpoints(given, {"mine": str(tmp_path / "c/b5.ckpt")})
+    assert {n: p.relative_to(tmp_path).as_posix() for n, p in found.items()} == {
+        "mine": "c/b5.ckpt",
+        "best": "a/best.ckpt",
+        "b/best": "b/best.ckpt",
+        "b5": "c/b5.ckpt",
+        "sali": "c/sali.pth",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [([], "no model"), (["none.ckpt"], "no checkpoint none.ckpt"), (["."], "no checkpoint in")],
+)
+def test_no_checkpoint_is_an_error(tmp_path, monkeypatch, given, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        find_checkpoints(given, {})
