@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sali.data.clips import Clip
 from sali.data.frames import read_frame
+from sali.data.index import Clip
 from sali.prediction import Result
 
 HEAT_STRENGTH = 0.75

@@ -28,7 +28,7 @@ from video_files import cut, smooth_frames, write_video
 from sali.app.models import Options
 from sali.app.uploads import Limits
 from sali.app.view import View
-from sali.data.clips import index_clip
+from sali.data.index import index_clip
 from sali.data.video.decoding import decode_video
 from sali.errors import UserError
 from sali.predict import predict
