@@ -11,6 +11,7 @@ import torch
 from sali.errors import ConfigError, WeightsError
 from sali.models.checkpoint import load_network
 from sali.models.contract import VideoSegmenter
+from sali.prediction.predicting import make_segmenter
 from sali.streaming import StreamSegmenter, prepare_network
 
 CHECKPOINT_SUFFIXES = (".ckpt", ".pth", ".pt")
@@ -81,10 +82,7 @@ class Models:
         network, settings = self.load(options.model, options.precision)
         picked = {"max_frames": options.max_frames, "every": options.every}
         video = {name: picked.get(name, value) for name, value in settings["video"].items()}
-        try:
-            return StreamSegmenter(network, settings["image_size"], options.precision, **video)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        return make_segmenter(network, {**settings, "video": video}, options.precision)
 
 
 def find_checkpoints(given: list[str], named: Mapping[str, str]) -> dict[str, Path]:

@@ -11,7 +11,7 @@ import gradio as gr
 from sali.app.models import Options
 from sali.app.play import ENDS, Engine, Play
 from sali.app.session import Session
-from sali.app.view import View
+from sali.app.view import OPENING, View
 from sali.errors import UserError
 from sali.prediction import Recorded
 from sali.report.overlay import FOOTER
@@ -122,12 +122,9 @@ class Page:
                 )
                 self.model = gr.Dropdown(models.names, value=models.names[0], label="Model")
                 with gr.Accordion("Settings", open=False):
-                    self.memory = gr.Slider(
-                        0, choices.largest_memory, step=1, label="Memory, frames (0: off)"
-                    )
-                    self.every = gr.Slider(
-                        1, choices.largest_every, step=1, label="Remember every n-th frame"
-                    )
+                    memory, every = self._sliders(models.names[0])
+                    self.memory = gr.Slider(0, step=1, label="Memory, frames (0: off)", **memory)
+                    self.every = gr.Slider(1, step=1, label="Remember every n-th frame", **every)
                     self.precision = gr.Radio(
                         [(shown, name) for name, shown in choices.precisions.items()],
                         value=choices.precision,
@@ -149,7 +146,7 @@ class Page:
                         min_width=280,
                     )
                 self.live = gr.HTML(
-                    self._view.show(None, choices.threshold),
+                    OPENING,
                     html_template=(HERE / "live.html").read_text(),
                     js_on_load=None,
                 )
@@ -160,7 +157,7 @@ class Page:
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
         buttons = [self.pause, self.step]
         memory = [self.memory, self.every]
-        self.blocks.load(self._opened, None, [self.kept, *memory], **quick)
+        self.blocks.load(self._opened, None, [self.kept, self.live], **quick)
         self.blocks.unload(self._left)
         self.file.upload(
             self._uploaded, [self.file], [self.kept, self.file, self.clip], queue=False
@@ -183,7 +180,7 @@ class Page:
 
     def _opened(self, request: gr.Request) -> tuple[Any, ...]:
         session = self._open[_page_of(request)] = self._make_session()
-        return session, *self._model_picked(self._engine.models.names[0])
+        return session, self._shown(session)
 
     def _left(self, request: gr.Request) -> None:
         if (session := self._open.pop(_page_of(request), None)) is not None:
@@ -207,21 +204,24 @@ class Page:
             return session, None, gr.skip()
         return session, None, gr.update(choices=[*self._samples, name], value=name)
 
-    def _model_picked(self, model: str) -> tuple[Any, ...]:
+    def _sliders(self, model: str) -> Iterator[dict[str, Any]]:
+        """Yield the properties of the memory's sliders, as a model was trained."""
+        _, settings = self._engine.models.load(model)
+        video, choices = settings["video"], self._choices
+        ends = (("max_frames", 0, choices.largest_memory), ("every", 1, choices.largest_every))
+        for name, least, largest in ends:
+            value = video.get(name, least)
+            yield {
+                "value": value,
+                "maximum": max(value, largest),
+                "interactive": name in video,
+            }
+
+    def _model_picked(self, model: str) -> list[Any]:
         try:
-            _, settings = self._engine.models.load(model)
+            return [gr.update(**properties) for properties in self._sliders(model)]
         except UserError as error:
             raise _told(error) from error
-        video, choices = settings["video"], self._choices
-        sliders = (("max_frames", 0, choices.largest_memory), ("every", 1, choices.largest_every))
-        return tuple(
-            gr.update(
-                value=(value := video.get(name, least)),
-                maximum=max(value, largest),
-                interactive=name in video,
-            )
-            for name, least, largest in sliders
-        )
 
     def _play(
         self,

@@ -11,8 +11,8 @@ from sali.app.past import shrink
 from sali.app.play import ENDS, Latest, Play
 from sali.report.overlay import draw_overlay
 
-EMPTY: dict[str, Any] = {
-    **{"state": "idle", "line": "Pick a clip and press Start.", "message": "", "done": 0},
+OPENING: dict[str, Any] = {
+    **{"state": "opening", "line": "Opening the page", "message": "", "done": 0},
     **{"picture": "", "alt": "", "numbers": [], "reads": []},
 }
 
@@ -38,9 +38,9 @@ class View:
             play: Run, if there is one.
             threshold: Probability from which on a pixel is polyp.
         """
-        empty = {**EMPTY, "threshold": f"{threshold:.2f}"}
+        empty = {**OPENING, "threshold": f"{threshold:.2f}"}
         if play is None:
-            return empty
+            return {**empty, "state": "idle", "line": "Pick a clip and press Start."}
         state, latest = play.state, play.latest
         line = f"{state.capitalize()}: {play.source.name}"
         line += f", {len(play.peaks)} frames" if state in ENDS else ""
