@@ -159,9 +159,8 @@ class Page:
         memory = [self.memory, self.every]
         self.blocks.load(self._opened, None, [self.kept, self.live], **quick)
         self.blocks.unload(self._left)
-        self.file.upload(
-            self._uploaded, [self.file], [self.kept, self.file, self.clip], queue=False
-        )
+        uploaded = [self.kept, self.file, self.clip]
+        self.file.upload(self._uploaded, [self.file], uploaded, concurrency_limit=None)
         self.model.input(self._model_picked, [self.model], memory, **quick)
         options = [self.clip, self.threshold, self.model, self.precision, *memory]
         shown = [self.kept, self.live, *buttons]
