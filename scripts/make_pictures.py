@@ -41,7 +41,7 @@ from sali.streaming import StreamSegmenter, prepare_network
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
-TABLE = ROOT / "docs" / "deployment.md"
+TABLE = ROOT / "docs" / "speed.md"
 """Holds the speed table, the only place where these figures are written down."""
 WAYS = ("released", "float32", "bfloat16")
 PARTS = {

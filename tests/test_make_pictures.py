@@ -25,7 +25,7 @@ def test_pictures_show_what_their_captions_say(pictures):
     assert f"after {drawn['steps']} training steps" in caption
     assert f"Dice at 0.5 of this clip: {drawn['dice_at_0.5']}" in caption
     assert drawn["subset"].startswith("unseen") and "never saw" in caption
-    assert told["speed"]["ms"] == pictures.table_rows((ROOT / "docs/deployment.md").read_text())
+    assert told["speed"]["ms"] == pictures.table_rows((ROOT / "docs/speed.md").read_text())
     used = {Path(target).name for page in PAGES for target in links(page) if "pictures/" in target}
     files = [file for file in folder.iterdir() if file.suffix != ".json"]
     assert {file.name for file in files} == used
