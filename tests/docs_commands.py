@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.distributed.run import get_args_parser as torchrun_parser
 
 from benchmarks.__main__ import CONFIG as BENCHMARK
+from sali.cli import with_arguments
 from sali.config import check_config, command_file, config_dir, known_keys
 from sali.evaluate import settings_from
 from sali.streaming.precision import PRECISIONS
@@ -84,12 +85,21 @@ def check_module(module: str, arguments: Sequence[str]) -> str:
     keys = {override.partition("=")[0] for override in given.overrides}
     if keys & LATER - known_keys():
         return "later"
-    check_overrides(name[1], given.overrides, given.multirun)
+    check_overrides(name[1], with_arguments(given.overrides), given.multirun, given.config_dir)
     return "composed"
 
 
-def check_overrides(name: str, overrides: Sequence[str], multirun: bool) -> None:
-    """Compose every value of every override against a configuration, and look for stray keys."""
+def check_overrides(
+    name: str, overrides: Sequence[str], multirun: bool, options: str | None = None
+) -> None:
+    """Compose every value of every override against a configuration, and look for stray keys.
+
+    Args:
+        name: Name of the command's file.
+        overrides: Overrides of the command line.
+        multirun: Whether the command has `-m`.
+        options: Folder given by `--config-dir`, if any.
+    """
     for override in overrides:
         plugin = NEEDS_PLUGIN.get(override)
         if plugin and not has_plugin(plugin):
@@ -109,7 +119,8 @@ def check_overrides(name: str, overrides: Sequence[str], multirun: bool) -> None
         for value in values[1:]
     ]
     for job in jobs:
-        check_values(name, composed(name, [*fixed, *job]))
+        searched = [f"hydra.searchpath=[{Path(options).resolve()}]"] if options else []
+        check_values(name, composed(name, [*searched, *fixed, *job]))
 
 
 def has_plugin(module: str) -> bool:

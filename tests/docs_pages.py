@@ -38,6 +38,26 @@ def blocks(page: Path) -> list[Block]:
     return [Block(page.name, *found.groups()) for found in _FENCE.finditer(page.read_text())]
 
 
+def files(page: Path) -> dict[str, str]:
+    """Files that a page shows: {path: content} of the blocks that begin with `# path`."""
+    shown = {}
+    for block in blocks(page):
+        path = re.match(r"(?:# @package \S+\n)?# (\S+/\S+\.(?:py|yaml))\n", block.text)
+        if path:
+            shown[path[1]] = block.text
+    return shown
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Make the `files` of a page below a folder, their packages importable."""
+    for path, content in files(page).items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+        if file.suffix == ".py":
+            (file.parent / "__init__.py").touch()
+
+
 def logical_lines(text: str) -> list[str]:
     """Lines of a script without empty ones and comments, continued ones joined."""
     lines = text.replace("\\\n", " ").splitlines()
