@@ -20,6 +20,8 @@ from sali.config import command_file, nearest, unknown_key
 from sali.errors import UserError
 
 Command = Callable[[DictConfig], Any]
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
 
 
 def command(config_name: str) -> Callable[[Command], Callable[[], None]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sali.cli import command
+from sali.cli import INTERRUPTED, command
 from sali.config import build, check_config
 from sali.errors import ConfigError, UserError
 from sali.evaluation import Bootstrap, Settings, run_evaluation
@@ -21,8 +21,6 @@ from sali.report import ReportOptions, report_evaluation
 
 _NOT_SETTINGS = ("gt", "pred", "output", "report")
 _PATHS = ("frames", "polyp_free", "attributes")
-INTERRUPTED = 130
-"""Exit code of shells for a command that Ctrl-C ended."""
 _GROUPS = {"clinical": ClinicalRules, "quality_limits": QualityLimits, "bootstrap": Bootstrap}
 
 

@@ -25,8 +25,8 @@ from sali.evaluate import build_metrics
 from sali.evaluation import Settings, evaluate_clips
 from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import VideoSegmenter
-from sali.prediction.pictures import Maps
-from sali.prediction.predicting import Options, predict
+from sali.prediction.loop import Options, predict
+from sali.prediction.writers.pictures import Maps
 from sali.report import ReportOptions, report_evaluation, reported
 from sali.run.checkpoints import last_checkpoint
 from sali.run.io import write_json

@@ -289,7 +289,7 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
     logged = {key for row in rows for key in row}
     logged |= {key.rpartition("/")[0] for key in logged}  # pictures have keys below their own
     logged |= {f"{subset}/clinical/{name}" for name in metrics["clinical"]["subsets"]["seen_easy"]}
-    assert len(shown) > 25 and shown <= logged
+    assert len(shown) > 20 and shown <= logged
 
     board = EventAccumulator(str(cut / "tensorboard")).Reload().Tags()
     assert set(board["scalars"]) >= EVERY_STEP | {"val/frame_dice_at_0.5", f"{subset}/dice_max"}

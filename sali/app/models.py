@@ -11,7 +11,7 @@ import torch
 from sali.errors import ConfigError, WeightsError
 from sali.models.checkpoint import load_network
 from sali.models.contract import VideoSegmenter
-from sali.prediction.predicting import make_segmenter
+from sali.prediction.loop import make_segmenter
 from sali.streaming import StreamSegmenter, prepare_network
 
 CHECKPOINT_SUFFIXES = (".ckpt", ".pth", ".pt")

@@ -13,7 +13,7 @@ from sali.app.play import ENDS, Engine, Play
 from sali.app.session import Session
 from sali.app.view import OPENING, View
 from sali.errors import UserError
-from sali.prediction import Recorded
+from sali.prediction import FileSource
 from sali.report.overlay import FOOTER
 
 HERE = Path(__file__).parent
@@ -77,7 +77,7 @@ class Page:
     def __init__(
         self,
         engine: Engine,
-        samples: Mapping[str, Recorded],
+        samples: Mapping[str, FileSource],
         view: View,
         choices: Choices,
         make_session: Callable[[], Session],

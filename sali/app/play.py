@@ -21,10 +21,10 @@ from sali.data.datasets import FrameReader
 from sali.data.samples import End, Frame, StreamItem
 from sali.data.video.files import Video
 from sali.errors import UserError
-from sali.prediction import Recorded, Result, load
-from sali.prediction.pictures import Maps
-from sali.prediction.run import run
-from sali.prediction.sources import Loader, length_of
+from sali.prediction import FileSource, Result, load
+from sali.prediction.writers.pictures import Maps
+from sali.prediction.loop import segment
+from sali.prediction.sources import Batches, length_of
 from sali.streaming import ClipRunner
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Play(threading.Thread):
     """
 
     def __init__(
-        self, engine: Engine, source: Recorded, options: Options, root: Path, is_upload: bool
+        self, engine: Engine, source: FileSource, options: Options, root: Path, is_upload: bool
     ) -> None:
         super().__init__(name=f"play {source.name}", daemon=True)
         self.source, self.options, self.root = source, options, root
@@ -186,11 +186,11 @@ class Play(threading.Thread):
         maps = Maps(self.root, "probability")
         with closing(self._frames(loader)) as frames:
             runner = ClipRunner(lambda: segmenter)
-            run(frames, [self.source], runner, [maps, self], skip_bad=True, quiet=True)
+            segment(frames, [self.source], runner, [maps, self], skip_bad=True, quiet=True)
         if not self.peaks and not self._cancelled:
             raise UserError(self.message)
 
-    def _frames(self, loader: Loader) -> Generator[list[StreamItem]]:
+    def _frames(self, loader: Batches) -> Generator[list[StreamItem]]:
         """Yield the frames of the loader while the user wants them, each in its turn.
 
         One is decoded while the network works on the one before. A cancelled run ends in order:

@@ -16,11 +16,11 @@ from sali.app.play import ENDS, Engine, Play
 from sali.data.datasets import FrameReader
 from sali.data.samples import End, Frame, StreamItem
 from sali.errors import ConfigError, DataError
-from sali.prediction import Recorded, Result, Writer, load
-from sali.prediction.run import run
-from sali.prediction.sources import Loader
-from sali.prediction.tables import DetectionTables
-from sali.prediction.videos import OverlayVideos
+from sali.prediction import FileSource, Result, Writer, load
+from sali.prediction.loop import segment
+from sali.prediction.sources import Batches
+from sali.prediction.writers.tables import DetectionTables
+from sali.prediction.writers.overlay_videos import OverlayVideos
 from sali.streaming import ClipRunner
 from sali.streaming.clip_runner import Segmented
 
@@ -87,7 +87,7 @@ class Session:
         self, folder: Path, engine: Engine, exporting: Mapping[str, Any], threshold: float
     ) -> None:
         self.folder = folder
-        self.upload: Recorded | None = None
+        self.upload: FileSource | None = None
         self.play: Play | None = None
         self.threshold = between_levels(threshold)
         self._engine, self._exporting = engine, dict(exporting)
@@ -118,7 +118,7 @@ class Session:
             finally:
                 file.unlink(missing_ok=True)
 
-    def start(self, source: Recorded, options: Options) -> Play:
+    def start(self, source: FileSource, options: Options) -> Play:
         """Run over a source; the result before is forgotten.
 
         Raises:
@@ -172,7 +172,7 @@ class Session:
                 DetectionTables(folder, threshold),
             ]
             frames = self._until_last(loader, play, tell)
-            count = run(frames, [play.source], Kept(play, maps), writers, skip_bad=True, quiet=True)
+            count = segment(frames, [play.source], Kept(play, maps), writers, skip_bad=True, quiet=True)
             if self.closed:
                 raise DataError("the result was deleted; run again")
             about = {**vars(play.options), **vars(play), **count, "clip": name}
@@ -185,7 +185,7 @@ class Session:
                     archive.write(file, f"maps/{file.name}")
             return packed
 
-    def _until_last(self, loader: Loader, play: Play, tell: Tell) -> Iterator[list[StreamItem]]:
+    def _until_last(self, loader: Batches, play: Play, tell: Tell) -> Iterator[list[StreamItem]]:
         """Yield the frames up to the last one with a result; there the clip ends."""
         last = max(play.peaks)
         for (frame,) in loader:

@@ -1,4 +1,4 @@
-"""What is known of a frame once it is segmented, and who is told."""
+"""The result for one frame, and the writer interface that receives it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,17 +17,23 @@ from sali.prediction.sources import Source
 
 @dataclass(frozen=True)
 class Result:
-    """One frame and its probability; whatever costs time is made when it is first asked for."""
+    """One frame and its probability; what costs time is computed when it is first asked for.
+
+    Attributes:
+        source: Clip, video or live source that the frame belongs to.
+        frame: The frame.
+        tensor: Probability, float [H, W], on the device of the network.
+        attention: What the result read of the past, see `StreamSegmenter.attention`.
+    """
 
     source: Source
     frame: Frame
     tensor: Tensor
-    """Probability, float [H, W], wherever the network runs."""
     attention: Attention | None
-    """What the result read of the past, see `StreamSegmenter.attention`."""
 
     @property
     def clip(self) -> str:
+        """Name of the source."""
         return self.source.name
 
     @property
@@ -39,20 +45,17 @@ class Result:
 
     @property
     def time(self) -> float | None:
-        """Seconds, on the clock of the video or from a live beginning; None for frames in files."""
+        """Seconds since the start of a video or live source; None for frames in files."""
         return None if isinstance(self.source, Clip) else float(self.frame.time)
 
     @cached_property
     def probability(self) -> np.ndarray:
-        """float32 [H, W]."""
+        """Probability, float32 [H, W]."""
         return self.tensor.float().cpu().numpy()
 
     @cached_property
     def picture(self) -> np.ndarray:
-        """The frame itself, RGB uint8 [H, W, 3].
-
-        Videos and live sources keep it only where ``load`` was told so.
-        """
+        """The frame itself, RGB uint8 [H, W, 3]; of videos only with `Options.keep_pictures`."""
         if isinstance(self.source, Clip):
             picture, _ = read_frame(self.source.frames[self.frame.number])
             return picture
@@ -61,7 +64,13 @@ class Result:
 
 
 class Writer(Protocol):
-    """One kind of output. Frames of a clip come in order; clips may come side by side."""
+    """One kind of output. Frames of a clip come in order; several clips may be open at a time.
+
+    An exception that a writer raises ends the work.
+
+    Attributes:
+        root: Folder of the output.
+    """
 
     root: Path
 
@@ -69,25 +78,25 @@ class Writer(Protocol):
         """Take the next frame of its clip."""
 
     def finish(self, clip: str) -> None:
-        """The clip is whole: what was written of it gets its final name."""
+        """Give what was written of a whole clip its final name."""
 
     def discard(self) -> None:
-        """No more frames will come: drop or mark what is half."""
+        """Remove what was written of unfinished clips, or mark it as incomplete."""
 
 
 @runtime_checkable
 class Resumable(Writer, Protocol):
-    """A writer that can go on with the clip of an interrupted run, with the same result."""
+    """A writer that can continue with a video of an interrupted prediction."""
 
     def save(self, clip: str) -> dict[str, Any]:
-        """Bring what was written to disk; what ``restore`` needs, in tensors and plain values."""
+        """Bring what was written to disk; return what `restore` needs, tensors and plain values."""
 
     def restore(self, source: Source, state: dict[str, Any]) -> None:
-        """Go on where ``save`` was called: what was written after it is dropped.
+        """Continue where `save` was called; what was written after it is dropped.
 
         Raises:
-            DataError: what was saved is not there any more.
+            DataError: What was saved is not there any more.
         """
 
     def suspend(self) -> None:
-        """As ``discard``, but what was saved is kept."""
+        """Close the files of unfinished clips, and keep what was saved."""

@@ -1,6 +1,6 @@
-"""What is to be segmented: clips in folders, videos, or something live."""
+"""What can be segmented: clips in folders, videos, or a live source."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,22 @@ from sali.data.video.files import Video, VideoFrames, index_videos
 from sali.data.video.live import Live, find_live
 from sali.errors import ConfigError, DataError
 
-Recorded = Clip | Video
-Source = Recorded | Live
-Loader = Iterable[list[StreamItem]]
-"""Lists of items, one of each of the clips that are streamed side by side."""
+FileSource = Clip | Video
+Source = FileSource | Live
+Batches = Iterable[list[StreamItem]]
+"""Lists of items, one of each of the clips that are streamed together."""
 
 
 def index_source(source: str, max_pixels: int) -> list[Source]:
-    """Clips or videos that a user points at, in natural order; or one camera or stream.
+    """Return the clips or videos that a user points at, in natural order; or one live source.
 
     Args:
-        source: folder, file, index or device of a camera, or address.
-        max_pixels: of a video's frame.
+        source: Folder, file, index or device of a camera, or address of a stream.
+        max_pixels: Largest frame of a video, in pixels.
 
     Raises:
-        ConfigError: an address that cannot be one of a stream.
-        DataError: nothing there that could be segmented.
+        ConfigError: An address that cannot be one of a stream.
+        DataError: There is nothing that could be segmented.
     """
     live = find_live(source)
     if live is not None:
@@ -43,18 +43,14 @@ def index_source(source: str, max_pixels: int) -> list[Source]:
         raise DataError(f"source {source!r} cannot be read: {error.strerror}") from error
 
 
-def check_streams(sources: list[Source], streams: int) -> None:
-    """Refuse to stream anything but folders of frames side by side.
-
-    Raises:
-        ConfigError: several streams of something else.
-    """
+def check_streams(sources: Sequence[Source], streams: int) -> None:
+    """Raise ConfigError if anything but folders of frames is to be streamed in parallel."""
     if streams != 1 and not isinstance(sources[0], Clip):
-        raise ConfigError(f"streams is {streams}; videos are streamed one by one, streams=1")
+        raise ConfigError(f"streams: got {streams}, wanted 1, as videos are streamed one by one")
 
 
 def load(
-    sources: list[Source],
+    sources: Sequence[Source],
     reader: FrameReader,
     num_workers: int,
     prefetch_factor: int,
@@ -62,16 +58,16 @@ def load(
     keep_pictures: bool,
     starts: Mapping[int, int],
 ) -> "DataLoader[Any]":
-    """Frames of clips or videos.
+    """Return the frames of clips or videos as `Batches`.
 
     Args:
-        sources: all of one kind.
-        reader: of frames in files; its size is that of videos too.
-        num_workers: processes that read ahead; a video is decoded in order, so by one at most.
-        prefetch_factor: frames that each reads ahead.
-        streams: clips side by side; videos go one by one.
-        keep_pictures: videos give their frames at their own size too.
-        starts: {number of a video: frame to begin with}; 0 for the others.
+        sources: Sources of one kind.
+        reader: Reader of frame files; its size is that of videos too.
+        num_workers: Processes that read ahead; at most one for videos, which are decoded in order.
+        prefetch_factor: Frames that each process reads ahead.
+        streams: Clips that are streamed together; videos are streamed one by one.
+        keep_pictures: Whether videos give their frames at their own size too.
+        starts: First frame by number of the video; 0 for the others.
     """
     clips = [one for one in sources if isinstance(one, Clip)]
     videos = [one for one in sources if isinstance(one, Video)]
@@ -93,19 +89,21 @@ def load(
 
 
 def length_of(source: Source) -> int:
-    """Frames, by the header of a video; 0 where nobody knows."""
+    """Return the number of frames, of a video by its header; 0 where it is unknown."""
     if isinstance(source, Clip):
         return len(source.frames)
     return source.length if isinstance(source, Video) else 0
 
 
 def protect_source(source: Source, root: Path) -> None:
-    """Refuse to write results over the files that a source's frames are in.
+    """Refuse to replace the files of a source, or an earlier result of a live source.
 
-    What was recorded of a live source cannot be had again: it is not replaced either.
+    Args:
+        source: Source to segment.
+        root: Folder of the results.
 
     Raises:
-        ConfigError: results of the source below ``root`` would replace something.
+        ConfigError: Results of the source would replace something that cannot be made again.
     """
     if isinstance(source, Live):
         if (root / source.name).exists():

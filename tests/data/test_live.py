@@ -19,7 +19,7 @@ from sali.data.video.decoding import decode_video
 from sali.data.video.live import LiveFrames, LiveSettings, find_live, open_options
 from sali.data.video.mailbox import Mailbox
 from sali.errors import ConfigError, DataError
-from sali.prediction.run import told_to_stop
+from sali.prediction.loop import stopped_by_signals
 
 SETTINGS = dict(
     open_timeout=5,
@@ -182,7 +182,7 @@ def test_a_signal_ends_a_stream_in_order(web, caplog, name):
     live = frames_of(f"{address}/a.ts")
     caplog.set_level(logging.WARNING)
     numbers, before = [], signal.getsignal(signal.SIGINT)
-    with told_to_stop(live.stop):
+    with stopped_by_signals(live.stop):
         for (frame,) in live:
             numbers.append((frame.number, frame.is_last))
             if frame.number == 5:

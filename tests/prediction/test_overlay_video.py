@@ -9,7 +9,7 @@ from video_files import smooth_frames
 
 from sali.data.video.decoding import decode_video
 from sali.errors import DataError
-from sali.prediction.overlay_video import OverlayVideo
+from sali.prediction.writers.mp4 import OverlayVideo
 
 ENCODING = dict(
     time_base=Fraction(1, 1000),

@@ -21,14 +21,14 @@ from sali.data.datasets import FrameReader
 from sali.errors import ConfigError, DataError
 from sali.predict import predict
 from sali.prediction import Result, index_source, load
-from sali.prediction.recording import Recordings
+from sali.prediction.writers.recordings import RerunWriter
 from sali.streaming import ClipRunner, StreamSegmenter
 
 pytest.importorskip("rerun", reason="recordings need the extra `recording`")
 
 from rerun.chunk import RrdReader
 
-from sali.prediction.timeline import outlines
+from sali.prediction.writers.recording_file import outlines
 
 STREAMING = dict(image_size=256, max_frames=2, every=2, eviction="least_used", neighbor="previous")
 OPTIONS = dict(height=24, jpeg_quality=95, flush_seconds=0.05)
@@ -61,7 +61,7 @@ def picture(value):
 
 
 def write(results, root, threshold=0.5, **options):
-    writer = Recordings(root, threshold, {"checkpoint": "best.ckpt"}, {**OPTIONS, **options})
+    writer = RerunWriter(root, threshold, {"checkpoint": "best.ckpt"}, {**OPTIONS, **options})
     for result in results:
         writer.write(result)
     return writer
@@ -189,11 +189,11 @@ import sys, time
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
-from sali.prediction.timeline import Timeline
+from sali.prediction.writers.recording_file import RerunFile
 options = dict(height=24, jpeg_quality=80, flush_seconds=0.1)
-timeline = Timeline(Path(sys.argv[1]), 0.5, False, {}, **options)
+recording = RerunFile(Path(sys.argv[1]), 0.5, False, {}, **options)
 for i in range(10**9):
-    timeline.write(SimpleNamespace(
+    recording.write(SimpleNamespace(
         frame=SimpleNamespace(number=i), time=None, attention=None,
         picture=np.zeros((24, 32, 3), np.uint8), probability=np.full((24, 32), 0.25, np.float32),
     ))
@@ -237,7 +237,7 @@ def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch):
 @pytest.mark.parametrize("option", [{"height": 0}, {"flush_seconds": 0}, {"jpeg_quality": 101}])
 def test_bad_options_are_refused_before_any_work(tmp_path, option):
     with pytest.raises(ConfigError, match=f"recordings.{next(iter(option))}"):
-        Recordings(tmp_path, 0.5, {}, {**OPTIONS, **option})
+        RerunWriter(tmp_path, 0.5, {}, {**OPTIONS, **option})
 
 
 def run_predict(checkpoint, source, output):

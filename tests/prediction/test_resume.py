@@ -1,5 +1,6 @@
 """An interrupted video goes on with the same command, and ends as if nothing had happened."""
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -7,9 +8,9 @@ from conftest import SMALL, small_network
 from hydra import compose, initialize_config_dir
 from video_files import smooth_frames, write_video
 
-import sali.prediction.pictures
 from sali.config import config_dir
 from sali.predict import predict
+from sali.prediction.writers import pictures
 from sali.streaming import StreamSegmenter
 from sali.streaming.maps import to_map
 
@@ -52,12 +53,24 @@ def interrupt(monkeypatch, at):
             raise KeyboardInterrupt
         return to_map(probability, rule)
 
-    monkeypatch.setattr(sali.prediction.pictures, "to_map", to_map_or_stop)
+    monkeypatch.setattr(pictures, "to_map", to_map_or_stop)
     return done
 
 
 def files(root):
-    return {p.relative_to(root): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+    """Return the bytes of every file; of encoded videos, which have no fixed bytes, the frames."""
+    return {
+        p.relative_to(root): decoded(p) if p.suffix == ".mp4" else p.read_bytes()
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }
+
+
+def decoded(path):
+    """Return time and pixels of every frame."""
+    with av.open(str(path)) as container:
+        frames = container.decode(video=0)
+        return [(frame.time, frame.to_ndarray(format="rgb24").tobytes()) for frame in frames]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +89,7 @@ def test_the_end_is_that_of_a_run_without_interruption(
     assert run(checkpoint, video, tmp_path / "cut/m", compat=compat) == expected
     # Looking ahead, map 8 comes with frame 9: frame 8 was pushed and saved, but had no result.
     saved = 6 if compat == "corrected" else 8
-    assert f"clip: goes on from frame {saved}" in caplog.text
+    assert f"clip: resumed at frame {saved}" in caplog.text
     assert len(done) == 11 - saved
     whole = files(tmp_path / "whole")
     assert len(whole) == 11 + 1 + 3
@@ -105,7 +118,7 @@ def test_nothing_is_mixed_with_results_of_something_else(
     else:
         options = {"resume": False}
     done.clear()
-    monkeypatch.setattr(sali.prediction.pictures, "to_map", lambda *a: done.append(1) or to_map(*a))
+    monkeypatch.setattr(pictures, "to_map", lambda *a: done.append(1) or to_map(*a))
     assert run(checkpoint, source, tmp_path / "m", **options)["frames"] == 11
     assert len(done) == 11
     if what != "resume":
@@ -125,7 +138,7 @@ def test_of_several_videos_only_what_is_missing_is_done(
     with pytest.raises(KeyboardInterrupt):
         run(checkpoint, tmp_path / "source", tmp_path / "m", overlay=False)
     done.clear()
-    monkeypatch.setattr(sali.prediction.pictures, "to_map", lambda *a: done.append(1) or to_map(*a))
+    monkeypatch.setattr(pictures, "to_map", lambda *a: done.append(1) or to_map(*a))
     count = run(checkpoint, tmp_path / "source", tmp_path / "m", overlay=False)
     assert count == {"clips": 3, "frames": 33, "skipped": 0}
     assert len(done) == 33 - 11 - 3

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sali.prediction.tables import box_of, encode_rle
+from sali.prediction.writers.tables import box_of, encode_rle
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sali.errors import ConfigError
-from sali.prediction.tracks import Lesion, Tracker, find_lesions, overlap
+from sali.prediction.writers.tracks import Lesion, Tracker, find_lesions, overlap
 
 
 def test_overlap_of_boxes():

@@ -1,4 +1,4 @@
-"""One clip as a file for the Rerun viewer."""
+"""One clip as a file for the Rerun viewer, https://rerun.io."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,34 +37,34 @@ class _Past(NamedTuple):
     size: tuple[int, int]
 
 
-class Timeline:
-    """Rerun's .rrd, written as ``<stem>.partial.rrd`` and renamed when it is whole.
+class RerunFile:
+    """A recording, written as `<stem>.partial.rrd` and renamed when it is whole.
 
-    An interrupted one keeps that name and opens as far as it goes. Every frame has:
+    An unfinished one keeps that name and opens as far as it goes. Every frame has:
 
-    - ``frame/picture``, and ``frame/mask``: lines round the mask.
-    - ``probability``: a grey picture, white for 1.
-    - ``found/area``: share of the frame that is polyp; ``found/peak``: its largest probability.
+    - `frame/picture`, and `frame/mask`: lines around the mask.
+    - `probability`: a grey picture, white for 1.
+    - `found/area`: share of the frame that is polyp; `found/peak`: its largest probability.
 
     And where it read the memory:
 
-    - ``memory/whole_frames``: what the memory held, in whole frames; ``memory/frames_held``: the
-      number of frames that this came from.
-    - ``reads/shares``: how much of the reading went to each of these.
-    - ``most_read/frame``: number of the one that got most; ``most_read/past/picture`` and
-      ``most_read/past/cells``: that frame, and what was read where in it.
+    - `memory/whole_frames`: what the memory held, in whole frames; `memory/frames_held`: the number
+      of frames that this came from.
+    - `reads/shares`: how much of the reading went to each of these.
+    - `most_read/frame`: number of the one that got most; `most_read/past/picture` and
+      `most_read/past/cells`: that frame, and what was read where in it.
 
     Args:
-        path: of the whole file, ``<stem>.rrd``.
-        threshold: probability from which on a pixel is polyp.
-        of_video: whether frames have times.
-        about: facts told beside the pictures, by name.
-        height: in pixels; pictures that are higher are scaled down to it.
-        jpeg_quality: of the frames, 1 to 100.
-        flush_seconds: what a killed process loses at most.
+        path: Path of the whole file, `<stem>.rrd`.
+        threshold: Probability from which on a pixel is polyp.
+        of_video: Whether frames have times.
+        about: Facts that are shown next to the pictures, by name.
+        height: Largest height of pictures in pixels; higher ones are scaled down.
+        jpeg_quality: Quality of the frames, 1 to 100.
+        flush_seconds: Seconds that a killed process loses at most.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: It cannot be written.
     """
 
     def __init__(
@@ -158,10 +158,10 @@ class Timeline:
         log("most_read/past/cells", rr.DepthImage(shares[best]))
 
     def close(self, whole: bool) -> None:
-        """Write what is still held; give the file its name if the clip is ``whole``.
+        """Write what is still held; give the file its name if the clip is `whole`.
 
         Raises:
-            DataError: it could not be written to its end.
+            DataError: It could not be written to its end.
         """
         try:
             self._stream.flush()
@@ -188,10 +188,10 @@ def _encoded(suffix: str, picture: np.ndarray, *options: int) -> bytes:
 
 
 def outlines(mask: np.ndarray, size: tuple[int, int]) -> list[np.ndarray]:
-    """Closed lines round the areas of a mask and round their holes.
+    """Return closed lines around the areas of a mask and around their holes.
 
     Args:
-        mask: boolean [H, W].
+        mask: Boolean [H, W].
         size: (height, width) of the picture that the lines are drawn on.
 
     Returns:
@@ -203,7 +203,7 @@ def outlines(mask: np.ndarray, size: tuple[int, int]) -> list[np.ndarray]:
 
 
 def as_markdown(about: Mapping[str, Any]) -> str:
-    """Facts as a list, one level of mappings spread out."""
+    """Return facts as a list, one level of mappings spread out."""
     lines = [f"**{FOOTER}.** Not for diagnosis.", ""]
     for name, value in about.items():
         inner = value.items() if isinstance(value, Mapping) else ()
@@ -213,7 +213,7 @@ def as_markdown(about: Mapping[str, Any]) -> str:
 
 
 def layout(of_video: bool) -> rrb.Blueprint:
-    """What the viewer shows when it opens a recording."""
+    """Return what the viewer shows when it opens a recording."""
     return rrb.Blueprint(
         rrb.Vertical(
             rrb.Horizontal(

@@ -1,4 +1,4 @@
-"""Recordings of clips for the Rerun viewer: what was seen, found and remembered, over time."""
+"""RerunWriter of clips for the Rerun viewer: what was seen, found and remembered, over time."""
 
 import logging
 from collections.abc import Mapping
@@ -9,19 +9,19 @@ from sali.errors import ConfigError, DataError
 from sali.prediction.result import Result
 
 if TYPE_CHECKING:
-    from sali.prediction.timeline import Timeline
+    from sali.prediction.writers.recording_file import RerunFile
 
 log = logging.getLogger(__name__)
 
 
-class Recordings:
-    """``<clip>.rrd``; one that is interrupted is kept as ``<clip>.partial.rrd``.
+class RerunWriter:
+    """Recordings as `<clip>.rrd`; an unfinished one is kept as `<clip>.partial.rrd`.
 
     Args:
-        root: folder of the recordings.
-        threshold: probability from which on a pixel is polyp.
-        about: what is told of the work as a whole, such as its checkpoint and settings.
-        options: of ``Timeline``.
+        root: Folder of the recordings.
+        threshold: Probability from which on a pixel is polyp.
+        about: Facts about the whole prediction, such as its checkpoint and settings.
+        options: Arguments of `RerunFile`.
 
     Raises:
         ConfigError: rerun-sdk is not installed, or an option that does not fit.
@@ -32,25 +32,29 @@ class Recordings:
     ) -> None:
         check_installed()
         if options["height"] < 1 or options["flush_seconds"] <= 0:
-            raise ConfigError("recordings.height and recordings.flush_seconds: wanted above 0")
+            height, seconds = options["height"], options["flush_seconds"]
+            raise ConfigError(
+                f"recordings.height, recordings.flush_seconds: got {height} and {seconds}, wanted "
+                "numbers above 0"
+            )
         if not 1 <= options["jpeg_quality"] <= 100:
             raise ConfigError(
-                f"recordings.jpeg_quality is {options['jpeg_quality']}; wanted 1 to 100"
+                f"recordings.jpeg_quality: got {options['jpeg_quality']}, wanted 1 to 100"
             )
         self.root = root
         self._threshold = threshold
         self._about = about
         self._options = options
-        self._open: dict[str, Timeline] = {}
+        self._open: dict[str, RerunFile] = {}
 
     def write(self, result: Result) -> None:
         clip = result.clip
         if clip not in self._open:
-            from sali.prediction.timeline import Timeline
+            from sali.prediction.writers.recording_file import RerunFile
 
             about = {"clip": clip, "threshold": self._threshold, **self._about}
             of_video = result.time is not None
-            self._open[clip] = Timeline(
+            self._open[clip] = RerunFile(
                 self.root / f"{clip}.rrd", self._threshold, of_video, about, **self._options
             )
         self._open[clip].write(result)
@@ -60,20 +64,16 @@ class Recordings:
             self._open.pop(clip).close(whole=True)
 
     def discard(self) -> None:
-        for timeline in self._open.values():
+        for recording in self._open.values():
             try:
-                timeline.close(whole=False)
-            except DataError as error:  # something else ended the work, and is told
+                recording.close(whole=False)
+            except DataError as error:  # another error ended the work
                 log.warning("%s", error)
-            log.warning("unfinished recording, up to where it stopped: %s", timeline.partial)
+            log.warning("unfinished recording, up to where it stopped: %s", recording.partial)
 
 
 def check_installed() -> None:
-    """Refuse what cannot be recorded before anything is done.
-
-    Raises:
-        ConfigError: rerun-sdk is not installed.
-    """
+    """Raise ConfigError if rerun-sdk is not installed, before anything is done."""
     try:
         import rerun  # noqa: F401
     except ModuleNotFoundError as error:

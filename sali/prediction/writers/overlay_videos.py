@@ -9,25 +9,25 @@ import numpy as np
 
 from sali.data.index import Clip
 from sali.data.video.files import Video
-from sali.prediction.overlay_video import OverlayVideo
 from sali.prediction.result import Result
 from sali.prediction.sources import Source
+from sali.prediction.writers.mp4 import OverlayVideo
 from sali.report.overlay import draw_overlay, draw_time
 
 log = logging.getLogger(__name__)
 
 
 class OverlayVideos:
-    """``<clip>.mp4``; one that is interrupted is kept as ``<clip>.partial.mp4``.
+    """Overlays as `<clip>.mp4`; an unfinished one is kept as `<clip>.partial.mp4`.
 
     Args:
-        root: folder of the overlays.
-        threshold: probability from which on a pixel is polyp.
-        show_time: write the time of the frame into a corner.
-        side_by_side: the frame as it is on the left, the overlay on the right.
+        root: Folder of the overlays.
+        threshold: Probability from which on a pixel is polyp.
+        show_time: Whether to write the time of the frame into a corner.
+        side_by_side: Whether to show the frame on the left and the overlay on the right.
         clip_rate: Frames per second of clips in frame files, which have no times; None where there
             are only videos.
-        **encoding: quality, preset and key frames, see ``OverlayVideo``.
+        **encoding: Quality, preset and key frames, see `OverlayVideo`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class OverlayVideos:
 
 
 def _pixel_aspect(source: Source, shown: tuple[int, int]) -> Fraction:
-    """Width of a pixel over its height in frames that are shown with (H, W) pixels."""
+    """Return width over height of a pixel in frames that are shown with (H, W) pixels."""
     if isinstance(source, Clip):
         return Fraction(1)
     is_turned = isinstance(source, Video) and shown == source.size[::-1] != source.size

@@ -7,24 +7,29 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sali.errors import DataError
+from sali.errors import ConfigError, DataError
 from sali.prediction.result import Result
 from sali.prediction.sources import Source
 from sali.report.overlay import draw_overlay
-from sali.streaming.maps import to_map
+from sali.streaming.maps import RULES, to_map
 
 PNG_LEVEL = 1  # of 9: a third larger than at the usual 6, in a quarter of the time
 
 
 class _ClipFolders:
-    """Pictures of a clip, in a hidden folder that is renamed when the clip is whole."""
+    """Pictures of each clip in a hidden folder that is renamed when the clip is whole.
+
+    Attributes:
+        root: Folder of the clips.
+        unfinished: Number of pictures written by unfinished clip.
+        suffix: Ending of the files.
+    """
 
     suffix: str
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = Path(root)
         self.unfinished: dict[str, int] = {}
-        """Clips under way, and how many pictures were written of each."""
 
     def _partial(self, clip: str) -> Path:
         final = self.root / clip
@@ -44,7 +49,7 @@ class _ClipFolders:
         return {"pictures": self.unfinished[clip]}
 
     def restore(self, source: Source, state: dict[str, Any]) -> None:
-        """Frames of a video are numbered, so the first ones by name are those that were saved."""
+        # Frames of a video are numbered, so the first ones by name are those that were saved.
         folder, kept = self._partial(source.name), state["pictures"]
         there = sorted(folder.iterdir(), key=lambda path: int(path.stem)) if folder.is_dir() else []
         if len(there) < kept:
@@ -70,16 +75,21 @@ class _ClipFolders:
 
 
 class Maps(_ClipFolders):
-    """``<clip>/<frame>.png`` at the frame's own size.
+    """Maps as `<clip>/<frame>.png` at the frame's own size.
 
     Args:
-        root: folder of the maps.
-        rule: see ``sali.streaming.maps``.
+        root: Folder of the maps.
+        rule: What a map shows, see `sali.streaming.maps`.
+
+    Raises:
+        ConfigError: Unknown rule.
     """
 
     suffix = ".png"
 
     def __init__(self, root: Path, rule: str) -> None:
+        if rule not in RULES:
+            raise ConfigError(f"maps: got {rule!r}, wanted one of {RULES}")
         super().__init__(root)
         self._rule = rule
 
@@ -88,11 +98,11 @@ class Maps(_ClipFolders):
 
 
 class OverlayPictures(_ClipFolders):
-    """``<clip>/<frame>.jpg``: tint and contour over the frame.
+    """Overlays as `<clip>/<frame>.jpg`: tint and contour over the frame.
 
     Args:
-        root: folder of the overlays.
-        threshold: probability from which on a pixel is polyp.
+        root: Folder of the overlays.
+        threshold: Probability from which on a pixel is polyp.
     """
 
     suffix = ".jpg"

@@ -17,27 +17,27 @@ from sali.run.io import atomic_write
 
 
 class OverlayVideo:
-    """H.264 in MP4, written frame by frame as ``<stem>.partial.mp4``, renamed when it is whole.
+    """H.264 in MP4, written frame by frame as `<stem>.partial.mp4`, renamed when it is whole.
 
-    An interrupted one keeps that name and plays as far as it goes: it consists of fragments, one
-    for each key frame. The whole one is an ordinary MP4 with its index in front.
+    An unfinished one keeps that name and plays as far as it goes: it consists of fragments, one for
+    each key frame. The whole one is an ordinary MP4 with its index in front.
 
-    ``save`` brings all pictures so far to disk and starts a new encoder, with a key frame. A video
-    that is taken up again there is cut back to that byte, and equals one that was never
-    interrupted.
+    `save` writes all pictures so far to disk and starts a new encoder, with a key frame. A video
+    that is resumed there is cut back to that byte; it has the pictures, times and number of frames
+    of one that was never interrupted, if not the same bytes, as an encoder promises none.
 
     Args:
-        path: of the whole file, ``<stem>.mp4``.
-        time_base: seconds; times of frames are multiples of it.
-        rate: frames per second, the mean where it varies.
-        quality: x264's crf; lower is better and larger.
-        preset: x264's, of speed against size.
-        key_frame_every: frames; what a killed process loses at most.
-        pixel_aspect: width of a pixel over its height.
-        saved: go on with the partial file from here: what ``save`` returned.
+        path: Path of the whole file, `<stem>.mp4`.
+        time_base: Seconds of which times of frames are multiples.
+        rate: Frames per second, the mean where it varies.
+        quality: crf of x264; lower is better and larger.
+        preset: Preset of x264, speed against size.
+        key_frame_every: Frames between key frames: what a killed process loses at most.
+        pixel_aspect: Width of a pixel over its height.
+        saved: What `save` returned, to continue the partial file there.
 
     Raises:
-        DataError: the partial file does not hold what was saved.
+        DataError: The partial file does not hold what was saved.
     """
 
     def __init__(
@@ -84,11 +84,14 @@ class OverlayVideo:
         self.close(whole=kind is None)
 
     def write(self, picture: np.ndarray, time: Fraction) -> None:
-        """Append a picture, RGB uint8 [H, W, 3], shown from ``time`` (seconds) on.
+        """Append a picture.
 
-        The first one is at zero; all others keep their distance to it.
-        Odd sizes are padded to even ones, as H.264 with yuv420p wants; pictures of another size
-        than the first are scaled to it.
+        The first one is at zero; all others keep their distance to it. Odd sizes are padded to even
+        ones, as H.264 with yuv420p wants; pictures of another size than the first are scaled to it.
+
+        Args:
+            picture: RGB, uint8 [H, W, 3].
+            time: Seconds from which on it is shown.
         """
         height, width = picture.shape[:2]
         if height % 2 or width % 2:
@@ -110,7 +113,7 @@ class OverlayVideo:
         self._container.mux(self._stream.encode(frame))
 
     def save(self) -> dict[str, Any]:
-        """Bring all pictures to disk, one at least; plain values to go on from."""
+        """Write all pictures, at least one, to disk; return plain values to continue from."""
         assert self._size is not None
         self._stop()
         return {
@@ -123,7 +126,7 @@ class OverlayVideo:
         }
 
     def close(self, whole: bool) -> None:
-        """Write what the encoder still holds; give the file its name if the video is ``whole``."""
+        """Write what the encoder still holds; give the file its name if the video is `whole`."""
         try:
             self._stop()
         finally:
@@ -167,11 +170,15 @@ class _Fragments:
     """A file that several muxers write to, one after the other: one header, then fragments.
 
     Args:
-        path: of the file.
-        size: bytes that are kept of what is there; the file is begun anew with 0.
+        path: The file.
+        size: Bytes to keep of what is there; 0 starts the file again.
+
+    Attributes:
+        size: Bytes of the file.
+        skips: Whether what FFmpeg writes is left out.
 
     Raises:
-        DataError: it holds less.
+        DataError: It holds less.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -186,10 +193,9 @@ class _Fragments:
             self._file = path.open("wb", buffering=0)
         self.size = size
         self.skips = False
-        """Whether what FFmpeg writes is left out."""
 
     def write(self, data: bytes) -> int:
-        """Called by FFmpeg; it has no ``seek``, as nothing written is changed later."""
+        """Write for FFmpeg; there is no `seek`, as nothing written is changed later."""
         if not self.skips:
             self.size += self._file.write(data)
         return len(data)

@@ -1,0 +1,1 @@
+"""Kinds of output; each is a `sali.prediction.Writer`."""

@@ -1,0 +1,186 @@
+"""Lesions of a frame, which of them are the same from frame to frame, and their table.
+
+A lesion is a connected area (8 neighbours) of pixels at or above the threshold with at least
+`min_area` of them. A track is a lesion through time, known by its last box:
+
+1. A lesion may continue a track if its box overlaps the track's last one by at least `min_iou`
+   (intersection over union), and the track was missing for at most `max_gap` frames.
+2. A track is continued by at most one lesion, and a lesion continues at most one track; of all such
+   pairings the one with the largest sum of overlaps counts.
+3. A lesion that continues no track begins one, with the next number.
+
+So when a lesion splits, the part that overlaps best keeps the number; when two merge, the one that
+overlaps best continues, and the other returns under its own number if they part within the gap.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from sali.errors import ConfigError
+from sali.prediction.result import Result
+from sali.prediction.sources import Source
+from sali.prediction.writers.tables import TextFiles, in_seconds
+
+COLUMNS = ("frame", "time", "track", "area", "x", "y", "width", "height", "peak")
+Box = tuple[int, int, int, int]
+"""(x, y, width, height) in pixels."""
+
+
+class TrackTables(TextFiles):
+    """`<clip>.tracks.csv`: a row for every lesion of every frame.
+
+    Args:
+        root: Folder of the tables.
+        threshold: Probability from which on a pixel is polyp.
+        min_area: Least number of pixels of a lesion.
+        min_iou: See `Tracker`.
+        max_gap: See `Tracker`.
+
+    Raises:
+        ConfigError: A number out of range.
+    """
+
+    def __init__(
+        self, root: Path, threshold: float, min_area: int, min_iou: float, max_gap: int
+    ) -> None:
+        if min_area < 1:
+            raise ConfigError(f"tracks.min_area: got {min_area}, wanted at least 1 pixel")
+        super().__init__(root, ".tracks.csv")
+        self._threshold = threshold
+        self._min_area = min_area
+        self._make_tracker = lambda: Tracker(min_iou, max_gap)
+        self._make_tracker()  # refuses numbers before any work
+        self._trackers: dict[str, Tracker] = {}
+
+    def write(self, result: Result) -> None:
+        clip = result.clip
+        is_begun = clip in self._open
+        rows = csv.writer(self._files(clip)[0])
+        if not is_begun:
+            rows.writerow(COLUMNS)
+            self._trackers[clip] = self._make_tracker()
+        lesions = find_lesions(result.probability, self._threshold, self._min_area)
+        boxes = [lesion.box for lesion in lesions]
+        numbers = self._trackers[clip].step(result.frame.number, boxes)
+        for number, lesion in zip(numbers, lesions, strict=True):
+            when = result.stem, in_seconds(result.time)
+            rows.writerow([*when, number, lesion.area, *lesion.box, f"{lesion.peak:.4f}"])
+
+    def save(self, clip: str) -> dict[str, Any]:
+        return {**super().save(clip), "tracker": self._trackers[clip].state()}
+
+    def restore(self, source: Source, state: dict[str, Any]) -> None:
+        super().restore(source, state)
+        self._trackers[source.name] = self._make_tracker()
+        self._trackers[source.name].load_state(state["tracker"])
+
+
+class Lesion(NamedTuple):
+    """A connected area of one frame.
+
+    Attributes:
+        area: Number of pixels.
+        box: Box around it.
+        peak: Largest probability in it.
+    """
+
+    area: int
+    box: Box
+    peak: float
+
+
+def find_lesions(probability: np.ndarray, threshold: float, min_area: int) -> list[Lesion]:
+    """Return the lesions of a probability, float32 [H, W], in the order of their first pixels."""
+    mask = (probability >= threshold).view(np.uint8)
+    count, labels, rows, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    found = []
+    for label in range(1, count):
+        x, y, width, height, area = (int(value) for value in rows[label])
+        if area < min_area:
+            continue
+        window = np.s_[y : y + height, x : x + width]
+        peak = float(probability[window][labels[window] == label].max())
+        first = int(np.flatnonzero(labels[y] == label)[0])
+        found.append((y, first, Lesion(area, (x, y, width, height), peak)))
+    return [lesion for *_, lesion in sorted(found, key=lambda one: one[:2])]
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the intersection over union of two boxes."""
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+
+
+@dataclass
+class _Track:
+    number: int
+    box: Box
+    last_frame: int
+
+
+class Tracker:
+    """Numbers of the tracks of one clip, from 1.
+
+    Args:
+        min_iou: Overlap from which on two boxes may be of one lesion, above 0.
+        max_gap: Frames that a track may miss; 0 for none.
+
+    Raises:
+        ConfigError: A number out of range.
+    """
+
+    def __init__(self, min_iou: float, max_gap: int) -> None:
+        if not 0 < min_iou <= 1:
+            raise ConfigError(f"tracks.min_iou: got {min_iou}, wanted above 0 and at most 1")
+        if max_gap < 0:
+            raise ConfigError(f"tracks.max_gap: got {max_gap}, wanted at least 0 frames")
+        self._min_iou = min_iou
+        self._max_gap = max_gap
+        self._tracks: list[_Track] = []
+        self._begun = 0
+
+    def step(self, frame: int, boxes: list[Box]) -> list[int]:
+        """Return the number of the track of every box.
+
+        Args:
+            frame: Number of the frame; frames that were left out count as missed.
+            boxes: Boxes of the lesions of the frame.
+        """
+        from scipy.optimize import linear_sum_assignment
+
+        self._tracks = [t for t in self._tracks if frame - t.last_frame - 1 <= self._max_gap]
+        overlaps = np.array([[overlap(t.box, box) for box in boxes] for t in self._tracks])
+        taken: dict[int, _Track] = {}
+        if overlaps.size:
+            allowed = np.where(overlaps >= self._min_iou, overlaps, 0)
+            for row, column in zip(*linear_sum_assignment(allowed, maximize=True), strict=True):
+                if allowed[row, column] > 0:
+                    taken[int(column)] = self._tracks[row]
+        numbers = []
+        for index, box in enumerate(boxes):
+            track = taken.get(index)
+            if track is None:
+                self._begun += 1
+                track = _Track(self._begun, box, frame)
+                self._tracks.append(track)
+            track.box, track.last_frame = box, frame
+            numbers.append(track.number)
+        return numbers
+
+    def state(self) -> dict[str, Any]:
+        """Return plain numbers for `load_state`."""
+        return {"begun": self._begun, "tracks": [list(vars(t).values()) for t in self._tracks]}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from the `state` of another tracker."""
+        self._begun = state["begun"]
+        self._tracks = [_Track(n, tuple(box), last) for n, box, last in state["tracks"]]
