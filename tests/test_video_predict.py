@@ -100,11 +100,11 @@ def test_a_folder_of_videos_one_of_them_cut(checkpoint, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("a/clip.mkv", {"streams": 2}, "streams is 2; videos are streamed one by one"),
+        ("a/clip.mkv", {"streams": 2}, "streams: got 2"),
         ("a/clip.mkv", {"output": "."}, None),
         ("clip/clip.mkv", {"output": "."}, "would put the maps of clip in place of its frames"),
         ("m_overlays/clip.mp4", {"output": "m", "overlay": True}, "in place of its frames"),
-        ("a/clip.mkv", {"threshold": 2}, "threshold 2 is not a probability"),
+        ("a/clip.mkv", {"threshold": 2}, "threshold: got 2"),
         ("a/clip.mkv", {"video.max_pixels": 100}, "more than video.max_pixels"),
     ],
 )
@@ -169,7 +169,7 @@ def test_an_error_leaves_no_maps_but_the_overlay_so_far(checkpoint, tmp_path, mo
     monkeypatch.setattr(sali.prediction.writers.overlay_videos, "draw_overlay", draw)
     with pytest.raises(KeyboardInterrupt):
         run(checkpoint, path, tmp_path / "m", overlay=True, tables=True, num_workers=0)
-    assert [p.name for p in (tmp_path / "m").iterdir()] == [".clip.job"]
+    assert [p.name for p in (tmp_path / "m").iterdir()] == [".clip.resume"]
     assert list((tmp_path / "m_tables").iterdir()) == []
     (partial,) = (tmp_path / "m_overlays").iterdir()
     assert partial.name == "clip.partial.mp4"
