@@ -5,7 +5,9 @@ python -m sali.train experiment=seen_easy data.root=/data/SUN-SEG
 
 import logging
 import shutil
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sali.build import build_network, build_task, clinical_rules
 from sali.callbacks import OnTested
-from sali.cli import command
+from sali.cli import INTERRUPTED, command
 from sali.config import build, check_config
 from sali.data.datamodule import ClipData
 from sali.data.index import Clip, require_masks
@@ -80,7 +82,7 @@ def _train(
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data: ClipData = build(cfg.data)
     data.index()
-    truth = _truth(data.test_clips)
+    tested = _tested(data.test_clips)
     settings = _evaluation(cfg)
     network = build_network(cfg)
     data.roles = network.roles
@@ -119,12 +121,12 @@ def _train(
         if trainer.is_global_zero:
             shutil.rmtree(maps, ignore_errors=True)  # of an earlier test in the same folder
         meet()
-        tested = output / "checkpoints" / f"{cfg.test_checkpoint}.ckpt"
-        _predict_test(cfg, network, data.test_clips, tested, trainer, maps)
+        checkpoint = output / "checkpoints" / f"{cfg.test_checkpoint}.ckpt"
+        _predict_test(cfg, network, tested, checkpoint, trainer, maps)
         meet()
         if trainer.is_global_zero:
             trees = {str(settings.name): maps}
-            done = evaluate_clips(truth, trees, output, settings, facts)
+            done = evaluate_clips(tested, trees, output, settings, facts)
             report_evaluation(done, report, with_page=False)
             for callback in callbacks:
                 if isinstance(callback, OnTested):
@@ -137,8 +139,8 @@ def _train(
     return facts
 
 
-def _truth(test_clips: dict[str, list[Clip]]) -> list[Clip]:
-    """Return the masks of the test, before anything is trained for it."""
+def _tested(test_clips: dict[str, list[Clip]]) -> list[Clip]:
+    """Return the clips of the test, each with the subset that it is tested in, or refuse them."""
     if not test_clips:
         raise DataError("data.test_subsets is empty; name at least one subset to test on")
     for subset, clips in test_clips.items():
@@ -163,27 +165,24 @@ def _evaluation(cfg: DictConfig) -> Settings:
 def _predict_test(
     cfg: DictConfig,
     network: VideoSegmenter,
-    test_clips: dict[str, list[Clip]],
-    checkpoint: Path,
+    clips: Sequence[Clip],
+    path: Path,
     trainer: L.Trainer,
     maps: Path,
 ) -> None:
     """Write maps as `<maps>/<subset>/<clip>/<frame>.png`; every process those of its own clips."""
-    tested = read_checkpoint(checkpoint)
-    network.load_state_dict(tested.state)
+    checkpoint = read_checkpoint(path)
+    network.load_state_dict(checkpoint.state)
     rank, num_processes = place()
-    sources = [
-        replace(clip, name=f"{subset}/{clip.name}")
-        for subset, clips in test_clips.items()
-        for clip in clips
-    ]
+    sources = [replace(clip, name=f"{clip.subset}/{clip.name}") for clip in clips]
     options = Options(
         device=trainer.strategy.root_device,
         precision=PRECISIONS.get(str(trainer.precision), "32"),
         num_workers=cfg.data.num_workers,
         prefetch_factor=cfg.data.prefetch_factor,
+        quiet=rank > 0,
     )
-    settings = {**tested.settings, **tested.settings["streaming"], "video": {}}
+    settings = {**checkpoint.settings, **checkpoint.settings["streaming"], "video": {}}
     writers = [Maps(maps, settings["maps"])]
     predict(sources[rank::num_processes], network, settings, writers, options)
 
@@ -193,7 +192,10 @@ def main(cfg: DictConfig) -> float | None:
     """Hydra's shell around `train`; the objective of a sweep is the best held-out score."""
     if is_sweep():
         return run_job("sali.train", cfg)
-    return train(cfg)["best"][MONITOR]
+    try:
+        return train(cfg)["best"][MONITOR]
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":
