@@ -51,31 +51,6 @@ def test_a_folder_is_whole_or_absent(tmp_path):
     assert (tmp_path / "clips/one").is_dir()
 
 
-def test_a_file_is_whole_or_as_it_was(tmp_path):
-    path = tmp_path / "new/file.json"
-    write_json(path, {"a": 1})
-    with contextlib.suppress(RuntimeError), atomic_write(path) as partial:
-        assert partial.parent == path.parent
-        partial.write_text("half")
-        raise RuntimeError
-    assert read_json(path) == {"a": 1}
-    assert list(path.parent.iterdir()) == [path]
-    path.write_text('{"a": ')
-    with pytest.raises(DataError, match="file.json"):
-        read_json(path)
-    assert read_json(tmp_path / "absent.json") == {}
-
-
-def test_a_folder_is_whole_or_absent(tmp_path):
-    for fails in (True, False):
-        with contextlib.suppress(RuntimeError), atomic_write(tmp_path / "clips") as draft:
-            (draft / "one").mkdir(parents=True)
-            if fails:
-                raise RuntimeError
-        assert [p.name for p in tmp_path.iterdir()] == ([] if fails else ["clips"])
-    assert (tmp_path / "clips/one").is_dir()
-
-
 def test_a_killed_run_is_failed(tmp_path):
     code = f"""
 import os, signal, sys

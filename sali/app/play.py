@@ -22,9 +22,9 @@ from sali.data.samples import End, Frame, StreamItem
 from sali.data.video.files import Video
 from sali.errors import UserError
 from sali.prediction import FileSource, Result, load
-from sali.prediction.writers.pictures import Maps
 from sali.prediction.loop import segment
 from sali.prediction.sources import Batches, length_of
+from sali.prediction.writers.pictures import Maps
 from sali.streaming import ClipRunner
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from sali.errors import ConfigError, DataError
 from sali.prediction import FileSource, Result, Writer, load
 from sali.prediction.loop import segment
 from sali.prediction.sources import Batches
-from sali.prediction.writers.tables import DetectionTables
 from sali.prediction.writers.overlay_videos import OverlayVideos
+from sali.prediction.writers.tables import DetectionTables
 from sali.streaming import ClipRunner
 from sali.streaming.clip_runner import Segmented
 
@@ -172,7 +172,9 @@ class Session:
                 DetectionTables(folder, threshold),
             ]
             frames = self._until_last(loader, play, tell)
-            count = segment(frames, [play.source], Kept(play, maps), writers, skip_bad=True, quiet=True)
+            count = segment(
+                frames, [play.source], Kept(play, maps), writers, skip_bad=True, quiet=True
+            )
             if self.closed:
                 raise DataError("the result was deleted; run again")
             about = {**vars(play.options), **vars(play), **count, "clip": name}
