@@ -1,10 +1,9 @@
-"""What differs between two runs: settings, versions, data and scores.
+"""Differences between two runs: settings, versions, data and scores.
 
 python scripts/compare_runs.py outputs/seen_easy/A outputs/seen_easy/B
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sali.errors import DataError, UserError
+from sali.run.io import read_json
 
 ABSENT = "-"
 # These differ between any two runs and tell nothing.
@@ -22,7 +22,7 @@ IGNORED = ("run.started", "config.paths.output_dir")
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by dotted path; a list is a leaf."""
+    """Return the leaves of nested mappings by dotted path; a list is a leaf."""
     if not isinstance(node, Mapping):
         return {path: node}
     found = {}
@@ -32,23 +32,19 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
 
 
 def facts(run: Path) -> dict[str, dict[str, Any]]:
-    """Everything that a run's folder says about itself, by part.
+    """Return everything that a run's folder says about itself, by part.
 
     Raises:
-        DataError: not the folder of a run.
+        DataError: The folder is not that of a run.
     """
     if not (run / "run.json").is_file():
         raise DataError(f"{run} holds no run.json; wanted the folder of a run of sali.train")
 
-    def content(name: str) -> Any:
-        file = run / name
-        return json.loads(file.read_text()) if file.is_file() else {}
-
     config = run / ".hydra" / "config.yaml"
     settings = OmegaConf.to_container(OmegaConf.load(config)) if config.is_file() else {}
-    record, metrics = content("run.json"), content("metrics.json")
+    record, metrics = read_json(run / "run.json"), read_json(run / "metrics.json")
     parts = {
-        "status": flat(content("status.json"), "status"),
+        "status": flat(read_json(run / "status.json"), "status"),
         "config": flat(settings, "config"),
         "run": flat(record, "run"),
         "score": flat(metrics.get("subsets", {}), "score")
@@ -62,7 +58,7 @@ def facts(run: Path) -> dict[str, dict[str, Any]]:
 
 
 def differences(a: Path, b: Path) -> list[tuple[str, Any, Any]]:
-    """(name, value in a, value in b) wherever they differ; a missing one is "-"."""
+    """Return (name, value in a, value in b) where they differ; a missing value is "-"."""
     rows = []
     left, right = facts(a), facts(b)
     for part in left:
@@ -79,7 +75,7 @@ def _change(one: Any, other: Any) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Print a table of the differences."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("a", type=Path, help="folder of a run")
     parser.add_argument("b", type=Path, help="folder of another run")

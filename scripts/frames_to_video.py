@@ -1,4 +1,4 @@
-"""One folder of frames as a video file (H.264 in MP4).
+"""Make a video file (H.264 in MP4) of a folder of frames.
 
 python scripts/frames_to_video.py datasets/synthetic/TrainDataset/Frame/case1_1 clip.mp4
 """
@@ -20,16 +20,16 @@ PRESET = "veryfast"
 
 
 def write(folder: Path, target: Path, rate: Fraction, quality: int) -> int:
-    """Write the frames in natural order; returns how many.
+    """Write the frames in natural order and return their number.
 
     Args:
-        folder: of image files.
-        target: the video, ``<name>.mp4``.
-        rate: frames per second.
-        quality: x264's crf; lower is better and larger.
+        folder: Folder of image files.
+        target: Video to write, `<name>.mp4`.
+        rate: Frames per second.
+        quality: CRF of x264; lower is better and larger.
 
     Raises:
-        DataError: no frames, or one that cannot be read.
+        DataError: There are no frames, or one cannot be read.
     """
     frames = index_clip(folder).frames
     with OverlayVideo(target, 1 / rate, rate, quality, PRESET, KEY_FRAME_EVERY) as video:
@@ -40,7 +40,7 @@ def write(folder: Path, target: Path, rate: Fraction, quality: int) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Write the video that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("frames", type=Path, help="folder of image files")
     parser.add_argument("video", type=Path, help="file to write, NAME.mp4")

@@ -3,21 +3,24 @@
     python scripts/make_pictures.py                 all of them, from the run of `make demo`
     python scripts/make_pictures.py speed overlay   some of them
 
-What a picture needs and does not find is named, and that picture is left as it is. The same run
-gives the same files. What they show is written to pictures.json beside them.
+A picture whose input is missing is named and left as it is. The same run gives the same pictures.
+What they show is written to pictures.json.
 """
 
 import argparse
-import json
 import logging
+import re
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.patches import Patch
-from page_pictures import MissingError, picture_demo, picture_report
 from PIL import Image, ImageDraw, ImageFont
 
 from sali.data.frames import read_frame, read_mask
@@ -26,24 +29,17 @@ from sali.errors import DataError, UserError
 from sali.metrics.fixed_threshold import fixed_threshold_scores
 from sali.models.checkpoint import load_network
 from sali.models.weights import read_file
+from sali.report import style
 from sali.report.overlay import PREDICTION_RGB, TRUTH_RGB, draw_overlay
-from sali.report.style import (
-    INK,
-    SMALL,
-    WIDTH,
-    legend_below,
-    new_figure,
-    series_style,
-    style_axes,
-)
+from sali.run.io import read_json, write_json
 from sali.streaming import StreamSegmenter, prepare_network
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
-TABLE = ROOT / "docs" / "speed.md"
-"""Holds the speed table, the only place where these figures are written down."""
+TABLE = ROOT / "docs" / "speed.md"  # the only place where the speeds are written down
 WAYS = ("released", "float32", "bfloat16")
+# Rows of that table, by the start of their first cell, and their names in the plot.
 PARTS = {
     "whole frame": "whole frame",
     "encoder": "encoder (released:\ntwice a frame)",
@@ -51,99 +47,100 @@ PARTS = {
     "alignment": "alignment",
     "reduction + fusion + decoder": "reduction, fusion,\ndecoder",
 }
-"""Rows of that table, by how their first cell begins, and what they are called in the plot."""
 MACHINE = "PVTv2-B5, 352 px, two cores of an AMD EPYC, no GPU"
+SUBSET = "unseen_easy"
+REPORT_PART = "clip=unseen_easy/case10001_1&frame=18"
+FRAMES_PER_SECOND = 8
+DEMO_FRAMES = 40  # segmented before the web app is paused
+PAGE_WIDTH, REPORT_HEIGHT, DEMO_HEIGHT = 1200, 1020, 1250
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+WAIT_SECONDS = 120
 
 
-def generated_clip(root: Path, subset: str, name: str | None) -> Clip:
-    """A clip of a generated data set; real frames are refused.
+class MissingError(UserError):
+    """An input of a picture that is missing."""
+
+
+def generated_clip(root: Path, subset: str) -> Clip:
+    """Return the first clip of a generated data set; real frames are refused.
 
     Raises:
-        MissingError: no generated data set, or no such clip in it.
+        MissingError: The folder is no generated data set.
     """
     if not (root / "spec.json").is_file():
         raise MissingError(f"{root} is no generated data set (no spec.json); `make demo` draws one")
-    clips = {clip.name: clip for clip in index_subset(root, subset)}
-    chosen = name or next(iter(clips))
-    if chosen not in clips:
-        raise MissingError(f"no clip {chosen} in {subset}; there are {', '.join(clips)}")
-    return clips[chosen]
+    return index_subset(root, subset)[0]
 
 
 def overlay(given: argparse.Namespace) -> dict[str, Any]:
-    """A clip that the network never saw, and what it marks in it, as an animation."""
-    checkpoint = given.run / "checkpoints" / f"{given.checkpoint}.ckpt"
-    if not checkpoint.is_file():
-        raise MissingError(f"no {checkpoint}; run `make demo` first, or name a run with --run")
-    clip = generated_clip(given.data, given.subset, given.clip)
-    network, settings = load_network(checkpoint)
-    segmenter = StreamSegmenter(
-        prepare_network(network, **settings["streaming"]), **settings["streaming"]
-    )
-    if segmenter.looks_ahead:
-        raise MissingError("the run looks one frame ahead; wanted compat.neighbor=previous")
-    films, dice = [], []
+    """Animate a clip that the network never saw, and what it marks in it."""
+    clip = generated_clip(given.data, SUBSET)
+    network, settings = load_network(_checkpoint(given))
+    side = settings["streaming"]["image_size"]
+    segmenter = StreamSegmenter(prepare_network(network, side), side)
+    sheets, dice = [], []
     for path, mask_path in zip(clip.frames, clip.masks, strict=True):
         frame, _ = read_frame(path)
-        mask = read_mask(mask_path) if mask_path else None
         probability = segmenter.step(frame)
-        assert probability is not None
-        if mask is not None:
-            dice.append(_dice(probability, mask))
-        drawn = draw_overlay(frame, probability, mask)
-        films.append(_framed(frame, drawn))
-    first, *rest = films
-    first.save(
+        if mask_path is None or probability is None:
+            raise MissingError(f"{path}: no mask, or a run that looks ahead")
+        mask = read_mask(mask_path)
+        scores = fixed_threshold_scores(torch.from_numpy(probability), torch.from_numpy(mask))
+        dice.append(float(scores[0]))
+        sheets.append(_framed(frame, draw_overlay(frame, probability, mask)))
+    sheets[0].save(
         given.output / "overlay.webp",
         save_all=True,
-        append_images=rest,
-        duration=round(1000 / given.rate),
+        append_images=sheets[1:],
+        duration=round(1000 / FRAMES_PER_SECOND),
         loop=0,
-        quality=given.quality,
+        quality=70,
         method=6,
     )
     return {
-        "steps": int(read_file(checkpoint)["global_step"]),
-        "subset": given.subset,
+        "steps": _steps(given),
+        "subset": SUBSET,
         "clip": clip.name,
-        "frames": len(films),
-        "dice_at_0.5": round(float(np.mean(dice)), 2) if dice else None,
+        "frames": len(sheets),
+        "dice_at_0.5": round(float(np.mean(dice)), 2),
     }
 
 
-def _dice(probability: np.ndarray, mask: np.ndarray) -> float:
-    import torch
+def _checkpoint(given: argparse.Namespace) -> Path:
+    path = given.run / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        raise MissingError(f"no {path}; run `make demo` first, or name a run with --run")
+    return path
 
-    scores = fixed_threshold_scores(torch.from_numpy(probability), torch.from_numpy(mask))
-    return float(scores[0])
+
+def _steps(given: argparse.Namespace) -> int:
+    return int(read_file(_checkpoint(given))["global_step"])
 
 
 def _framed(frame: np.ndarray, drawn: np.ndarray) -> Image.Image:
-    """Frame and overlay side by side, with a line of words below."""
-    gap, line, size = 6, 22, 13
+    """Return frame and overlay side by side above a line of words."""
     height, width = frame.shape[:2]
-    sheet = Image.new("RGB", (2 * width + gap, height + line), "white")
+    sheet = Image.new("RGB", (2 * width + 6, height + 22), "white")
     sheet.paste(Image.fromarray(frame), (0, 0))
-    sheet.paste(Image.fromarray(drawn), (width + gap, 0))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size)
-    y = height + 4
-    draw.text((2, y), "frame, a drawing", fill=INK, font=font)
-    x = width + gap
-    for name, colour in (("truth", TRUTH_RGB), ("prediction", PREDICTION_RGB)):
-        draw.rectangle((x, y + 2, x + 14, y + 13), fill=colour, outline=INK)
-        draw.text((x + 20, y), name, fill=INK, font=font)
-        x += 34 + round(draw.textlength(name, font=font))
+    sheet.paste(Image.fromarray(drawn), (width + 6, 0))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    draw.text((2, height + 4), "frame, a drawing", fill=style.INK, font=font)
+    for x, name, colour in ((6, "truth", TRUTH_RGB), (76, "prediction", PREDICTION_RGB)):
+        left, top = width + x, height + 6
+        draw.rectangle((left, top, left + 14, top + 11), fill=colour, outline=style.INK)
+        draw.text((left + 20, height + 4), name, fill=style.INK, font=font)
     return sheet
 
 
 def table_rows(text: str) -> dict[str, list[float]]:
-    """Milliseconds of each way, per row of ``PARTS``.
+    """Return the milliseconds of each way per row of `PARTS`.
 
     Args:
-        text: of the page that holds the table.
+        text: Page that holds the table.
 
     Raises:
-        DataError: a row is missing, or does not start with a number for each way.
+        DataError: A row is missing, or does not hold a number for each way.
     """
     rows: dict[str, list[float]] = {}
     for line in text.splitlines():
@@ -152,49 +149,108 @@ def table_rows(text: str) -> dict[str, list[float]]:
         if wanted in PARTS and ", ms" in name and wanted not in rows:
             rows[wanted] = [float(cell.split()[0]) for cell in cells]
     if list(rows) != list(PARTS) or any(len(row) != len(WAYS) for row in rows.values()):
-        raise DataError(f"the speed table gave {rows}; wanted rows {list(PARTS)} of {WAYS}")
+        raise DataError(f"speed table: got {rows}, wanted rows {list(PARTS)} of {WAYS}")
     return rows
 
 
 def speed(given: argparse.Namespace) -> dict[str, Any]:
-    """The speed table as bars from zero."""
+    """Draw the speed table as bars from zero."""
     rows = table_rows(TABLE.read_text())
-    figure = new_figure(1.4 * WIDTH, 4.2)
+    figure = style.new_figure(1.4 * style.WIDTH, 4.2)
     axes = figure.add_subplot()
-    ticks, position = [], 0.0
-    for values in rows.values():
-        ticks.append(position + (len(values) - 1) / 2)
-        for index, value in enumerate(values):
-            axes.barh(position, value, height=0.85, color=series_style(index).colour)
-            axes.annotate(
-                f"{value:g}", (value, position), xytext=(4, 0), textcoords="offset points",
-                va="center", fontsize=SMALL, color=INK,
-            )  # fmt: skip
-            position += 1
-        position += 0.6
-    style_axes(axes, f"One frame of 1158 x 1008\n{MACHINE}", "milliseconds", grid="x")
-    axes.set_yticks(ticks, [PARTS[name] for name in rows], fontsize=SMALL)
+    places = np.arange(len(rows)) * (len(WAYS) + 0.6)
+    colours = [style.series_style(index).colour for index in range(len(WAYS))]
+    for index, colour in enumerate(colours):
+        bars = axes.barh(places + index, [row[index] for row in rows.values()], 0.85, color=colour)
+        axes.bar_label(bars, fmt="%g", padding=4, fontsize=style.SMALL, color=style.INK)
+    style.style_axes(axes, f"One frame of 1158 x 1008\n{MACHINE}", "milliseconds", grid="x")
+    axes.set_yticks(places + 1, [PARTS[name] for name in rows], fontsize=style.SMALL)
     axes.invert_yaxis()
     axes.margins(x=0.08)
     names = ("the released way", "here, float32", "here, bfloat16")
-    handles = [Patch(color=series_style(index).colour) for index in range(len(names))]
-    legend_below(figure, handles, names, columns=3)
+    style.legend_below(figure, [Patch(color=colour) for colour in colours], names, columns=3)
     figure.savefig(given.output / "speed.png", dpi=110, facecolor="white")
     return {"machine": MACHINE, "ms": rows}
 
 
+@contextmanager
+def opened(address: str, height: int) -> Iterator[Any]:
+    """Open a page in an installed browser without a window.
+
+    Raises:
+        MissingError: There is no browser, or nothing to drive it with.
+    """
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        raise MissingError(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise MissingError("playwright is not installed: pip install -e '.[dev]'") from error
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
+        page = chromium.new_page(
+            viewport={"width": PAGE_WIDTH, "height": height},
+            color_scheme="light",
+            reduced_motion="reduce",
+        )
+        page.goto(address)
+        page.wait_for_load_state("load")
+        yield page
+        chromium.close()
+
+
 def report(given: argparse.Namespace) -> dict[str, Any]:
-    """A part of a run's report."""
-    target = given.output / "report.png"
-    picture_report(given.run / "report.html", given.report_part, given.report_height, target)
-    return {"part": given.report_part}
+    """Picture a part of a run's report."""
+    file = given.run / "report.html"
+    if not file.is_file():
+        raise MissingError(f"no {file}; a run of sali.train writes it")
+    with opened(f"{file.resolve().as_uri()}#{REPORT_PART}", REPORT_HEIGHT) as page:
+        page.screenshot(path=given.output / "report.png")
+    return {"part": REPORT_PART}
+
+
+@contextmanager
+def serving(checkpoint: Path) -> Iterator[str]:
+    """Serve the web app on any free port; yields its address.
+
+    Raises:
+        MissingError: The app does not start.
+    """
+    options = (f"ckpt='{checkpoint}'", "port=0", "open_browser=false")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sali.demo", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = ""
+    try:
+        for line in process.stdout:
+            if ready := re.search(r"ready: (http\S+)", line):
+                yield ready[1]
+                return
+        raise MissingError(f"the web app does not start: {line.strip()}")
+    finally:
+        process.terminate()
+        process.wait(WAIT_SECONDS)
 
 
 def demo(given: argparse.Namespace) -> dict[str, Any]:
-    """The web app at work on a drawn clip."""
-    checkpoint = given.run / "checkpoints" / f"{given.checkpoint}.ckpt"
-    picture_demo(checkpoint, given.demo_frames, given.demo_height, given.output / "demo.png")
-    return {"steps": int(read_file(checkpoint)["global_step"]), "frames": given.demo_frames}
+    """Picture the web app in the middle of a drawn clip."""
+    with serving(_checkpoint(given)) as address, opened(address, DEMO_HEIGHT) as page:
+        page.locator("[data-state=idle]").wait_for()
+        page.get_by_role("button", name="Start").click()
+        page.wait_for_function(
+            "n => parseInt(document.querySelector('[data-number=frame]')?.innerText) >= n",
+            arg=DEMO_FRAMES,
+            timeout=1000 * WAIT_SECONDS,
+        )
+        page.get_by_role("button", name="Pause", exact=True).click()
+        page.locator("[data-state=paused]").wait_for()
+        page.screenshot(path=given.output / "demo.png")
+    return {"steps": _steps(given), "frames": DEMO_FRAMES}
 
 
 PICTURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -205,51 +261,29 @@ PICTURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    demo = ROOT / "outputs" / "demo" / "latest"
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("names", nargs="*", help=f"of {', '.join(PICTURES)}; default: all")
-    options.add_argument("--run", type=Path, default=demo, help="folder of a run on drawn clips")
-    options.add_argument("--checkpoint", default="last", choices=("best", "last"))
-    options.add_argument("--data", type=Path, default=ROOT / "datasets" / "synthetic")
-    options.add_argument("--subset", default="unseen_easy", help="of the overlay's clip")
-    options.add_argument("--clip", help="its name; default: the first of the subset")
-    options.add_argument("--rate", type=float, default=8, help="frames per second")
-    options.add_argument("--quality", type=int, default=70, help="of WebP, 0 to 100")
-    options.add_argument(
-        "--report-part",
-        default="clip=unseen_easy/case10001_1&frame=18",
-        help="section or frame of the report",
-    )
-    options.add_argument("--report-height", type=int, default=1020, help="pixels")
-    options.add_argument("--demo-frames", type=int, default=40, help="segmented before the pause")
-    options.add_argument("--demo-height", type=int, default=1250, help="pixels")
-    options.add_argument("--output", type=Path, default=ROOT / "docs" / "pictures")
-    return options
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; exit code 1 if a picture could not be made."""
-    options = parser()
-    given = options.parse_args(arguments)
+    """Make the pictures; exit with code 1 if one could not be made."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(PICTURES)}; default: all")
+    parser.add_argument("--run", type=Path, default=ROOT / "outputs" / "demo" / "latest")
+    parser.add_argument("--data", type=Path, default=ROOT / "datasets" / "synthetic")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "pictures")
+    given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - set(PICTURES))
     if unknown:
-        options.error(f"no picture {unknown[0]!r}; there are {', '.join(PICTURES)}")
+        parser.error(f"no picture {unknown[0]!r}; there are {', '.join(PICTURES)}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    given.output.mkdir(parents=True, exist_ok=True)
-    record = given.output / "pictures.json"
-    told = json.loads(record.read_text()) if record.is_file() else {}
+    shown = read_json(given.output / "pictures.json")
     missing = []
+    given.output.mkdir(parents=True, exist_ok=True)
     for name in given.names or PICTURES:
         try:
-            told[name] = PICTURES[name](given)
+            shown[name] = PICTURES[name](given)
+            log.info("made: %s", name)
         except UserError as error:
             log.warning("not made: %s: %s", name, error)
             missing.append(name)
-        else:
-            log.info("made: %s", name)
-    record.write_text(json.dumps({n: told[n] for n in PICTURES if n in told}, indent=2) + "\n")
+    write_json(given.output / "pictures.json", {n: shown[n] for n in PICTURES if n in shown})
     sys.exit(1 if missing else 0)
 
 

@@ -1,4 +1,4 @@
-"""The W&B workspace of this project, as code: panels per subset, an ablation table, pictures.
+"""The W&B workspace of this project as code: panels per subset, an ablation table, pictures.
 
     python scripts/wandb_dashboard.py --entity TEAM --project sali     saves it, prints its address
     python scripts/wandb_dashboard.py --entity TEAM --dry-run          prints its specification
@@ -40,12 +40,12 @@ CHOICES = (
 
 
 def lines(*keys: str) -> list[wr.LinePlot]:
-    """A line plot over the training steps for each key."""
+    """Return a line plot over the training steps for each key."""
     return [wr.LinePlot(title=key, x=STEP, y=[key]) for key in keys]
 
 
 def bars(*keys: str) -> list[wr.BarPlot]:
-    """A bar plot for each key, the mean of the runs of a group (say, over seeds)."""
+    """Return a bar plot for each key: the mean of the runs of a group, e.g. over seeds."""
     return [
         wr.BarPlot(title=key, metrics=[key], groupby="Group", groupby_aggfunc="mean")
         for key in keys
@@ -53,7 +53,7 @@ def bars(*keys: str) -> list[wr.BarPlot]:
 
 
 def subset_section(subset: str) -> ws.Section:
-    """Scores, pictures and the table of the clips of one test subset."""
+    """Return the scores, pictures and the table of clips of one test subset."""
     test = f"test/{subset}"
     pictures = [wr.MediaBrowser(title=name, media_keys=[f"{test}/{name}"]) for name in PICTURES]
     return ws.Section(
@@ -69,12 +69,12 @@ def subset_section(subset: str) -> ws.Section:
 
 
 def workspace(entity: str, project: str, subsets: Sequence[str]) -> ws.Workspace:
-    """The workspace.
+    """Return the workspace.
 
     Args:
-        entity: user or team.
+        entity: User or team.
         project: W&B project.
-        subsets: a section each; empty sections stay for those that no run was tested on.
+        subsets: Test subsets, one section each; sections without a tested run stay empty.
     """
     return ws.Workspace(
         entity=entity,
@@ -112,7 +112,7 @@ def workspace(entity: str, project: str, subsets: Sequence[str]) -> ws.Workspace
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Save or print the workspace."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

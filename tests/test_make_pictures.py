@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,7 @@ from test_scripts import script
 
 
 @pytest.fixture
-def pictures(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+def pictures():
     return script("make_pictures")
 
 
@@ -36,11 +34,11 @@ def test_pictures_show_what_their_captions_say(pictures):
 
 
 def test_pictures_are_of_drawn_clips_only(pictures, data_root, tmp_path):
-    clip = pictures.generated_clip(data_root, "unseen_hard", None)
+    clip = pictures.generated_clip(data_root, "unseen_hard")
     assert clip.name == "case20001_1"
     (tmp_path / "TrainDataset").symlink_to(data_root / "TrainDataset")
     with pytest.raises(pictures.MissingError, match="no generated data set"):
-        pictures.generated_clip(tmp_path, "train", None)
+        pictures.generated_clip(tmp_path, "train")
 
 
 def test_what_a_picture_lacks_is_said(pictures, tmp_path, caplog):
@@ -54,15 +52,17 @@ def test_what_a_picture_lacks_is_said(pictures, tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_a_part_of_a_report_is_pictured(pictures, tmp_path):
+def test_a_part_of_a_report_is_pictured(pictures, tmp_path, monkeypatch):
     pytest.importorskip("playwright", reason="playwright is not installed")
     page = "<body style='margin:0'><div style='height:999px;background:red'></div>"
     page += "<div id='scores' style='height:999px;background:blue'></div>"
     (tmp_path / "report.html").write_text(page)
-    given = ["report", "--run", str(tmp_path), "--output", str(tmp_path), "--report-height", "300"]
+    given = ["report", "--run", str(tmp_path), "--output", str(tmp_path)]
+    monkeypatch.setattr(pictures, "REPORT_HEIGHT", 300)
+    monkeypatch.setattr(pictures, "REPORT_PART", "scores")
     with pytest.raises(SystemExit) as stopped:
         pictures.main(given)
-    if not any(map(shutil.which, sys.modules["page_pictures"].BROWSERS)):
+    if not any(map(shutil.which, pictures.BROWSERS)):
         pytest.skip("no browser is installed")
     assert stopped.value.code == 0
     with Image.open(tmp_path / "report.png") as shown:
