@@ -51,13 +51,13 @@ def score(gt, pred, output, **settings):
     return done.metrics
 
 
-def run_evaluate(*overrides, cwd=ROOT):
+def run_evaluate(*overrides, cwd=ROOT, more_path=""):
     return subprocess.run(
         [sys.executable, "-m", "sali.evaluate", *map(str, overrides)],
         cwd=cwd,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{more_path}"},
     )
 
 

@@ -1,5 +1,6 @@
 """Options from outside: a package and a folder of YAML files that `sali` knows nothing of."""
 
+import csv
 import json
 import os
 import subprocess
@@ -116,4 +117,8 @@ def test_a_training_of_options_from_outside_only(data_root, tmp_path):
     assert done.returncode == 0, done.stderr
     losses = json.loads((tmp_path / "losses.json").read_text())
     assert len(losses) == 2 and all(0 < loss < 20 for loss in losses)  # a step per epoch
-    assert json.loads((tmp_path / "metrics.json").read_text())["subsets"]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    score = metrics["frame_metrics"]["subsets"]["seen_easy"]["hausdorff"]
+    with (tmp_path / "csv/version_0/metrics.csv").open() as file:
+        logged = [row["test/seen_easy/hausdorff"] for row in csv.DictReader(file)]
+    assert [float(value) for value in logged if value] == ([score] if score is not None else [])

@@ -13,7 +13,6 @@ from sali.evaluation.settings import Settings
 from sali.metrics.calibration import reliability
 from sali.metrics.clinical_summary import ClinicalScores, clinical_names, summarise
 from sali.metrics.counted_frame import FloatArray, IntArray
-from sali.metrics.scores import described
 from sali.metrics.vps import CURVES, METRIC_NAMES, curve, reduce_subset, summary
 
 Figures = dict[str, float | None]
@@ -104,7 +103,7 @@ class MethodResults:
             content["clinical"] = {"rules": asdict(settings.clinical), **scores}
         if settings.frame_metrics:
             content["frame_metrics"] = self._part(self.frame_metrics)
-            content["scores"] = described(settings.frame_metrics)
+            content["scores"] = {n: asdict(metric.info) for n, metric in settings.metrics.items()}
         if settings.quality:
             content["low_quality"] = self._low_part()
         content["left_out"] = self._left_out()

@@ -8,7 +8,7 @@ from sali import __version__
 from sali.errors import ConfigError
 from sali.metrics.clinical import ClinicalRules, ClipTally
 from sali.metrics.clinical_summary import clinical_names
-from sali.metrics.frame_metric import FRAME_METRICS, FrameMetric, register
+from sali.metrics.frame_metric import FRAME_METRICS, FrameMetric
 from sali.metrics.frame_quality import QualityLimits
 from sali.metrics.vps import METRIC_NAMES
 
@@ -106,7 +106,6 @@ class Settings:
         for name in self.metrics:
             if name in taken:
                 raise ConfigError(f"metrics.{name}: a score has this name already; use another")
-        register(self.frame_metrics)
 
     @property
     def with_vps(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from sali.metrics.counted_frame import BoolArray, ByteArray
-from sali.metrics.scores import SCORES, Direction, ScoreInfo
+from sali.metrics.scores import Direction, ScoreInfo
 
 Function = Callable[[ByteArray, BoolArray], float | None]
 LEVEL = 128
@@ -51,8 +51,13 @@ class FrameMetric:
             raise ValueError(f"over: got {self.over!r}, wanted 'clips' or 'frames'")
 
     @property
+    def info(self) -> ScoreInfo:
+        """What whoever shows the score needs to know."""
+        return ScoreInfo(self.direction, self.format, self.meaning)
+
+    @property
     def identity(self) -> str:
-        """Changes whenever the scores of a frame may: with arguments and source of the function."""
+        """Text that changes whenever the scores of a frame may: with arguments and source code."""
         inner = self.function
         while isinstance(inner, partial):
             inner = inner.func
@@ -86,25 +91,9 @@ def _overlap(prediction: ByteArray, mask: BoolArray) -> tuple[int, int, int]:
     return overlap, int(np.count_nonzero(marked)), int(np.count_nonzero(mask))
 
 
-_EMPTY = "plain mean over all frames, 1 where neither map nor mask has a pixel"
 FRAME_METRICS: Mapping[str, FrameMetric] = {
-    "frame_dice_at_0.5": FrameMetric(
-        frame_dice, "frames", meaning=f"Dice of raw probabilities at 0.5: {_EMPTY}"
-    ),
-    "frame_iou_at_0.5": FrameMetric(
-        frame_iou, "frames", meaning=f"IoU of raw probabilities at 0.5: {_EMPTY}"
-    ),
-    "frame_mae": FrameMetric(
-        frame_mae,
-        "frames",
-        direction="lower",
-        meaning="Mean absolute error of raw probabilities: plain mean over all frames",
-    ),
+    "frame_dice_at_0.5": FrameMetric(frame_dice, "frames"),
+    "frame_iou_at_0.5": FrameMetric(frame_iou, "frames"),
+    "frame_mae": FrameMetric(frame_mae, "frames"),
 }
-"""Scores that validations during training have too."""
-
-
-def register(metrics: Mapping[str, FrameMetric]) -> None:
-    """Make direction, format and meaning known to whatever shows scores."""
-    for name, metric in metrics.items():
-        SCORES[name] = ScoreInfo(metric.direction, metric.format, metric.meaning)
+"""Scores that validations during training have too; `sali.metrics.scores` describes them."""

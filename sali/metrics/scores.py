@@ -1,15 +1,12 @@
 """What every score means, which direction is better, and how its values are written.
 
-Whatever shows scores looks them up here by name, so that a new score is one function and one entry:
-
-    SCORES["hausdorff"] = ScoreInfo("lower", ".1f", "Hausdorff distance of the contours, pixels")
-
-A package outside `sali` adds its entry when it is imported; the names of its scores may have `_at_`
-and a number at their end, which the entry writes as `_at_*`.
+Whatever shows scores looks them up here by name; names may have `_at_` and a number at their end,
+which the entry writes as `_at_*`. A score from another package brings its entry along, see
+`sali.metrics.frame_metric`, and metrics.json keeps it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Direction = Literal["higher", "lower", "neither"]
@@ -60,6 +57,7 @@ _CURVES = {
     "iou": _curve("IoU of stretched maps"),
 }
 
+_FRAMES = "mean over all frames, 1 where neither map nor mask has a pixel"
 SCORES: dict[str, ScoreInfo] = {
     "s_measure": ScoreInfo("higher", meaning="Structure measure"),
     "weighted_f": ScoreInfo("higher", meaning="Weighted F-measure"),
@@ -89,10 +87,10 @@ SCORES: dict[str, ScoreInfo] = {
     "stability_of_truth": ScoreInfo(meaning="The same of the ground truth"),
     "ece": ScoreInfo("lower", meaning="Expected calibration error of pixel probabilities"),
     "brier": ScoreInfo("lower", meaning="Brier score of pixel probabilities"),
+    "frame_dice_at_*": ScoreInfo("higher", meaning=f"Dice at a fixed threshold: {_FRAMES}"),
+    "frame_iou_at_*": ScoreInfo("higher", meaning=f"IoU at a fixed threshold: {_FRAMES}"),
+    "frame_mae": ScoreInfo("lower", meaning="Error of raw probabilities: mean over all frames"),
 }
-
-
-BUILT_IN = frozenset(SCORES)
 
 
 def score_info(name: str, more: Mapping[str, Mapping[str, Any]] | None = None) -> ScoreInfo:
@@ -113,16 +111,7 @@ def score_info(name: str, more: Mapping[str, Mapping[str, Any]] | None = None) -
 
 def is_built_in(name: str) -> bool:
     """Return whether a score is one of `sali` itself, not of another package."""
-    return _key(name) in BUILT_IN
-
-
-def described(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the entries of other packages' scores as plain values, for "scores" in metrics.json.
-
-    Args:
-        names: Names of any scores; those of `sali` itself are left out.
-    """
-    return {name: asdict(score_info(name)) for name in names if not is_built_in(name)}
+    return _key(name) in SCORES
 
 
 def _key(name: str) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from sali.metrics.frame_metric import FRAME_METRICS
 from sali.metrics.frame_quality import consecutive_runs
 from sali.metrics.scores import NONE, ScoreInfo, is_built_in, score_info
 from sali.report.folder import Key, Rows, RunFolder, clip_score, frame_metric
@@ -61,7 +60,7 @@ def read_clips(run: RunFolder, options: ReportOptions) -> Clips | None:
             "different number than Dice at 0.5, which protocol=both adds."
         )
     several = len(run.methods) > 1
-    further = [n for n in names if not is_built_in(n) and n not in FRAME_METRICS]
+    further = [name for name in names if not is_built_in(name)]
     wanted = [n for n in (*_VPS_OF_CLIPS, *further) if n in names and n != metric]
     more = [] if several else wanted
     rows, blocks = [], []
