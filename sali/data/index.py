@@ -167,18 +167,6 @@ def index_clip_folders(root: Path, subset: str = "", mask_root: Path | None = No
     ]
 
 
-def index_truth_folders(root: Path, subset: str, frame_root: Path | None) -> list[Clip]:
-    """Return a clip for every folder of masks in `root`, in natural order.
-
-    Raises:
-        DataError: No folder in `root`, or a clip that `index_truth_clip` refuses.
-    """
-    return [
-        index_truth_clip(folder, subset, frame_root / folder.name if frame_root else None)
-        for folder in list_clip_folders(root, "masks")
-    ]
-
-
 def index_subset(root: Path, subset: str) -> list[Clip]:
     """Return the clips of a SUN-SEG subset.
 

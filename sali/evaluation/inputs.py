@@ -14,7 +14,8 @@ from sali.data.index import (
     TEST_SUBSETS,
     Clip,
     index_clip_folders,
-    index_truth_folders,
+    index_truth_clip,
+    list_clip_folders,
     list_images,
     present_subsets,
     visible,
@@ -136,10 +137,11 @@ def index_truth(gt: Path, settings: Settings) -> list[Clip]:
         homes.append((ALL, gt, frames))
     clips = []
     for subset, masks, frame_root in homes:
-        found = index_truth_folders(masks, subset, frame_root)
-        if settings.quality:
-            _require_frames(found, frame_root)
-        clips += found
+        for folder in list_clip_folders(masks, "masks"):
+            frame_folder = frame_root / folder.name if frame_root else None
+            clips.append(index_truth_clip(folder, subset, frame_folder))
+            if settings.quality and not clips[-1].frames:
+                _refuse_frames(clips[-1], frame_folder)
     if settings.polyp_free is not None:
         clips += index_clip_folders(settings.polyp_free, POLYP_FREE)
     return clips
@@ -172,22 +174,18 @@ def _subsets_of(gt: Path, present: Sequence[str], wanted: Sequence[str] | None) 
     return list(dict.fromkeys(wanted))
 
 
-def _require_frames(clips: Sequence[Clip], root: Path | None) -> None:
-    for clip in clips:
-        if clip.frames:
-            continue
-        folder = root / clip.name if root else None
-        if folder is None or not folder.is_dir():
-            raise DataError(
-                f"quality=true reads the frames of {clip.name}, and there is no folder "
-                f"{folder or '(frames=...)'}; say where they are with frames=DIR"
-            )
-        there = {path.stem for path in list_images(folder)}
-        absent = [stem for stem in clip.stems if stem not in there]
+def _refuse_frames(clip: Clip, folder: Path | None) -> None:
+    if folder is None or not folder.is_dir():
         raise DataError(
-            f"{len(absent)} masks of {clip.name} have no frame in {folder}, e.g. "
-            f"{absent[0]}; quality=true reads a frame for every mask"
+            f"quality=true reads the frames of {clip.name}, and there is no folder "
+            f"{folder or '(frames=...)'}; say where they are with frames=DIR"
         )
+    there = {path.stem for path in list_images(folder)}
+    absent = [stem for stem in clip.stems if stem not in there]
+    raise DataError(
+        f"{len(absent)} masks of {clip.name} have no frame in {folder}, e.g. {absent[0]}; "
+        "quality=true reads a frame for every mask"
+    )
 
 
 # --- the maps ---

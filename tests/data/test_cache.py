@@ -155,3 +155,10 @@ def test_what_cannot_be_is_refused(root, tmp_path, monkeypatch):
     monkeypatch.delattr(os, "memfd_create")
     with pytest.raises(ConfigError, match="needs Linux; give a folder"):
         FrameCache("ram", clips, SIDE)
+
+
+def test_a_training_without_roles_is_refused(root):
+    made = data(root, "null")
+    made.roles = ()
+    with pytest.raises(ConfigError, match="roles"):
+        made.train_dataloader()

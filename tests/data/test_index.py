@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sali.data.index import fingerprint, index_source, index_subset
+from sali.data.index import fingerprint, index_source, index_subset, index_truth_clip
 from sali.errors import DataError
 
 NAME = "case_M_20181001100041_0U62372100109340_1_005_001-1_a{}_ayy_image{:04d}"
@@ -90,3 +90,28 @@ def test_fingerprint_changes_with_the_files(root):
     frame = root / "TestEasyDataset/Unseen/Frame/case2_1" / f"{NAME.format(9, 99)}.jpg"
     frame.write_bytes(b"xy")
     assert fingerprint(index_subset(root, "unseen_easy"), root) != before
+
+
+def test_hidden_files_and_folders_are_skipped(root):
+    base = root / "TestEasyDataset/Unseen"
+    before = index_subset(root, "unseen_easy")
+    for kind in ("Frame", "GT"):
+        touch(base / kind / "case2_1" / f"._{NAME.format(9, 99)}.png")
+        touch(base / kind / ".thumbnails" / "image1.png")
+    assert index_subset(root, "unseen_easy") == before
+    assert [clip.frames for clip in index_source(base)] == [clip.frames for clip in before]
+
+
+def test_a_ground_truth_takes_its_order_from_masks_and_its_frames_where_all_are_there(root, caplog):
+    base = root / "TestEasyDataset/Unseen"
+    masks, frames = base / "GT/case2_1", base / "Frame/case2_1"
+    whole = index_subset(root, "unseen_easy")[0]
+    assert index_truth_clip(masks, "unseen_easy", frames) == whole
+    touch(frames / "more.jpg")  # a frame without a mask is not scored
+    assert index_truth_clip(masks, "unseen_easy", frames) == whole
+    assert index_truth_clip(masks, "unseen_easy", root / "absent").frames == ()
+    assert not caplog.records
+    whole.frames[1].unlink()
+    clip = index_truth_clip(masks, "unseen_easy", frames)
+    assert clip.frames == () and clip.masks == whole.masks and clip.stems == whole.stems
+    assert "frames for 2 of 3 masks" in caplog.text
