@@ -12,9 +12,9 @@ camera nears, passes and returns to. Lengths are in tube radii, angles in radian
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from errno import EEXIST, ENOTEMPTY
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import cv2
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sali.errors import DataError
+from sali.run.io import atomic_write, write_json
 from sali.run.progress import progress_bar
 
 GENERATOR_VERSION = 2  # raise it whenever the same spec would give other pixels
@@ -315,21 +316,14 @@ def generate(root: Path, spec: SyntheticSpec) -> Path:
     wanted = {"generator_version": GENERATOR_VERSION, **asdict(spec)}
     try:
         if not _is_complete(root, wanted):
-            root.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as folder:
-                draft = Path(folder) / root.name
-                with progress_bar("clips") as progress:
-                    for clip in progress.track(list(_plan(spec)), description="draw clips"):
-                        _write_clip(draft, spec, clip)
-                (draft / "spec.json").write_text(json.dumps(wanted, indent=2) + "\n")
-                try:
-                    draft.rename(root)
-                except OSError:  # another process may have finished first
-                    if not _is_complete(root, wanted):
-                        raise
-    except OSError as error:
-        message = f"cannot write {root}: {error}; check free space and permissions"
-        raise DataError(message) from error
+            with atomic_write(root) as draft, progress_bar("clips") as progress:
+                for clip in progress.track(list(_plan(spec)), description="draw clips"):
+                    _write_clip(draft, spec, clip)
+                write_json(draft / "spec.json", wanted)
+    except OSError as error:  # perhaps because another process has finished first
+        if error.errno not in (ENOTEMPTY, EEXIST) or not _is_complete(root, wanted):
+            message = f"cannot write {root}: {error}; check free space and permissions"
+            raise DataError(message) from error
     return root
 
 

@@ -1,6 +1,7 @@
 """Generated clips: same pixels for the same spec, the SUN-SEG layout, masks that fit the frames."""
 
 import re
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -171,6 +172,20 @@ def test_an_interrupted_call_leaves_nothing_and_the_next_one_draws_all(
     monkeypatch.undo()
     assert written and not list(tmp_path.iterdir())
     assert pictures(generate(tmp_path / "data", SMALL)) == pictures(small)
+
+
+def test_another_process_that_finished_first_is_no_error(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(root: Path, spec: SyntheticSpec, clip: object) -> None:
+        write_clip(root, spec, clip)
+        if not (tmp_path / "data").exists():
+            shutil.copytree(small, tmp_path / "data")
+
+    write_clip = synthetic._write_clip
+    monkeypatch.setattr(synthetic, "_write_clip", write)
+    assert pictures(generate(tmp_path / "data", SMALL)) == pictures(small)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 @pytest.mark.parametrize(("name", "content"), [("notes.txt", "mine"), ("spec.json", "{")])
