@@ -117,7 +117,7 @@ def test_a_loss(outside):
 
 def listed_data(data_root, root):
     """A copy of generated clips in the layout of the page."""
-    parts = {"train": "TrainDataset", "test": "TestEasyDataset/Seen"}
+    parts = {"train": "TrainDataset", "test": "TestEasyDataset/Unseen"}
     names = {}
     for part, folder in parts.items():
         for kind, own in (("Frame", "images"), ("GT", "masks")):
@@ -183,5 +183,5 @@ def test_the_code_of_python_md_runs(data_root, tmp_path, monkeypatch):
         exec(compile(block.text, block.page, "exec"), names)
     assert names["probability"].shape == (96, 120)
     assert [one.shape for one in names["probabilities"]] == [(96, 120)] * 2
-    assert names["scores"]["subsets"]["seen_easy"]["dice_max"] == 1
+    assert names["scores"]["subsets"]["unseen_easy"]["dice_max"] == 1
     assert len(list((tmp_path / "new_maps").rglob("*.png"))) == 5
