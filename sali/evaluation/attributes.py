@@ -19,10 +19,10 @@ NONE_SET = "(none)"
 
 
 def read_attributes(path: Path) -> dict[str, tuple[str, ...]]:
-    """Reads the attributes of each clip.
+    """Read the attributes of each clip.
 
     Raises:
-        DataError: no such file, or a header, a value or a clip that does not fit.
+        DataError: No such file, or a header, a value or a clip that does not fit.
     """
     if not path.is_file():
         raise DataError(f"no attribute file {path}")
@@ -45,17 +45,17 @@ def read_attributes(path: Path) -> dict[str, tuple[str, ...]]:
 def attribute_figures(
     methods: Iterable[MethodResults], attributes: dict[str, tuple[str, ...]]
 ) -> list[tuple[str, str, str, int, Figures]]:
-    """Figures over the clips of each attribute, reduced as those of a subset.
+    """Return scores over the clips of each attribute, reduced as those of a subset.
 
     Args:
-        methods: the results.
-        attributes: of each clip, all clips included.
+        methods: Results of each method.
+        attributes: Attributes of each clip, all clips included.
 
     Returns:
-        (subset, attribute, method, number of clips, figures), sorted by the first two.
+        (subset, attribute, method, number of clips, scores), sorted by the first two.
 
     Raises:
-        DataError: clips of which the file says nothing.
+        DataError: Clips without a row in the file.
     """
     rows = []
     names = sorted({name for own in attributes.values() for name in own})

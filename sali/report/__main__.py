@@ -1,4 +1,4 @@
-"""The page of a run, an evaluation or a sweep, made again from what lies in its folder.
+"""Make the page of a run, an evaluation or a sweep again from what lies in its folder.
 
 python -m sali.report run=outputs/seen_easy/2025-01-31_13-05-59
 """
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @command("report")
 def main(cfg: DictConfig) -> None:
-    """Hydra's shell round ``write_report``."""
+    """Hydra's shell around `write_report`."""
     check_config(cfg, "report")
     node: dict[str, Any] = OmegaConf.to_container(cfg.report, resolve=True)  # type: ignore[assignment]
     path = write_report(Path(cfg.run), ReportOptions.from_config(node))

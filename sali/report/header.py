@@ -11,12 +11,12 @@ Fact = tuple[str, str]
 
 
 def facts(run: RunFolder) -> list[Fact]:
-    """Names and values, what matters most first."""
+    """Return names and values, what matters most first."""
     return [(name, text) for name, text in _facts(run) if text]
 
 
 def state(run: RunFolder) -> tuple[str, str]:
-    """("finished", "failed" or "running", what a reader must know of it)."""
+    """Return "finished", "failed" or "running", and what a reader must know of it."""
     found = run.status.get("state", "finished" if run.metrics else "unknown")
     if found == "failed":
         return found, str(run.status.get("error") or "the error was not recorded")
@@ -26,7 +26,7 @@ def state(run: RunFolder) -> tuple[str, str]:
 
 
 def title(run: RunFolder) -> str:
-    """Name of the run or of the evaluation."""
+    """Return the name of the run or of the evaluation."""
     name = run.settings.get("name")
     if name:
         return f"{name}, {run.path.resolve().name}"
@@ -36,7 +36,7 @@ def title(run: RunFolder) -> str:
 
 
 def _facts(run: RunFolder) -> Iterator[Fact]:
-    """Long ones last: they take a whole line each."""
+    """Yield names and values; long ones last, as they take a whole line each."""
     record, metrics = run.record, run.metrics
     data = record.get("data", {})
     yield "Experiment", str(run.settings.get("name", ""))
@@ -69,7 +69,7 @@ def _facts(run: RunFolder) -> Iterator[Fact]:
 
 
 def _commit(record: dict[str, Any]) -> str:
-    """Twelve digits of it, and that there were changes."""
+    """Return twelve digits of the commit, and whether there were changes."""
     commit, plus, changes = str(record.get("git_commit") or "").partition("+")
     return commit[:12] + plus + changes
 
@@ -87,7 +87,7 @@ def _date(text: str | None) -> str:
 
 
 def _duration(run: RunFolder) -> str:
-    """From the record's start to the last change of status.json."""
+    """Return the time from the record's start to the last change of status.json."""
     ends = run.path / "status.json"
     if not run.record.get("started") or run.status.get("state") not in ("finished", "failed"):
         return ""

@@ -21,13 +21,13 @@ def draw_overlay(
     mask: np.ndarray | None = None,
     threshold: float = 0.5,
 ) -> np.ndarray:
-    """Tint by probability, contour of the prediction, and of the true mask if there is one.
+    """Return a frame with a tint by probability, and contours of prediction and true mask.
 
     Args:
         frame: RGB uint8 [H, W, 3].
-        probability: [H, W], 0..1.
-        mask: 0/1 [H, W], drawn in yellow; the prediction is drawn in cyan.
-        threshold: of the prediction's contour.
+        probability: Probability of polyp, [H, W], 0 to 1; its contour is cyan.
+        mask: True mask, 0 or 1, [H, W]; its contour is yellow. None for no such contour.
+        threshold: Probability from which on a pixel is inside the contour.
 
     Returns:
         RGB uint8 [H, W, 3].
@@ -55,7 +55,7 @@ def draw_time(canvas: np.ndarray, seconds: float) -> None:
 
     Args:
         canvas: RGB uint8 [H, W, 3], drawn on.
-        seconds: zero or more.
+        seconds: Time, 0 or more.
     """
     height, width = canvas.shape[:2]
     text = clock(seconds)
@@ -69,10 +69,10 @@ def draw_time(canvas: np.ndarray, seconds: float) -> None:
 
 
 def clock(seconds: float) -> str:
-    """h:mm:ss.mmm, cut to whole milliseconds: a clock does not run ahead.
+    """Return h:mm:ss.mmm, cut to whole milliseconds: a clock does not run ahead.
 
     Args:
-        seconds: zero or more; a ``Fraction`` is cut exactly.
+        seconds: Time, 0 or more; a `Fraction` is cut exactly.
     """
     milliseconds = int(seconds * 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)
@@ -81,12 +81,12 @@ def clock(seconds: float) -> str:
 
 
 def contact_sheet(pictures: list[np.ndarray], columns: int, width: int) -> np.ndarray:
-    """Pictures of any size as one sheet, row by row.
+    """Return pictures of any size as one sheet, row by row.
 
     Args:
-        pictures: RGB uint8 [H, W, 3] each; at least one.
-        columns: pictures in a row.
-        width: of one picture in pixels; the first one's shape gives the height.
+        pictures: Pictures, RGB uint8 [H, W, 3]; at least one.
+        columns: Number of pictures in a row.
+        width: Width of one picture, pixels; the first one's shape gives the height.
     """
     height = round(width * pictures[0].shape[0] / pictures[0].shape[1])
     cells = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in pictures]

@@ -48,7 +48,13 @@ PAD_INCHES = 0.06
 
 
 class SeriesStyle(NamedTuple):
-    """How one series is told from the others: always by more than its colour."""
+    """How one series differs from the others: always by more than its colour.
+
+    Attributes:
+        colour: Colour of line and markers.
+        line: Line style.
+        marker: Marker style.
+    """
 
     colour: str
     line: str
@@ -56,7 +62,7 @@ class SeriesStyle(NamedTuple):
 
 
 def series_style(index: int) -> SeriesStyle:
-    """Returns the style of series number `index`, from 0."""
+    """Return the style of series number `index`, from 0."""
     return SeriesStyle(
         COLOURS[index % len(COLOURS)],
         _LINES[index % len(_LINES)],
@@ -65,11 +71,11 @@ def series_style(index: int) -> SeriesStyle:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Returns an empty white figure with the footer.
+    """Return an empty white figure with the footer.
 
     Args:
-        width: inches.
-        height: inches, footer included.
+        width: Width, inches.
+        height: Height, inches, footer included.
     """
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     bottom = _FOOTER_INCHES / height
@@ -87,14 +93,14 @@ def new_figure(width: float, height: float) -> Figure:
 def style_axes(
     axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "", grid: str = "both"
 ) -> None:
-    """Sets labels, sizes and colours.
+    """Set labels, sizes and colours.
 
     Args:
-        axes: to be styled.
-        title: set above, on the left.
-        xlabel: of the horizontal axis.
-        ylabel: of the vertical axis.
-        grid: direction of the grid's lines: "both", "x", "y", or empty for none.
+        axes: Axes to style.
+        title: Text above, on the left.
+        xlabel: Text of the horizontal axis.
+        ylabel: Text of the vertical axis.
+        grid: Direction of the grid's lines: "both", "x", "y", or empty for none.
     """
     axes.set_facecolor("white")
     if title:
@@ -110,7 +116,7 @@ def style_axes(
 
 
 def set_unit_limits(axes: Axes) -> None:
-    """Lets both axes run from 0 to 1, with the same ticks."""
+    """Let both axes run from 0 to 1, with the same ticks."""
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     ticks = np.linspace(0, 1, 6)
@@ -125,14 +131,14 @@ def legend_below(
     columns: int = 1,
     **kwargs: Any,
 ) -> Legend:
-    """Puts a legend under the axes, where it hides no data.
+    """Put a legend under the axes, where it hides no data.
 
     Args:
-        figure: whose layout makes room for it.
-        handles: one per label.
-        labels: texts; long ones are wrapped to the width of one column.
-        columns: number of columns.
-        kwargs: passed on to `Figure.legend`.
+        figure: Figure whose layout makes room for it.
+        handles: Artists, one per label.
+        labels: Texts; long ones are wrapped to the width of one column.
+        columns: Number of columns.
+        kwargs: Arguments of `Figure.legend`.
     """
     return figure.legend(
         handles,
@@ -150,11 +156,11 @@ def legend_below(
 
 
 def save(figure: Figure, stem: Path | str) -> tuple[Path, Path]:
-    """Writes a figure as PNG and as PDF; equal figures give equal files.
+    """Write a figure as PNG and as PDF; equal figures give equal files.
 
     Args:
-        figure: to be written.
-        stem: path without an ending; dots in it are kept (`dice_at_0.5`). Missing folders are made.
+        figure: Figure to write.
+        stem: Path without an ending; dots in it are kept (`dice_at_0.5`). Missing folders are made.
 
     Returns:
         The two paths.
@@ -167,12 +173,12 @@ def save(figure: Figure, stem: Path | str) -> tuple[Path, Path]:
 
 
 def legend_inches(num_lines: int) -> float:
-    """Height that a legend of so many lines of text needs."""
+    """Return the height that a legend of `num_lines` lines of text needs."""
     return 0.19 * num_lines + 0.1
 
 
 def wrapped(text: str, width: int) -> str:
-    """Breaks lines of more than `width` characters, words if there is no other way."""
+    """Break lines of more than `width` characters, words if there is no other way."""
     wrapper = textwrap.TextWrapper(width, break_on_hyphens=False)
     return "\n".join(wrapper.fill(line) for line in text.splitlines())
 
