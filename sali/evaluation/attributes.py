@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sali.errors import DataError
-from sali.evaluation.results import Figures, MethodResults
+from sali.evaluation.results import MethodResults, Scores
 
 NONE_SET = "(none)"
 """Stands for the clips without any attribute."""
@@ -42,9 +42,9 @@ def read_attributes(path: Path) -> dict[str, tuple[str, ...]]:
     return _flags(path, header[1:], lines[1:])
 
 
-def attribute_figures(
+def attribute_scores(
     methods: Iterable[MethodResults], attributes: dict[str, tuple[str, ...]]
-) -> list[tuple[str, str, str, int, Figures]]:
+) -> list[tuple[str, str, str, int, Scores]]:
     """Return scores over the clips of each attribute, reduced as those of a subset.
 
     Args:
@@ -72,7 +72,7 @@ def attribute_figures(
                     c for c in method.of(subset) if name in (attributes[c.name] or (NONE_SET,))
                 ]
                 if clips:
-                    rows.append((subset, name, method.name, len(clips), method.figures(clips)))
+                    rows.append((subset, name, method.name, len(clips), method.scores(clips)))
     return sorted(rows, key=lambda row: row[:2])
 
 

@@ -20,7 +20,7 @@ class PartScores:
     """Scores of the frames of a clip, or of its low-quality frames.
 
     Attributes:
-        num_scored: frames in the VPS figures.
+        num_scored: frames in the VPS scores.
         vector: their mean score vector [1541]; meaningless without a frame.
         precision: their mean precision [256] over the thresholds of Dice.
         tally: sums of the clinical protocol over its frames; of none under VPS alone.
@@ -70,7 +70,7 @@ class ClipResult:
         subset: of the clip.
         name: of the clip.
         counts: by the names of `COUNTS`: frames; frames without a map; masks that fill the image;
-            frames with a polyp; frames in low-quality runs. Frames that no figure needs are only
+            frames with a polyp; frames in low-quality runs. Frames that no score needs are only
             in the first.
         whole: scores of all frames.
         low: scores of the frames in low-quality runs.

@@ -11,7 +11,7 @@ from sali.evaluation.results import MethodResults
 from sali.evaluation.settings import Settings
 from sali.metrics.bootstrap import Interval, Statistic, paired_bootstrap
 from sali.metrics.counted_frame import FloatArray
-from sali.metrics.vps import figures as vps_figures
+from sali.metrics.vps import scores as vps_scores
 
 
 class Difference(NamedTuple):
@@ -22,7 +22,7 @@ class Difference(NamedTuple):
         method: which method.
         reference: minus which.
         clips: number of clips that both have.
-        intervals: of the differences method - reference, by figure.
+        intervals: of the differences method - reference, by score.
     """
 
     subset: str
@@ -35,7 +35,7 @@ class Difference(NamedTuple):
 def differences(methods: Sequence[MethodResults]) -> list[Difference]:
     """Compares all methods with the reference, subset by subset.
 
-    The draws of clips are the same for all methods and figures.
+    The draws of clips are the same for all methods and scores.
 
     Raises:
         ConfigError: the reference is not one of the methods.
@@ -68,24 +68,24 @@ def dice_max_intervals(method: MethodResults) -> dict[str, dict[str, float | Non
         if len(clips) > 1:
             ours = np.stack([clip.whole.vector for clip in clips])
             # Against a method that scores 0, the difference is the score itself.
-            interval = _bootstrap([ours, np.zeros_like(ours)], method.settings, vps_figures)
+            interval = _bootstrap([ours, np.zeros_like(ours)], method.settings, vps_scores)
             found[subset] = dict(zip(("value", "low", "high"), interval["dice_max"], strict=True))
         elif clips:
-            value = method.vps_figures(clips)["dice_max"]
+            value = method.vps_scores(clips)["dice_max"]
             found[subset] = {"value": value, "low": None, "high": None}
     return found
 
 
 def _reference(methods: Sequence[MethodResults], subset: str) -> MethodResults | None:
-    """The method asked for, else the best of a subset by Dice; None if no figure tells."""
+    """The method asked for, else the best of a subset by Dice; None if no score tells."""
     settings = methods[0].settings
     if settings.reference is not None:
         return next(method for method in methods if method.name == settings.reference)
     overlap = f"dice_at_{settings.clinical.threshold:g}"
     ranked = []
     for method in methods:
-        figures = method.figures(method.of(subset))
-        value = figures.get("dice_max", figures.get(overlap))
+        scores = method.scores(method.of(subset))
+        value = scores.get("dice_max", scores.get(overlap))
         if value is not None:
             ranked.append((value, method))
     return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
@@ -102,7 +102,7 @@ def _compare(
     if settings.with_vps and len(counted) > 1:
         number = len(counted)
         sides = [np.stack([pair[side].whole.vector for pair in counted]) for side in (0, 1)]
-        intervals |= _bootstrap(sides, settings, vps_figures)
+        intervals |= _bootstrap(sides, settings, vps_scores)
     if (settings.with_clinical or settings.frame_metrics) and len(pairs) > 1:
         number = max(number, len(pairs))
         sides = [_ratios([pair[side] for pair in pairs], settings) for side in (0, 1)]

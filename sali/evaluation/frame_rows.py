@@ -21,10 +21,10 @@ class Frame(NamedTuple):
 
     Attributes:
         position: in the clip, from 0.
-        state: "there", "missing", or "unused" where no figure needs it.
+        state: "there", "missing", or "unused" where no score needs it.
         mask: bool [H, W]; None where the frame is not scored.
         prediction: uint8 of any size; None likewise.
-        is_scored: whether it counts in the VPS figures.
+        is_scored: whether it counts in the VPS scores.
         polyp_pixels: foreground of the mask.
     """
 

@@ -1,4 +1,4 @@
-"""From the sums of clips to the figures of subsets: what metrics.json and clips.csv hold."""
+"""From the sums of clips to the scores of subsets: what metrics.json and clips.csv hold."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from sali.metrics.clinical_summary import ClinicalScores, clinical_names, summar
 from sali.metrics.counted_frame import FloatArray, IntArray
 from sali.metrics.vps import CURVES, METRIC_NAMES, curve, reduce_subset, summary
 
-Figures = dict[str, float | None]
+Scores = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MethodResults:
         return [clip for clip in self.clips if clip.subset == subset]
 
     def left_out(self, clip: ClipResult) -> str | None:
-        """Why a clip is not in the VPS figures; None if it is."""
+        """Why a clip is not in the VPS scores; None if it is."""
         if clip.subset == POLYP_FREE:
             return "free of polyps"
         if clip.counts["frames"] < 3:
@@ -54,31 +54,31 @@ class MethodResults:
         return None
 
     def in_vps(self, clips: Iterable[ClipResult]) -> list[ClipResult]:
-        """The clips that count in the VPS figures."""
+        """The clips that count in the VPS scores."""
         return [clip for clip in clips if not self.left_out(clip)]
 
-    def vps_figures(self, clips: Iterable[ClipResult]) -> dict[str, float]:
-        """The 17 figures over clips; empty without a clip that counts."""
+    def vps_scores(self, clips: Iterable[ClipResult]) -> dict[str, float]:
+        """The 17 scores over clips; empty without a clip that counts."""
         counted = self.in_vps(clips)
         return summary(reduce_subset(clip.whole.vector for clip in counted)) if counted else {}
 
-    def clinical_figures(self, clips: Iterable[ClipResult]) -> ClinicalScores:
-        """The clinical figures over clips."""
+    def clinical_scores(self, clips: Iterable[ClipResult]) -> ClinicalScores:
+        """The clinical scores over clips."""
         return summarise([clip.whole.tally for clip in clips], self.settings.clinical)
 
-    def figures(self, clips: Sequence[ClipResult]) -> Figures:
-        """All figures over clips, of the protocols that were asked for."""
-        found: Figures = {}
+    def scores(self, clips: Sequence[ClipResult]) -> Scores:
+        """All scores over clips, of the protocols that were asked for."""
+        found: Scores = {}
         if self.settings.with_vps:
-            found |= self.vps_figures(clips)
+            found |= self.vps_scores(clips)
         if self.settings.with_clinical:
-            found |= self.clinical_figures(clips)
+            found |= self.clinical_scores(clips)
         return found | self.frame_metrics(clips)
 
-    def frame_metrics(self, clips: Iterable[ClipResult]) -> Figures:
+    def frame_metrics(self, clips: Iterable[ClipResult]) -> Scores:
         """Return the frame metrics over clips; None without a frame that has one."""
         parts = [clip.whole for clip in clips]
-        found: Figures = {}
+        found: Scores = {}
         for name, metric in self.settings.frame_metrics.items():
             if metric.over == "clips":
                 means = [mean for part in parts if (mean := part.mean(name)) is not None]
@@ -90,16 +90,16 @@ class MethodResults:
         return found
 
     def metrics(self) -> dict[str, Any]:
-        """Content of metrics.json: VPS figures on top, the clinical ones under "clinical".
+        """Content of metrics.json: VPS scores on top, the clinical ones under "clinical".
 
         Raises:
-            DataError: no clip of a subset is left for the VPS figures.
+            DataError: no clip of a subset is left for the VPS scores.
         """
         settings = self.settings
         content: dict[str, Any] = {"protocol": settings.protocol, "method": self.name}
         content |= self._vps_part() if settings.with_vps else {"subsets": {}, "clips": {}}
         if settings.with_clinical:
-            scores = self._part(self.clinical_figures)
+            scores = self._part(self.clinical_scores)
             content["clinical"] = {"rules": asdict(settings.clinical), **scores}
         if settings.frame_metrics:
             content["frame_metrics"] = self._part(self.frame_metrics)
@@ -112,7 +112,7 @@ class MethodResults:
         return content
 
     def counts(self, clips: Sequence[ClipResult]) -> dict[str, int]:
-        """How many clips, frames and so on the figures are made of."""
+        """How many clips, frames and so on the scores are made of."""
         return {
             "clips": len(clips),
             "vps_clips": len(self.in_vps(clips)) if self.settings.with_vps else 0,
@@ -135,7 +135,7 @@ class MethodResults:
                 if reason:
                     reasons.setdefault(reason, []).append(clip.name)
             for reason, names in reasons.items():
-                found.append(f"{len(names)} clips are not in the VPS figures ({reason})")
+                found.append(f"{len(names)} clips are not in the VPS scores ({reason})")
             free = [c for c in self.in_vps(clips) if not c.counts["polyp_frames"]]
             if free:
                 found.append(
@@ -200,14 +200,14 @@ class MethodResults:
             if not counted:
                 reasons = sorted({str(self.left_out(clip)) for clip in self.of(subset)})
                 raise DataError(
-                    f"no clip of {subset} is left for the VPS figures: {'; '.join(reasons)}; "
+                    f"no clip of {subset} is left for the VPS scores: {'; '.join(reasons)}; "
                     "protocol=clinical scores all frames"
                 )
-            subsets[subset] = self.vps_figures(counted)
-            clips[subset] = {clip.name: self.vps_figures([clip]) for clip in counted}
+            subsets[subset] = self.vps_scores(counted)
+            clips[subset] = {clip.name: self.vps_scores([clip]) for clip in counted}
         return {"subsets": subsets, "clips": clips}
 
-    def _part(self, scores_of: Callable[[Sequence[ClipResult]], Figures]) -> dict[str, Any]:
+    def _part(self, scores_of: Callable[[Sequence[ClipResult]], Scores]) -> dict[str, Any]:
         per_subset = {subset: self.of(subset) for subset in self.subsets}
         return {
             "subsets": {name: scores_of(clips) for name, clips in per_subset.items()},
@@ -223,7 +223,7 @@ class MethodResults:
             subset: {
                 "clips": len(low.of(subset)),
                 "vps_clips": len(low.in_vps(low.of(subset))) if self.settings.with_vps else 0,
-                **low.figures(low.of(subset)),
+                **low.scores(low.of(subset)),
             }
             for subset in low.subsets
         }
@@ -239,8 +239,8 @@ class MethodResults:
         return found
 
 
-def figure_names(settings: Settings) -> list[str]:
-    """Names of all figures of the protocols that were asked for."""
+def score_names(settings: Settings) -> list[str]:
+    """Names of all scores of the protocols that were asked for."""
     vps = METRIC_NAMES if settings.with_vps else ()
     clinical = clinical_names(settings.clinical) if settings.with_clinical else ()
     return [*vps, *clinical, *settings.frame_metrics]
@@ -248,7 +248,7 @@ def figure_names(settings: Settings) -> list[str]:
 
 def clip_columns(settings: Settings) -> list[str]:
     """Columns of clips.csv."""
-    return ["subset", "clip", *COUNTS, "scored_frames", *figure_names(settings)]
+    return ["subset", "clip", *COUNTS, "scored_frames", *score_names(settings)]
 
 
 def clip_rows(results: MethodResults) -> list[dict[str, Any]]:
@@ -259,7 +259,7 @@ def clip_rows(results: MethodResults) -> list[dict[str, Any]]:
             "clip": clip.name,
             **clip.counts,
             "scored_frames": clip.whole.num_scored,
-            **results.figures([clip]),
+            **results.scores([clip]),
         }
         for clip in results.clips
     ]

@@ -229,7 +229,7 @@ def _tell(method: MethodResults) -> None:
         counts = method.counts(clips)
         shown = {
             name: value
-            for name, value in method.figures(clips).items()
+            for name, value in method.scores(clips).items()
             if name in ("dice_max", "dice_mean", f"dice_at_{settings.clinical.threshold:g}")
             and value is not None
         }

@@ -109,12 +109,12 @@ class Settings:
 
     @property
     def with_vps(self) -> bool:
-        """Whether the VPS figures are wanted."""
+        """Whether the VPS scores are wanted."""
         return self.protocol != "clinical"
 
     @property
     def with_clinical(self) -> bool:
-        """Whether the clinical figures are wanted."""
+        """Whether the clinical scores are wanted."""
         return self.protocol != "vps"
 
     @property

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from sali.evaluation.attributes import attribute_figures
+from sali.evaluation.attributes import attribute_scores
 from sali.evaluation.differences import Difference, dice_max_intervals, differences
 from sali.evaluation.frame_rows import frame_columns, rows_by_clip
-from sali.evaluation.results import MethodResults, clip_columns, clip_rows, figure_names
+from sali.evaluation.results import MethodResults, clip_columns, clip_rows, score_names
 
 
 def write_method(
@@ -126,9 +126,9 @@ def _write_attributes(
     labels = ("subset", "attribute", "method", "clips")
     rows = [
         dict(zip(labels, found[:4], strict=True)) | found[4]
-        for found in attribute_figures(methods, attributes)
+        for found in attribute_scores(methods, attributes)
     ]
-    columns = [*labels, *figure_names(methods[0].settings)]
+    columns = [*labels, *score_names(methods[0].settings)]
     write_rows(output / "attributes.csv", columns, rows)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sali.metrics.counted_frame import FloatArray
-from sali.metrics.vps import figures
+from sali.metrics.vps import scores
 
 Statistic = Callable[[FloatArray], dict[str, FloatArray]]
 _BATCH = 256
@@ -36,7 +36,7 @@ def paired_bootstrap(
     second: FloatArray,
     generator: np.random.Generator,
     *,
-    statistic: Statistic = figures,
+    statistic: Statistic = scores,
     num_resamples: int = 2000,
     confidence: float = 0.95,
 ) -> dict[str, Interval]:
@@ -45,7 +45,7 @@ def paired_bootstrap(
     Clips are drawn with replacement, the same ones for both methods: frames of a clip are too
     alike to be drawn on their own, and most of the spread between clips is common to both
     methods. Each draw is reduced as the protocol does (mean over clips first, then the maximum
-    of a curve), so the interval is one of the published figure and not of a mean of maxima.
+    of a curve), so the interval is one of the published score and not of a mean of maxima.
 
     Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13
     (percentile interval).
@@ -54,7 +54,7 @@ def paired_bootstrap(
         first: [N, V], one vector per clip, say mean vectors of `vps.FrameScores`.
         second: [N, V], of the other method, clips in the same order.
         generator: source of the draws.
-        statistic: takes mean vectors [R, V], returns named figures [R].
+        statistic: takes mean vectors [R, V], returns named scores [R].
         num_resamples: number of draws R.
         confidence: coverage, in (0, 1).
 
@@ -95,6 +95,6 @@ def paired_bootstrap(
 def _differences(
     shares: FloatArray, first: FloatArray, second: FloatArray, statistic: Statistic
 ) -> dict[str, FloatArray]:
-    """Figures of `first` minus those of `second` for clips weighted by rows of `shares` [R, N]."""
+    """Scores of `first` minus those of `second` for clips weighted by rows of `shares` [R, N]."""
     ours, theirs = statistic(shares @ first), statistic(shares @ second)
     return {name: ours[name] - theirs[name] for name in ours}

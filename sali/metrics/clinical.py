@@ -2,12 +2,12 @@
 
 The VPS protocol stretches each map, leaves out frames without a polyp and knows no time. Here a
 map is taken as it is (probability x 255), polyp-free frames count, and frames come in order: how
-soon a polyp is found, how long a false alarm stays, how much a mask flickers. Such figures are
+soon a polyp is found, how long a false alarm stays, how much a mask flickers. Such scores are
 what clinical studies of detection systems report (ENDOTEST, Scandinavian Journal of
 Gastroenterology 2022).
 
 A `ClipTracker` reads the frames of one clip in order and keeps a `ClipTally` of fixed size;
-`clinical_summary.summarise` turns the tallies of any number of clips into figures.
+`clinical_summary.summarise` turns the tallies of any number of clips into scores.
 """
 
 from dataclasses import astuple, dataclass, field, fields
@@ -35,7 +35,7 @@ EMPTY_POLICIES = ("skip", "one", "zero")
 
 @dataclass(frozen=True)
 class ClinicalRules:
-    """What the figures depend on.
+    """What the scores depend on.
 
     Attributes:
         threshold: a pixel is marked where its probability is at least this, in (0, 1].

@@ -1,4 +1,4 @@
-"""Figures of the clinical protocol from the tallies of clips."""
+"""Scores of the clinical protocol from the tallies of clips."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ ClinicalScores = dict[str, float | None]
 
 
 def clinical_names(rules: ClinicalRules) -> tuple[str, ...]:
-    """Names of the figures, in the order of `summarise`; the overlap names state the threshold."""
+    """Names of the scores, in the order of `summarise`; the overlap names state the threshold."""
     return tuple(summarise([], rules))
 
 
 def summarise(clips: Sequence[ClipTally], rules: ClinicalRules) -> ClinicalScores:
-    """Turns the tallies of clips into figures; give one clip for the figures of that clip.
+    """Turns the tallies of clips into scores; give one clip for the scores of that clip.
 
     Dice, IoU and stability are means over the clips that have them, of the means over the frames
     of a clip. Rates of frames and pixels, ECE and Brier score are taken over all frames together.
@@ -28,7 +28,7 @@ def summarise(clips: Sequence[ClipTally], rules: ClinicalRules) -> ClinicalScore
         rules: the rules under which they were made.
 
     Returns:
-        None stands for a figure of which there is no case (say, polyp-free frames). With t the
+        None stands for a score of which there is no case (say, polyp-free frames). With t the
         threshold:
         `dice_at_t`, `iou_at_t`: overlap of frames; frames without a polyp by `rules.empty`.
         `frame_sensitivity`: share of polyp frames in which the polyp is detected.

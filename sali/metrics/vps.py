@@ -1,4 +1,4 @@
-"""The 17 figures of the VPS protocol: per frame, per clip, per subset.
+"""The 17 scores of the VPS protocol: per frame, per clip, per subset.
 
 The protocol is that of the VPS toolbox (Ji et al., "Video polyp segmentation: a deep learning
 perspective", Machine Intelligence Research 2022). Scores travel as one vector: five numbers and
@@ -137,8 +137,8 @@ def curve(vector: FloatArray, name: str) -> FloatArray:
     return vector[..., start : start + NUM_THRESHOLDS]
 
 
-def figures(vector: FloatArray) -> dict[str, FloatArray]:
-    """Computes the 17 figures of score vectors, under the names of `METRIC_NAMES`.
+def scores(vector: FloatArray) -> dict[str, FloatArray]:
+    """Computes the 17 scores of score vectors, under the names of `METRIC_NAMES`.
 
     Args:
         vector: [..., 1541].
@@ -155,5 +155,5 @@ def figures(vector: FloatArray) -> dict[str, FloatArray]:
 
 
 def summary(vector: FloatArray) -> dict[str, float]:
-    """The 17 figures of one vector [1541] as plain numbers."""
-    return {name: float(value) for name, value in figures(vector).items()}
+    """The 17 scores of one vector [1541] as plain numbers."""
+    return {name: float(value) for name, value in scores(vector).items()}

@@ -66,13 +66,15 @@ class Table:
         rows: Cells of each row; the first is the name of the row.
         notes: What a reader must know, one sentence each.
         groups: Group of each row, for rules between them; empty for none.
+        meanings: What columns mean, by their names.
     """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
-    groups: Sequence[str] = field(default=())
+    groups: Sequence[str] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     def to_markdown(self) -> str:
         """Return a pipe table; best values are bold."""
@@ -127,7 +129,7 @@ class Table:
                     '<span class="arrow" aria-hidden="true"></span></button>'
                     if name
                     else '<span title="{1}">{0}</span>'
-                ).format(text, score_info(text).meaning),
+                ).format(text, self.meanings.get(text, "")),
             )
             for text, is_right in zip(self.header, is_number, strict=True)
         )
@@ -192,7 +194,9 @@ def score_table(
             text = value_text(row.scores.get(name), infos[name])
             cells.append(Cell(text, True, is_best, mean))
         lines.append(cells)
-    return Table(title, [*labels, *columns], lines, notes, [row.group for row in rows])
+    groups = [row.group for row in rows]
+    meanings = {name: one.meaning for name, one in infos.items()}
+    return Table(title, [*labels, *columns], lines, notes, groups, meanings)
 
 
 def value_text(value: Value, info: ScoreInfo, factor: float = 1) -> str:

@@ -50,7 +50,7 @@ def test_polyp_free_frames_need_no_masks(tmp_path):
     assert clinical["polyp_free"]["dice_at_0.5"] is None
 
 
-def test_rules_reach_the_figures_and_their_names(tmp_path):
+def test_rules_reach_the_scores_and_their_names(tmp_path):
     gt, pred = make_clips(tmp_path / "gt"), make_clips(tmp_path / "pred", shift=1)
     for path in pred.rglob("*.png"):
         save(path, cv2.imread(str(path), 0) // 4)
@@ -98,11 +98,11 @@ def test_runs_of_low_quality_frames(filmed, tmp_path):
     assert [int(row["index"]) for row in low] == [3, 4, 5, 6, 7, 8]
     assert {row["clip"] for row in low} == {"case1_1"}
     assert all("dark" in row["broken_limits"] for row in low)
-    figures = found["low_quality"]["all"]
-    assert figures["clips"] == 1
+    scores = found["low_quality"]["all"]
+    assert scores["clips"] == 1
     for name in ("s_measure", "dice_mean", "dice_at_0.5"):
-        assert figures[name] == pytest.approx(np.mean([float(row[name]) for row in low]))
-    assert figures["frame_sensitivity"] == pytest.approx(4 / 6)
+        assert scores[name] == pytest.approx(np.mean([float(row[name]) for row in low]))
+    assert scores["frame_sensitivity"] == pytest.approx(4 / 6)
     assert "# VPS protocol, runs of low-quality frames" in (tmp_path / "out/table.md").read_text()
     none = score(gt, pred, tmp_path / "none", quality=True, min_run=7)
     assert none["low_quality"] == {}

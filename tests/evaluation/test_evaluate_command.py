@@ -65,7 +65,7 @@ def test_files(output):
     assert "protocol=both" in run["command"]
 
 
-def test_rows_of_clips_and_frames_agree_with_the_figures(output):
+def test_rows_of_clips_and_frames_agree_with_the_scores(output):
     metrics = json.loads((output / "metrics.json").read_text())
     clips, frames = read_csv(output / "clips.csv"), read_csv(output / "frames.csv")
     assert [row["clip"] for row in clips] == list(golden()["cases"])
@@ -83,14 +83,14 @@ def test_rows_of_clips_and_frames_agree_with_the_figures(output):
         assert clinical["dice_at_0.5"] == pytest.approx(np.mean(dice), abs=1e-12)
 
 
-def test_curves_give_the_figures_and_the_calibration(output):
+def test_curves_give_the_scores_and_the_calibration(output):
     metrics = json.loads((output / "metrics.json").read_text())
-    figures, clinical = metrics["subsets"]["unseen_easy"], metrics["clinical"]
+    scores, clinical = metrics["subsets"]["unseen_easy"], metrics["clinical"]
     with np.load(output / "curves.npz") as curves:
         own = {key.removeprefix("unseen_easy/"): curves[key] for key in curves}
     for name in ("dice", "iou", "sensitivity", "specificity", "e", "f"):
-        assert own[name].max() == figures[f"{name}_max"]
-        assert own[name].mean() == figures[f"{name}_mean"]
+        assert own[name].max() == scores[f"{name}_max"]
+        assert own[name].mean() == scores[f"{name}_mean"]
     assert own["thresholds"].shape == own["precision"].shape == (256,)
     assert 0 < own["precision"].max() <= 1
     gaps = np.abs(own["reliability_frequency"] - own["reliability_confidence"])
@@ -98,13 +98,13 @@ def test_curves_give_the_figures_and_the_calibration(output):
     assert ece == pytest.approx(clinical["subsets"]["unseen_easy"]["ece"])
 
 
-def test_tables_hold_all_figures(output):
+def test_tables_hold_all_scores(output):
     text, latex = (output / "table.md").read_text(), (output / "table.tex").read_text()
     for name in (*METRIC_NAMES, *clinical_names(Settings().clinical)):
         assert f" {name} |" in text
         assert name.replace("_", r"\_") in latex
-    figures = json.loads((output / "metrics.json").read_text())["subsets"]["unseen_easy"]
-    assert f"| unseen_easy | predictions | 3 | {figures['dice_max']:.4f} |" in text
+    scores = json.loads((output / "metrics.json").read_text())["subsets"]["unseen_easy"]
+    assert f"| unseen_easy | predictions | 3 | {scores['dice_max']:.4f} |" in text
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 3
     assert "**" not in text and "textbf" not in latex, "nothing to compare with"
 

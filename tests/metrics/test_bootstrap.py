@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sali.metrics.bootstrap import paired_bootstrap
-from sali.metrics.vps import METRIC_NAMES, NUM_VALUES, figures
+from sali.metrics.vps import METRIC_NAMES, NUM_VALUES, scores
 
 
 def first_value(vectors: np.ndarray) -> dict[str, np.ndarray]:
@@ -27,7 +27,7 @@ def test_difference_is_that_of_the_subset() -> None:
     generator = np.random.default_rng(2)
     first, second = generator.random((2, 7, NUM_VALUES))
     found = paired_bootstrap(first, second, generator, num_resamples=50)
-    expected = figures(first.mean(axis=0))["dice_max"] - figures(second.mean(axis=0))["dice_max"]
+    expected = scores(first.mean(axis=0))["dice_max"] - scores(second.mean(axis=0))["dice_max"]
     assert found["dice_max"].difference == pytest.approx(expected)
 
 

@@ -30,15 +30,15 @@ def tally(frames: list[Frame], rules: ClinicalRules) -> ClipTally:
     return tracker.tally
 
 
-def figure(name: str, frames: list[Frame], **rules: object) -> float | None:
+def score(name: str, frames: list[Frame], **rules: object) -> float | None:
     made = ClinicalRules(**rules)
     return summarise([tally(frames, made)], made)[name]
 
 
 def test_overlap_is_that_of_the_raw_threshold() -> None:
-    assert figure("dice_at_0.5", [(POLYP, POLYP), (PART, POLYP)]) == pytest.approx((1 + 0.4) / 2)
-    assert figure("iou_at_0.5", [(PART, POLYP)]) == pytest.approx(0.25)
-    assert figure("dice_at_0.9", [(POLYP, POLYP)], threshold=0.9) == 0
+    assert score("dice_at_0.5", [(POLYP, POLYP), (PART, POLYP)]) == pytest.approx((1 + 0.4) / 2)
+    assert score("iou_at_0.5", [(PART, POLYP)]) == pytest.approx(0.25)
+    assert score("dice_at_0.9", [(POLYP, POLYP)], threshold=0.9) == 0
     # A map that the VPS protocol would stretch to a perfect one.
     tracker = ClipTracker(ClinicalRules())
     tracker.step(POLYP.astype(np.uint8) * 3, POLYP)
@@ -49,13 +49,13 @@ def test_overlap_is_that_of_the_raw_threshold() -> None:
     ("empty", "silent", "marked"), [("skip", None, None), ("one", 1, 0), ("zero", 0, 0)]
 )
 def test_empty_policy(empty: str, silent: float | None, marked: float | None) -> None:
-    assert figure("dice_at_0.5", [(NOTHING, NOTHING)], empty=empty) == silent
-    assert figure("iou_at_0.5", [(ALARM, NOTHING)], empty=empty) == marked
+    assert score("dice_at_0.5", [(NOTHING, NOTHING)], empty=empty) == silent
+    assert score("iou_at_0.5", [(ALARM, NOTHING)], empty=empty) == marked
 
 
 def test_empty_policy_weighs_in_the_mean() -> None:
     frames = [(POLYP, POLYP), (ALARM, NOTHING)]
-    found = {e: figure("dice_at_0.5", frames, empty=e) for e in ("skip", "one", "zero")}
+    found = {e: score("dice_at_0.5", frames, empty=e) for e in ("skip", "one", "zero")}
     assert found == {"skip": 1, "one": 0.5, "zero": 0.5}
 
 
@@ -70,7 +70,7 @@ def test_polyp_free_frames() -> None:
     assert scores["false_alarms"] == 3
     assert scores["false_alarm_seconds_mean"] == pytest.approx(4 / 3 / 2)
     assert scores["false_alarm_seconds_max"] == pytest.approx(2 / 2)
-    assert figure("frame_specificity", free, alarm_pixels=6) == 1
+    assert score("frame_specificity", free, alarm_pixels=6) == 1
 
 
 def test_detection() -> None:
@@ -83,13 +83,13 @@ def test_detection() -> None:
         (NOTHING, POLYP),
     ]
     fps = {"frames_per_second": 10}
-    assert figure("first_detection_seconds_mean", frames, **fps) == pytest.approx(0.3)
-    assert figure("first_detection_seconds_mean", frames, detection_iou=0, **fps) == pytest.approx(
+    assert score("first_detection_seconds_mean", frames, **fps) == pytest.approx(0.3)
+    assert score("first_detection_seconds_mean", frames, detection_iou=0, **fps) == pytest.approx(
         0.1
     )
-    assert figure("frame_sensitivity", frames) == pytest.approx(1 / 4)
-    assert figure("frame_sensitivity", frames, detection_iou=0) == pytest.approx(2 / 4)
-    assert figure("first_detection_seconds_median", [(ALARM, POLYP)], detection_iou=0) is None
+    assert score("frame_sensitivity", frames) == pytest.approx(1 / 4)
+    assert score("frame_sensitivity", frames, detection_iou=0) == pytest.approx(2 / 4)
+    assert score("first_detection_seconds_median", [(ALARM, POLYP)], detection_iou=0) is None
 
 
 def test_a_polyp_is_a_clip() -> None:
@@ -103,17 +103,17 @@ def test_a_polyp_is_a_clip() -> None:
 
 def test_stability() -> None:
     moved = np.roll(POLYP, (2, 3), axis=(0, 1))
-    assert figure("stability", [(POLYP, POLYP), (moved, moved)]) == 1
+    assert score("stability", [(POLYP, POLYP), (moved, moved)]) == 1
     flicker = [(POLYP, POLYP), (NOTHING, POLYP), (POLYP, POLYP)]
-    assert figure("stability", flicker) == 0
-    assert figure("stability_of_truth", flicker) == 1
-    assert figure("stability", [(NOTHING, POLYP), (NOTHING, POLYP)]) is None
-    assert figure("stability", [(ALARM, NOTHING), (NOTHING, NOTHING)]) is None
+    assert score("stability", flicker) == 0
+    assert score("stability_of_truth", flicker) == 1
+    assert score("stability", [(NOTHING, POLYP), (NOTHING, POLYP)]) is None
+    assert score("stability", [(ALARM, NOTHING), (NOTHING, NOTHING)]) is None
 
 
 def test_calibration_is_over_all_pixels() -> None:
-    assert figure("brier", [(POLYP, POLYP)]) == pytest.approx(0.16 * 0.2**2)
-    assert figure("ece", [(POLYP, POLYP)]) == pytest.approx(0.16 * 0.2)
+    assert score("brier", [(POLYP, POLYP)]) == pytest.approx(0.16 * 0.2**2)
+    assert score("ece", [(POLYP, POLYP)]) == pytest.approx(0.16 * 0.2)
 
 
 def test_names_and_nothing_to_report() -> None:

@@ -1,4 +1,4 @@
-"""The 17 figures against unrounded output of the VPS toolbox on a small SUN-SEG tree."""
+"""The 17 scores against unrounded output of the VPS toolbox on a small SUN-SEG tree."""
 
 import json
 from pathlib import Path

@@ -11,10 +11,10 @@ from sali.metrics.vps import (
     CURVES,
     METRIC_NAMES,
     curve,
-    figures,
     frame_scores,
     match_size,
     reduce_subset,
+    scores,
     summary,
 )
 
@@ -105,9 +105,9 @@ def test_a_subset_is_the_mean_over_clips() -> None:
     assert summary(subset)["mae"] == pytest.approx(0.5)
 
 
-def test_figures_work_on_batches_of_vectors() -> None:
+def test_scores_work_on_batches_of_vectors() -> None:
     vector = frame_scores(GREY, GREY > 20).vector()
-    batch = figures(np.stack([vector, vector]))
+    batch = scores(np.stack([vector, vector]))
     assert tuple(batch) == METRIC_NAMES
     assert all(values.shape == (2,) for values in batch.values())
     assert "dice" not in batch

@@ -1,5 +1,7 @@
 """Tables: the best is marked by its direction, variants of Dice are never mixed."""
 
+import functools
+
 import pytest
 
 from sali.metrics.clinical import ClinicalRules
@@ -101,7 +103,10 @@ def test_a_score_of_another_package_brings_its_direction_and_format(monkeypatch)
     stored = described(["hausdorff", "dice_max", "dice_at_0.7"])
     assert list(stored) == ["hausdorff"]
     monkeypatch.delitem(SCORES, "hausdorff")  # where the package is not installed
-    assert lines(lambda name: score_info(name, stored)) == ["| a | **3.2** |", "| b | 4.0 |"]
+    known = functools.partial(score_info, more=stored)
+    assert lines(known) == ["| a | **3.2** |", "| b | 4.0 |"]
+    html = score_table("t", ["method"], ["hausdorff"], rows, info=known).to_html()
+    assert '<span title="pixels">hausdorff</span>' in html
 
 
 def test_every_built_in_score_has_an_entry():
