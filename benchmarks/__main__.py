@@ -45,11 +45,18 @@ def _training(values: Values) -> tuple[Training, dict[str, TrainingVariant]]:
     return Training(**values["training"]), ways
 
 
-def _loader(values: Values) -> Values:
+def _loader(setup: Setup, values: Values) -> Values:
     def make(num_workers: int, cache: str | None) -> ClipData:
         return build(values["data"], num_workers=num_workers, cache=cache)
 
-    return {"tables": {"training samples": measure_loaders(make, **values["loader"])}}
+    return {"training samples": measure_loaders(make, **values["loader"])}
+
+
+def _baseline(setup: Setup, values: Values) -> Values:
+    training, ways = _training(values)
+    variant, way = next(iter(_variants(values).values())), next(iter(ways.values()))
+    root = Path(values["baseline"])
+    return measure_checkouts(setup, variant, training, way, root, **values["baseline_blocks"])
 
 
 GROUPS: dict[str, Callable[[Setup, Values], Values]] = {
@@ -59,16 +66,9 @@ GROUPS: dict[str, Callable[[Setup, Values], Values]] = {
         setup, _variants(v)[v["growth_variant"]], **v["growth"]
     ),
     "training": lambda setup, v: measure_training(setup, *_training(v), **v["training_steps"]),
-    "loader": lambda _, v: _loader(v),
+    "loader": _loader,
 }
-"""What can be measured, by the name that `groups` takes."""
-
-
-def _baseline(setup: Setup, values: Values) -> Values:
-    training, ways = _training(values)
-    variant, way = next(iter(_variants(values).values())), next(iter(ways.values()))
-    root = Path(values["baseline"])
-    return measure_checkouts(setup, variant, training, way, root, **values["baseline_blocks"])
+"""What can be measured, by the name that `groups` takes: tables by name; of growth, curves."""
 
 
 def build_setup(cfg: DictConfig) -> Setup:
@@ -100,8 +100,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     """Measure the groups that the configuration names.
 
     Returns:
-        {"run", "machine", "setup", "groups": {group: {"timings", "tables", "curves",
-        "checks"}}}; each group has those of them that it measures.
+        See `benchmarks.report.Results`.
 
     Raises:
         ConfigError: Settings that cannot be measured.
@@ -120,17 +119,18 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     if cfg.baseline is not None:
         wanted["baseline"] = _baseline
     machine = describe_machine(setup.start())
-    groups = {}
+    found = {}
     for name, measure in wanted.items():
         log.info("measuring %s (%s)", name, ", ".join(wanted))
         start = time.perf_counter()
-        groups[name] = measure(setup, values)
+        found[name] = measure(setup, values)
         log.info("%s measured in %.0f s", name, time.perf_counter() - start)
     return {
         "run": provenance(seed=cfg.seed, device=setup.device),
         "machine": machine,
         "setup": asdict(setup),
-        "groups": groups,
+        "curves": found.pop("growth", {}),
+        "tables": found,
     }
 
 

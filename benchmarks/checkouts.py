@@ -10,14 +10,13 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.frames import as_step, over
 from benchmarks.full_memory import frame_elements
 from benchmarks.setup import Setup, Variant
-from benchmarks.timing import summarize, time_interleaved
+from benchmarks.timing import Table, summarize, time_interleaved
 from benchmarks.training import Training, TrainingVariant, make_step
 from sali.errors import ConfigError
 
@@ -36,7 +35,7 @@ def measure_checkouts(
     frames: int,
     steps: int,
     warmup: int,
-) -> dict[str, Any]:
+) -> dict[str, Table]:
     """Time blocks of frames, with a full memory, and of training steps.
 
     Args:
@@ -51,7 +50,7 @@ def measure_checkouts(
         warmup: Calls before each block.
 
     Returns:
-        {"timings": {"whole frame" and "training step": rows of `summarize`}}.
+        Times of "whole frame" and "training step".
 
     Raises:
         ConfigError: A folder without this benchmark, or one that refuses the settings.
@@ -72,7 +71,7 @@ def measure_checkouts(
         for checkout in checkouts.values():
             checkout.process.kill()
             checkout.process.wait()
-    return {"timings": {name: summarize(own, (BASELINE,)) for name, own in medians.items()}}
+    return {name: summarize(own, (BASELINE,)) for name, own in medians.items()}
 
 
 class _Checkout:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.full_memory import fill, frame_elements
-from benchmarks.peaks import PEAK_TABLE, in_fresh_process, peak_of
+from benchmarks.full_memory import Elements, fill, frame_elements
+from benchmarks.peaks import in_fresh_process, peak_of
 from benchmarks.released_way import RELEASED, ReleasedStream
 from benchmarks.setup import Setup, Variant, write_jpegs
-from benchmarks.timing import Call, summarize, time_interleaved
+from benchmarks.timing import Call, Table, summarize, time_interleaved
 from sali.data.frames import read_frame
 from sali.models.sali import SALI
 from sali.streaming import StreamSegmenter, prepare_network
@@ -29,12 +29,8 @@ Step = Callable[[np.ndarray, np.ndarray], object]
 
 
 def measure_frames(
-    setup: Setup,
-    variants: Mapping[str, Variant],
-    rounds: int,
-    warmup: int,
-    memory_steps: int,
-) -> dict[str, Any]:
+    setup: Setup, variants: Mapping[str, Variant], rounds: int, warmup: int, memory_steps: int
+) -> dict[str, Table]:
     """Time whole frames, from arrays and from JPEG files.
 
     Args:
@@ -46,8 +42,7 @@ def measure_frames(
             leaves that out.
 
     Returns:
-        {"timings": {table: rows of `summarize`}, "tables": {`PEAK_TABLE`: {way: see `peak_of`}},
-        "checks": see `compare_maps`}.
+        Times, peaks of memory, and how our maps differ from the released way's.
     """
     device = setup.start()
     frames = setup.frames()
@@ -55,10 +50,10 @@ def measure_frames(
     network = setup.build_network(calibrate=images)
     prepared = {name: setup.prepare(network, variant) for name, variant in variants.items()}
     elements = frame_elements(network, images)
-    steps = {RELEASED: _released_stream(setup, network, images)}
+    steps: dict[str, Step] = {RELEASED: _released_stream(setup, network, elements).step}
     for name, variant in variants.items():
         steps[name] = as_step(setup.full_stream(prepared[name], variant, elements))
-    timings = {}
+    tables: dict[str, Table] = {}
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         files = write_jpegs(frames, Path(folder))
         for table, ways in {
@@ -70,29 +65,28 @@ def measure_frames(
         }.items():
             ways[BACKBONE] = partial(network.backbone, images[:1])
             times = time_interleaved(ways, rounds, warmup, device)
-            timings[table] = summarize(times, (RELEASED, BACKBONE))
-        differences = {
-            name: compare_maps(setup, network, prepared[name], variant, images)
-            for name, variant in variants.items()
-        }
-    found = {
-        "timings": timings,
-        "checks": {"difference of maps from the released way": differences},
+            tables[table] = summarize(times, (RELEASED, BACKBONE))
+    tables["difference of maps from the released way"] = {
+        name: compare_maps(setup, network, prepared[name], variant, images)
+        for name, variant in variants.items()
     }
     if memory_steps:
-        peaks = {
+        tables["memory of a fresh process"] = {
             name: in_fresh_process(_peak_of_stream, setup, variant, memory_steps)
             for name, variant in {RELEASED: None, **variants}.items()
         }
-        found["tables"] = {PEAK_TABLE: peaks}
-    return found
+    return tables
 
 
-def _released_stream(setup: Setup, network: SALI, images: Tensor) -> Step:
+def _released_stream(
+    setup: Setup, network: SALI, elements: Elements | None = None
+) -> ReleasedStream:
+    """Return a released stream, with a full memory if there are elements to fill it with."""
     settings = network.video_settings
     stream = ReleasedStream(network, setup.image_size, settings["max_frames"], settings["every"])
-    fill(stream.bank, frame_elements(network, images), setup.memory_noise, setup.seed)
-    return stream.step
+    if elements is not None:
+        fill(stream.bank, elements, setup.memory_noise, setup.seed)
+    return stream
 
 
 def as_step(segmenter: StreamSegmenter) -> Step:
@@ -133,8 +127,8 @@ def compare_maps(
     Returns:
         {"max", "mean"} of the absolute difference over all pixels.
     """
-    size, settings = setup.frame_size, network.video_settings
-    theirs = ReleasedStream(network, setup.image_size, settings["max_frames"], settings["every"])
+    size = setup.frame_size
+    theirs = _released_stream(setup, network)
     changes = {"neighbor": "next", "eviction": "released"}
     ours = StreamSegmenter(prepared, setup.image_size, variant.precision, **changes)
     step_tensors([ours], [images[0]], [size])
@@ -153,10 +147,10 @@ def _peak_of_stream(setup: Setup, variant: Variant | None, steps: int) -> dict[s
     frames = setup.frames()
     images = setup.images(frames)
     network = setup.build_network()
+    elements = frame_elements(network, images)
     if variant is None:
-        step = _released_stream(setup, network, images)
+        step: Step = _released_stream(setup, network, elements).step
     else:
-        elements = frame_elements(network, images)
         prepare_network(network, setup.image_size, variant.precision, variant.compiled)
         step = as_step(setup.full_stream(network, variant, elements))
     return peak_of(over(frames, step), steps, device)

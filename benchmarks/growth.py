@@ -28,7 +28,7 @@ def measure_growth(
     memory_frames: Sequence[int],
     image_sizes: Sequence[int],
     streams: Sequence[int],
-) -> dict[str, Any]:
+) -> dict[str, Curve]:
     """Measure curves of our way; of memory reads also those of the others.
 
     Args:
@@ -43,7 +43,7 @@ def measure_growth(
         streams: Numbers of streams that take turns.
 
     Returns:
-        {"curves": {name: `Curve`}}; an empty list of points leaves its curve out.
+        Curves by name; an empty list of points leaves its curve out.
     """
     device = setup.start()
     frames = setup.frames()
@@ -91,7 +91,7 @@ def measure_growth(
             each = {"frame of one stream": (total / np.array(streams)).tolist()}
             both["series"].update(_as_curve("", list(streams), each)["series"])
             curves["streams"] = both
-    return {"curves": curves}
+    return curves
 
 
 def _reads(setup: Setup, network: SALI, elements: Elements, num_frames: int) -> dict[str, Call]:

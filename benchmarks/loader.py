@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
+from benchmarks.timing import Table
 from sali.data.datamodule import ClipData
 from sali.data.datasets import SampleDataset
 from sali.errors import ConfigError
@@ -87,7 +88,7 @@ def measure_loaders(
     num_workers: Sequence[int],
     caches: Sequence[str | None],
     num_batches: int,
-) -> dict[str, dict[str, float]]:
+) -> Table:
     """Apply `measure_loader` to numbers of workers, with and without a cache.
 
     Args:
@@ -95,9 +96,6 @@ def measure_loaders(
         num_workers: Numbers of loader processes.
         caches: Values of `data.cache`.
         num_batches: Number of timed batches of each.
-
-    Returns:
-        {"2 workers, cache ram": {"samples_per_second": ...}}.
     """
     return {
         f"{count} workers, cache {cache or 'off'}": measure_loader(make(count, cache), num_batches)

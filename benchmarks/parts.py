@@ -14,7 +14,7 @@ from benchmarks import released_way as released
 from benchmarks.full_memory import Bank, fill, frame_elements
 from benchmarks.released_way import RELEASED
 from benchmarks.setup import Setup, Variant, autocast, write_jpegs
-from benchmarks.timing import Call, summarize, time_interleaved
+from benchmarks.timing import Call, Table, summarize, time_interleaved
 from sali.data.frames import read_frame, resize_frame
 from sali.data.synthetic import draw_clip
 from sali.data.tensors import to_tensor
@@ -38,7 +38,7 @@ MEMORY_READS: dict[str, MemoryRead] = {
 
 def measure_parts(
     setup: Setup, variants: Mapping[str, Variant], rounds: int, warmup: int
-) -> dict[str, Any]:
+) -> dict[str, Table]:
     """Time the parts of a frame, with a full memory.
 
     Args:
@@ -48,7 +48,7 @@ def measure_parts(
         warmup: Rounds before those.
 
     Returns:
-        {"timings": {part: rows of `summarize`}}.
+        Times of each part.
     """
     device = setup.start()
     images = setup.images(setup.frames())
@@ -63,11 +63,8 @@ def measure_parts(
     parts["VPS scores"] = {"ours": _vps_scores(setup)}
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         parts["JPEG to tensor"] = _decoding(setup, Path(folder))
-        timings = {}
-        for name, part in parts.items():
-            times = time_interleaved(part, rounds, warmup, device)
-            timings[name] = summarize(times, (RELEASED, TORCHVISION))
-    return {"timings": timings}
+        times = {p: time_interleaved(calls, rounds, warmup, device) for p, calls in parts.items()}
+    return {part: summarize(own, (RELEASED, TORCHVISION)) for part, own in times.items()}
 
 
 @torch.inference_mode()

@@ -14,7 +14,6 @@ import torch
 log = logging.getLogger(__name__)
 
 MEBIBYTE = 2**20
-PEAK_TABLE = "memory of a fresh process"
 STATUS = Path("/proc/self/status")
 
 
@@ -39,12 +38,12 @@ def peak_mib(device: torch.device) -> float:
 
 
 def peak_of(call: Callable[[], object], steps: int, device: torch.device) -> dict[str, float]:
-    """Return the memory in MiB before and at the peak of a number of calls."""
+    """Return the memory in MiB before and at the peak of a number of calls, as a row."""
     restart_peak(device)
     before = peak_mib(device)
     for _ in range(steps):
         call()
-    return {"before_mib": before, "peak_mib": peak_mib(device)}
+    return {"before MiB": before, "peak MiB": peak_mib(device)}
 
 
 def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:

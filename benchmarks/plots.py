@@ -8,6 +8,7 @@ from matplotlib.axis import Axis
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
+from benchmarks.timing import Table
 from sali.report.style import (
     GREY,
     SMALL,
@@ -26,7 +27,7 @@ _AXIS_INCHES = 0.9
 _LINEAR_UP_TO = 30  # longest over shortest bar; bars from zero show ratios, while all can be seen
 
 
-def plot_timings(tables: Mapping[str, Mapping[str, Any]], stem: Path, title: str) -> None:
+def plot_times(tables: Mapping[str, Table], stem: Path, title: str) -> None:
     """Write median times as bars with their quartiles, the tables under one another.
 
     Args:
@@ -44,8 +45,8 @@ def plot_timings(tables: Mapping[str, Mapping[str, Any]], stem: Path, title: str
     for rows in tables.values():
         ticks.append(top + (len(rows) - 1) / 2)
         for down, (way, row) in enumerate(rows.items()):
-            median = row["median_ms"]
-            spread = [[median - row["q1_ms"]], [row["q3_ms"] - median]]
+            median = row["median ms"]
+            spread = [[median - row["q1 ms"]], [row["q3 ms"] - median]]
             axes.barh(top + down, median, 0.85, color=colours[way], xerr=spread, ecolor=GREY)
             medians.append(median)
         top += len(rows) + _GAP

@@ -18,7 +18,7 @@ from sali.models.sali import SALI
 from sali.models.sali.alignment import NEGATIVE_SLOPE, DeformConv, ShortTermAlignment
 from sali.models.sali.decoder import SideLogits
 from sali.models.sali.fusion import Fusion, PooledNonLocal
-from sali.models.sali.memory import KeyValue
+from sali.models.sali.memory import KeyValue, masks_on_levels, weigh_values
 
 RELEASED = "released"
 """Name of this way in tables."""
@@ -46,26 +46,6 @@ def dense_read(
     return memory_value @ affinity, affinity.detach().sum(2)
 
 
-def _project(network: SALI, pyramid: Pyramid) -> list[KeyValue]:
-    assert network.long_term is not None
-    return network.long_term.project(pyramid)
-
-
-def _weigh(elements: list[KeyValue], masks: list[Tensor]) -> list[KeyValue]:
-    weights = [mask.flatten(2).softmax(2) + 1 for mask in masks]
-    return [
-        KeyValue(level.key, level.value * weight)
-        for level, weight in zip(elements, weights, strict=True)
-    ]
-
-
-def _deform(module: DeformConv, x: Tensor, guide: Tensor) -> Tensor:
-    first, second, modulation = module.to_offset(guide).chunk(3, dim=1)
-    offset = torch.cat([first, second], 1)
-    modulation = modulation.sigmoid()
-    return deform_conv2d(x, offset, module.weight, module.bias, padding=1, mask=modulation)
-
-
 def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, NEGATIVE_SLOPE)
 
@@ -84,7 +64,15 @@ def align(module: ShortTermAlignment, neighbor: Pyramid, reference: Pyramid) -> 
             offset = _leaky(module.smooth[level](offset))
         deform = module.deform[level]
         assert isinstance(deform, DeformConv)
-        features = _deform(deform, neighbor[level], offset)
+        first, second, modulation = deform.to_offset(offset).chunk(3, dim=1)
+        features = deform_conv2d(
+            neighbor[level],
+            torch.cat([first, second], 1),
+            deform.weight,
+            deform.bias,
+            padding=1,
+            mask=modulation.sigmoid(),
+        )
         if features_above is not None:
             above = resize(features_above, scale=2)
             features = module.merge[level](torch.cat([features, above], 1))
@@ -243,14 +231,15 @@ class ReleasedStream:
     def probability(self, current: Tensor, neighbor: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the probability [H, W] of an image and its neighbor, normalised [1, 3, S, S]."""
         network = self.network
+        assert network.long_term is not None
         pyramid = network.reduction(network.backbone(current))
         following = network.reduction(network.backbone(neighbor))
-        query = _project(network, pyramid)
+        query = network.long_term.project(pyramid)
         logits, usage = segment(network, pyramid, following, query, self.bank.elements or query)
         if self.bank.elements:
             self.bank.count_usage(usage)
         if self.num_frames % self.every == 0:
-            self.bank.add(_weigh(query, logits.on_levels()), self.num_frames)
+            self.bank.add(weigh_values(query, logits.on_levels()), self.num_frames)
         self.num_frames += 1
         heads = _upsampled(logits, current)
         return resize(heads[-1], size=size).sigmoid()[0, 0]
@@ -268,10 +257,10 @@ def training_heads(
         memory_mask: Their masks of 0/1 [B, 1, H, W].
         neighbor: Images of the frame next to the current one.
     """
+    assert network.long_term is not None
     pyramids = [network.reduction(network.backbone(x)) for x in (current, memory, neighbor)]
-    query, remembered = _project(network, pyramids[0]), _project(network, pyramids[1])
-    masks = [resize(memory_mask, size=(x.shape[2], x.shape[3])) for x in pyramids[1]]
-    elements = _weigh(remembered, masks)
+    query, remembered = (network.long_term.project(pyramid) for pyramid in pyramids[:2])
+    elements = weigh_values(remembered, masks_on_levels(memory_mask, pyramids[1]))
     logits, _ = segment(network, pyramids[0], pyramids[2], query, elements)
     return _upsampled(logits, current)
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,9 @@ from sali.run.progress import progress_bar
 
 Call = Callable[[], object]
 """What is timed."""
+
+Table = dict[str, dict[str, float]]
+"""{row: {column: number}}."""
 
 
 def time_interleaved(
@@ -57,9 +59,7 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def summarize(
-    times: Mapping[str, Sequence[float]], baselines: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+def summarize(times: Mapping[str, Sequence[float]], baselines: Sequence[str]) -> Table:
     """Return median, quartiles, and ratios to baselines.
 
     A ratio is the median over rounds of (time of the variant / time of the baseline in the same
@@ -70,21 +70,16 @@ def summarize(
         baselines: Names of variants; those that were not timed are left out.
 
     Returns:
-        {variant: {"median_ms", "q1_ms", "q3_ms", "rounds", "ratio": {baseline: ratio}}}.
+        {variant: {"rounds", "median ms", "q1 ms", "q3 ms", "x <baseline>": ratio}}.
     """
     rows = {}
     for name, own in times.items():
-        q1, median, q3 = np.percentile(own, [25, 50, 75])
-        rows[name] = {
-            "median_ms": float(median),
-            "q1_ms": float(q1),
-            "q3_ms": float(q3),
-            "rounds": len(own),
-            "ratio": {
-                base: float(np.median(np.divide(own, times[base])))
-                for base in baselines
-                if base in times
-            },
+        q1, median, q3 = map(float, np.percentile(own, [25, 50, 75]))
+        row = {"rounds": len(own), "median ms": median, "q1 ms": q1, "q3 ms": q3}
+        rows[name] = row | {
+            f"x {base}": float(np.median(np.divide(own, times[base])))
+            for base in baselines
+            if base in times
         }
     return rows
 

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.peaks import PEAK_TABLE, in_fresh_process, peak_of
+from benchmarks.peaks import in_fresh_process, peak_of
 from benchmarks.released_way import RELEASED, training_heads, training_loss
 from benchmarks.setup import Setup, autocast
-from benchmarks.timing import summarize, time_interleaved
+from benchmarks.timing import Table, summarize, time_interleaved
 from sali.data.frames import resize_mask
 from sali.data.synthetic import draw_clip
 from sali.losses import StructureLoss
@@ -62,7 +61,7 @@ def measure_training(
     rounds: int,
     warmup: int,
     memory_steps: int,
-) -> dict[str, Any]:
+) -> dict[str, Table]:
     """Time optimizer steps, and keep their losses: the same numbers in float32.
 
     Backbones whose batch norms see another batch in one pass than in three (EfficientNet, Res2Net)
@@ -77,9 +76,8 @@ def measure_training(
         memory_steps: Steps of a fresh process before its peak of memory is read; 0 leaves that out.
 
     Returns:
-        {"timings": {"training step": rows of `summarize`}, "tables": {`PEAK_TABLE`: {way: see
-        `peak_of`}}, "checks": {"losses": {way: of every step}, "largest relative difference ...":
-        {variant: over all steps}}}.
+        Times, losses of all steps, their largest relative difference from the released way's, and
+        peaks of memory.
     """
     device = setup.start()
     ways: dict[str, TrainingVariant | None] = {RELEASED: None, **variants}
@@ -88,28 +86,26 @@ def measure_training(
     def keeping(name: str, step: Callable[[], float]) -> Callable[[], None]:
         return lambda: losses[name].append(step())
 
-    calls = {
-        name: keeping(name, make_step(setup, training, variant)) for name, variant in ways.items()
-    }
+    calls = {name: keeping(name, make_step(setup, training, way)) for name, way in ways.items()}
     times = time_interleaved(calls, rounds, warmup, device)
     expected = np.array(losses[RELEASED])
-    found: dict[str, Any] = {
-        "timings": {"training step": summarize(times, (RELEASED,))},
-        "checks": {
-            "losses": losses,
-            "largest relative difference of losses from the released way": {
-                name: float(np.max(np.abs(np.array(losses[name]) - expected) / expected))
-                for name in variants
-            },
+    tables = {
+        "training step": summarize(times, (RELEASED,)),
+        "losses": {
+            name: {f"step {number}": loss for number, loss in enumerate(own)}
+            for name, own in losses.items()
+        },
+        "difference of losses from the released way": {
+            name: {"largest, relative": float(np.max(np.abs(losses[name] - expected) / expected))}
+            for name in variants
         },
     }
     if memory_steps:
-        peaks = {
-            name: in_fresh_process(_peak_of_training, setup, training, variant, memory_steps)
-            for name, variant in ways.items()
+        tables["memory of a fresh process"] = {
+            name: in_fresh_process(_peak_of_training, setup, training, way, memory_steps)
+            for name, way in ways.items()
         }
-        found["tables"] = {PEAK_TABLE: peaks}
-    return found
+    return tables
 
 
 def draw_samples(setup: Setup, batch_size: int) -> ClipBatch:
