@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
 from sali.app.models import Options
 from sali.app.play import ENDS, Engine, Play
 from sali.data.datasets import FrameReader
+from sali.data.frames import read_grey
 from sali.data.samples import End, Frame, StreamItem
 from sali.errors import ConfigError, DataError
 from sali.prediction import FileSource, Result, Writer, load
@@ -61,8 +60,8 @@ class Kept(ClipRunner):
         for frame in frames:
             if isinstance(frame, Frame) and frame.number in self._play.peaks:
                 stem = Result(self._play.source, frame, torch.empty(0), None).stem
-                with Image.open(self._maps / f"{stem}.png") as picture:
-                    probability = torch.from_numpy(np.array(picture)).float().div_(LEVELS)
+                grey = read_grey(self._maps / f"{stem}.png")
+                probability = torch.from_numpy(grey).float().div_(LEVELS)
                 peak = self._play.peaks[frame.number]
                 probability.view(-1)[probability.argmax()] = peak
                 yield Segmented(frame, probability.clamp_(max=peak), None)

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -33,15 +33,8 @@ COARSEST = 1
 find a file that is cut off."""
 
 
-@dataclass(frozen=True)
-class ClipFolder:
-    """Folders of one clip.
-
-    Attributes:
-        subset: Name of the subset.
-        frames: Folder of the frames.
-        masks: Folder of the masks; None for clips that need none.
-    """
+class ClipFolder(NamedTuple):
+    """Folders of the frames and the masks of one clip; clips without a polyp need no masks."""
 
     subset: str
     frames: Path
@@ -64,14 +57,13 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True)
-class ClipReport:
+class ClipReport(NamedTuple):
     """Result of inspecting one clip.
 
     Attributes:
         subset: Name of the subset.
         name: Name of the clip.
-        num_frames: Number of files, readable or not.
+        num_frames: Number of frames, readable or not.
         hashes: Readable frames with a hash of their content.
         problems: Problems in the order of the frames.
     """
@@ -121,17 +113,24 @@ def check(
         sizes = [len(visible(f.frames)) if f.frames.is_dir() else 0 for f in folders]
         reports = pool.run(inspect_clip, folders, sizes, "reading")
     problems = [problem for report in reports for problem in report.problems]
-    problems += leaked_cases(reports) + duplicates(reports) + compare_counts(reports, wanted)
+    problems += leaked_cases(reports) + duplicates(reports)
+    found = {name: _count(reports, name) for name in names}
+    problems += [
+        Problem("count", name, f"{name} has {found[name][what]} {what}, published are {number}")
+        for name, published in wanted.items()
+        for what, number in published.items()
+        if found[name][what] != number
+    ]
     return {
         "root": str(root),
         "subsets": {
             name: {
-                **count(reports, name),
+                **found[name],
                 "published": dict(wanted[name]) if name in wanted else None,
                 "problems": dict(Counter(p.kind for p in problems if p.subset == name)),
             }
             for name in names
-            if name in wanted or any(report.subset == name for report in reports)
+            if name in wanted or found[name]["clips"]
         },
         "problems": [asdict(problem) for problem in problems],
     }
@@ -192,32 +191,14 @@ def inspect_clip(clip: ClipFolder) -> ClipReport:
     return ClipReport(clip.subset, clip.frames.name, len(frames), tuple(hashes), tuple(problems))
 
 
-def compare_counts(reports: Sequence[ClipReport], counts: Counts) -> list[Problem]:
-    """Return the numbers of clips and frames that are not as published."""
-    problems = []
-    for subset, wanted in counts.items():
-        got = count(reports, subset)
-        problems += [
-            Problem("count", subset, f"{subset} has {got[what]} {what}, published are {number}")
-            for what, number in wanted.items()
-            if got[what] != number
-        ]
-    return problems
-
-
-def count(reports: Sequence[ClipReport], subset: str) -> dict[str, int]:
-    """Return the numbers of clips and frames of a subset."""
-    own = [report for report in reports if report.subset == subset]
-    return {"clips": len(own), "frames": sum(report.num_frames for report in own)}
-
-
 def leaked_cases(reports: Sequence[ClipReport]) -> list[Problem]:
     """Return the cases that are trained on although their subset says that they are not."""
-    case_of = {report: Clip(report.name, report.subset, (), ()).case for report in reports}
-    trained = {case for report, case in case_of.items() if report.subset == "train"}
+    cases = [Clip(report.name, report.subset, (), ()).case for report in reports]
+    pairs = list(zip(reports, cases, strict=True))
+    trained = {case for report, case in pairs if report.subset == "train"}
     return [
         Problem("case", report.subset, f"{report.name}: {case} is also in the training set")
-        for report, case in case_of.items()
+        for report, case in pairs
         if report.subset in UNSEEN and case in trained
     ]
 
@@ -262,6 +243,11 @@ def show(found: Mapping[str, Any], most: int) -> None:
         console.print(f"{problem['kind']}: {problem['message']}", markup=False, soft_wrap=True)
     if len(found["problems"]) > most:
         console.print(f"... and {len(found['problems']) - most} more, see check.json")
+
+
+def _count(reports: Sequence[ClipReport], subset: str) -> dict[str, int]:
+    own = [report for report in reports if report.subset == subset]
+    return {"clips": len(own), "frames": sum(report.num_frames for report in own)}
 
 
 def _folders(folder: Path) -> list[Path]:

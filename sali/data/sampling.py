@@ -52,14 +52,14 @@ def sample_frames(
     """
     last = length - 1
     if neighbor == "previous":
-        beside, first_memory = max(current - 1, 0), 0
+        nearest, first_memory = max(current - 1, 0), 0
     elif neighbor == "next":
-        beside = current + 1 if current < last else max(last - 1, 0)
+        nearest = current + 1 if current < last else max(last - 1, 0)
         first_memory = min(1, last)
     else:
         raise ConfigError(f"neighbor {neighbor!r} is not one of {NEIGHBORS}")
     drawn = int(rng.integers(max(current - max_skip, 0), current)) if current else first_memory
-    return {"memory": drawn, "current": current, "neighbor": beside}
+    return {"memory": drawn, "current": current, "neighbor": nearest}
 
 
 class TrainSampler(Sampler[tuple[int, int]]):

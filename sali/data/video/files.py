@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from sali.data.frames import resize_frame
-from sali.data.index import FRAME_SUFFIXES
+from sali.data.index import FRAME_SUFFIXES, visible
 from sali.data.order import clip_key
 from sali.data.samples import End, Frame, StreamItem, Unreadable
 from sali.data.tensors import to_tensor
@@ -83,7 +83,7 @@ def index_videos(source: Path, max_pixels: int) -> list[Video]:
         return [open_video(source, max_pixels)]
     if not source.is_dir() or (source / "Frame").is_dir():
         return []
-    inside = sorted(source.iterdir(), key=lambda path: clip_key(path.name))
+    inside = sorted(visible(source), key=lambda path: clip_key(path.name))
     files = [p for p in inside if p.suffix.lower() in VIDEO_SUFFIXES and not p.is_dir()]
     if not files:
         return []

@@ -269,6 +269,6 @@ def open_options(live: Live, settings: LiveSettings) -> dict[str, str]:
         options = {
             "protocol_whitelist": ",".join(PROTOCOLS),
             "rtsp_transport": settings.rtsp_transport,
-            "overrun_nonfatal": 1,  # of UDP: late packets are lost, the stream goes on
+            "overrun_nonfatal": 1,  # of UDP: late packets are lost, the stream continues
         }
     return {name: str(value) for name, value in options.items() if value is not None}
