@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,8 +91,13 @@ class Server:
 
     def held(self) -> list[Path]:
         """Files of pages: uploads, maps, results; not the drawn clips."""
-        files = self.temporary.glob("sali_demo_*/**/*")
-        return [p for p in files if p.is_file() and p.stat().st_size and "samples" not in p.parts]
+        held: list[Path] = []
+        for folder, inside, names in os.walk(self.temporary):  # bears that folders vanish
+            inside[:] = [name for name in inside if name != "samples"]
+            for path in (Path(folder) / name for name in names):
+                with suppress(FileNotFoundError):
+                    held += [path] if path.stat().st_size else []
+        return held
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
