@@ -38,10 +38,10 @@ def build_metrics(node: Mapping[str, Any] | None) -> dict[str, FrameMetric]:
 
 
 def settings_from(cfg: DictConfig) -> Settings:
-    """The settings of a composed configuration.
+    """Return the settings of a composed configuration.
 
     Raises:
-        ConfigError: a value that does not fit.
+        ConfigError: A value that does not fit.
     """
     given: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     for name in _NOT_SETTINGS:
@@ -61,7 +61,7 @@ def settings_from(cfg: DictConfig) -> Settings:
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
-    """Hydra's shell round ``evaluate``."""
+    """Hydra's shell around `evaluate`."""
     check_config(cfg, "evaluate")
     settings = settings_from(cfg)
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What is kept of a scored clip: sums of fixed size, and how they are stored."""
+"""The stored result of a scored clip: sums of fixed size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class PartScores:
     """Scores of the frames of a clip, or of its low-quality frames.
 
     Attributes:
-        num_scored: frames in the VPS scores.
-        vector: their mean score vector [1541]; meaningless without a frame.
-        precision: their mean precision [256] over the thresholds of Dice.
-        tally: sums of the clinical protocol over its frames; of none under VPS alone.
+        num_scored: Frames in the VPS scores.
+        vector: Their mean score vector [1541]; meaningless without a frame.
+        precision: Their mean precision [256] over the thresholds of Dice.
+        tally: Sums of the clinical protocol over its frames; of none under VPS alone.
         metrics: Sum over frames, and number of frames that have the score, by frame metric.
     """
 
@@ -67,13 +67,13 @@ class ClipResult:
     """Scores of one clip by one method; its size does not depend on the number of frames.
 
     Attributes:
-        subset: of the clip.
-        name: of the clip.
-        counts: by the names of `COUNTS`: frames; frames without a map; masks that fill the image;
+        subset: Subset that the clip is scored in.
+        name: Name of the clip.
+        counts: By the names of `COUNTS`: frames; frames without a map; masks that fill the image;
             frames with a polyp; frames in low-quality runs. Frames that no score needs are only
             in the first.
-        whole: scores of all frames.
-        low: scores of the frames in low-quality runs.
+        whole: Scores of all frames.
+        low: Scores of the frames in low-quality runs.
     """
 
     subset: str
@@ -83,7 +83,7 @@ class ClipResult:
     low: PartScores
 
     def save(self, path: Path, key: str) -> None:
-        """Writes the result in one go; `key` says what it was computed from."""
+        """Write the result in one go; `key` says what it was computed from."""
         content = BytesIO()
         arrays: dict[str, Any] = {
             "key": key,
@@ -109,7 +109,7 @@ class ClipResult:
 
 
 def stored_key(path: Path) -> str | None:
-    """What a stored result was computed from; None if there is none."""
+    """Return what a stored result was computed from; None if there is none."""
     if not path.is_file():
         return None
     with np.load(path) as stored:

@@ -1,4 +1,4 @@
-"""Is one method better than another, or were the clips kind to it?"""
+"""Differences between methods, with intervals over clips."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -18,11 +18,11 @@ class Difference(NamedTuple):
     """One method against the reference on one subset.
 
     Attributes:
-        subset: where.
-        method: which method.
-        reference: minus which.
-        clips: number of clips that both have.
-        intervals: of the differences method - reference, by score.
+        subset: Subset of the comparison.
+        method: Name of the compared method.
+        reference: Minus which.
+        clips: Number of clips that both have.
+        intervals: Of the differences method - reference, by score.
     """
 
     subset: str
@@ -33,12 +33,12 @@ class Difference(NamedTuple):
 
 
 def differences(methods: Sequence[MethodResults]) -> list[Difference]:
-    """Compares all methods with the reference, subset by subset.
+    """Compare all methods with the reference, subset by subset.
 
     The draws of clips are the same for all methods and scores.
 
     Raises:
-        ConfigError: the reference is not one of the methods.
+        ConfigError: The reference is not one of the methods.
     """
     settings = methods[0].settings
     names = [method.name for method in methods]
@@ -77,7 +77,7 @@ def dice_max_intervals(method: MethodResults) -> dict[str, dict[str, float | Non
 
 
 def _reference(methods: Sequence[MethodResults], subset: str) -> MethodResults | None:
-    """The method asked for, else the best of a subset by Dice; None if no score tells."""
+    """Return the method asked for, else the best of a subset by Dice; None without a score."""
     settings = methods[0].settings
     if settings.reference is not None:
         return next(method for method in methods if method.name == settings.reference)

@@ -20,12 +20,12 @@ class Frame(NamedTuple):
     """One frame as it is scored.
 
     Attributes:
-        position: in the clip, from 0.
+        position: In the clip, from 0.
         state: "there", "missing", or "unused" where no score needs it.
-        mask: bool [H, W]; None where the frame is not scored.
-        prediction: uint8 of any size; None likewise.
-        is_scored: whether it counts in the VPS scores.
-        polyp_pixels: foreground of the mask.
+        mask: Bool [H, W]; None where the frame is not scored.
+        prediction: Uint8 of any size; None likewise.
+        is_scored: Whether it counts in the VPS scores.
+        polyp_pixels: Foreground of the mask.
     """
 
     position: int
@@ -51,7 +51,7 @@ class Scored(NamedTuple):
 
 
 def frame_columns(settings: Settings) -> list[str]:
-    """Columns of frames.csv; `dice_max` and the like are of the frame's own curve."""
+    """Return the columns of frames.csv; `dice_max` and the like are of the frame's own curve."""
     columns = ["subset", "clip", "index", "frame", "map", "scored", "polyp_pixels"]
     if settings.with_vps:
         columns += METRIC_NAMES
@@ -103,7 +103,7 @@ def frame_row(
 
 
 def rows_by_clip(path: Path) -> Iterator[tuple[str, str, list[dict[str, str]]]]:
-    """Reads frames.csv clip by clip: subset, clip and the rows of its frames in order."""
+    """Read frames.csv clip by clip: subset, clip and the rows of its frames in order."""
     with path.open(newline="") as file:
         for (subset, clip), rows in groupby(csv.DictReader(file), itemgetter("subset", "clip")):
             yield subset, clip, list(rows)

@@ -269,7 +269,7 @@ def needed_frames(clip: Clip, with_clinical: bool) -> list[bool]:
 
 
 def _homes(clip: Clip) -> list[str]:
-    """Folders in a tree of maps that may hold those of the clip."""
+    """Return the folders in a tree of maps that may hold those of the clip."""
     return [clip.name] if clip.subset == ALL else _subset_homes(clip.subset)
 
 

@@ -23,9 +23,9 @@ class MethodResults:
     """All clips of one method.
 
     Attributes:
-        name: of the method.
-        clips: results in the order of subsets and clips.
-        settings: of the evaluation.
+        name: Name of the method.
+        clips: Results in the order of subsets and clips.
+        settings: Settings of the evaluation.
     """
 
     name: str
@@ -38,11 +38,11 @@ class MethodResults:
         return list(dict.fromkeys(clip.subset for clip in self.clips))
 
     def of(self, subset: str) -> list[ClipResult]:
-        """Clips of a subset."""
+        """Return the clips of a subset."""
         return [clip for clip in self.clips if clip.subset == subset]
 
     def left_out(self, clip: ClipResult) -> str | None:
-        """Why a clip is not in the VPS scores; None if it is."""
+        """Return why a clip is not in the VPS scores; None if it is."""
         if clip.subset == POLYP_FREE:
             return "free of polyps"
         if clip.counts["frames"] < 3:
@@ -54,20 +54,20 @@ class MethodResults:
         return None
 
     def in_vps(self, clips: Iterable[ClipResult]) -> list[ClipResult]:
-        """The clips that count in the VPS scores."""
+        """Return the clips that count in the VPS scores."""
         return [clip for clip in clips if not self.left_out(clip)]
 
     def vps_scores(self, clips: Iterable[ClipResult]) -> dict[str, float]:
-        """The 17 scores over clips; empty without a clip that counts."""
+        """Return the 17 scores over clips; empty without a clip that counts."""
         counted = self.in_vps(clips)
         return summary(reduce_subset(clip.whole.vector for clip in counted)) if counted else {}
 
     def clinical_scores(self, clips: Iterable[ClipResult]) -> ClinicalScores:
-        """The clinical scores over clips."""
+        """Return the clinical scores over clips."""
         return summarise([clip.whole.tally for clip in clips], self.settings.clinical)
 
     def scores(self, clips: Sequence[ClipResult]) -> Scores:
-        """All scores over clips, of the protocols that were asked for."""
+        """Return all scores over clips, of the protocols that were asked for."""
         found: Scores = {}
         if self.settings.with_vps:
             found |= self.vps_scores(clips)
@@ -90,10 +90,10 @@ class MethodResults:
         return found
 
     def metrics(self) -> dict[str, Any]:
-        """Content of metrics.json: VPS scores on top, the clinical ones under "clinical".
+        """Return the content of metrics.json: VPS scores, and below "clinical" the clinical ones.
 
         Raises:
-            DataError: no clip of a subset is left for the VPS scores.
+            DataError: No clip of a subset is left for the VPS scores.
         """
         settings = self.settings
         content: dict[str, Any] = {"protocol": settings.protocol, "method": self.name}
@@ -112,7 +112,7 @@ class MethodResults:
         return content
 
     def counts(self, clips: Sequence[ClipResult]) -> dict[str, int]:
-        """How many clips, frames and so on the scores are made of."""
+        """Return how many clips, frames and so on the scores are made of."""
         return {
             "clips": len(clips),
             "vps_clips": len(self.in_vps(clips)) if self.settings.with_vps else 0,
@@ -158,7 +158,7 @@ class MethodResults:
         return found
 
     def low_quality(self) -> "MethodResults":
-        """The same clips with the scores of their low-quality frames only, where there are any."""
+        """Return the clips with the scores of their low-quality frames only, if there are any."""
         clips = tuple(
             ClipResult(clip.subset, clip.name, clip.counts, clip.low, clip.low)
             for clip in self.clips
@@ -167,7 +167,7 @@ class MethodResults:
         return MethodResults(self.name, clips, self.settings)
 
     def curves(self) -> dict[str, FloatArray | IntArray]:
-        """Content of curves.npz, `<subset>/<name>`.
+        """Return the content of curves.npz, `<subset>/<name>`.
 
         `dice`, `iou`, `sensitivity`, `specificity`, `precision`: mean curves [256] over
         `thresholds`, precision being 0 where nothing is hit. `e`, `f`: over grey levels 255 to 0.
@@ -240,19 +240,19 @@ class MethodResults:
 
 
 def score_names(settings: Settings) -> list[str]:
-    """Names of all scores of the protocols that were asked for."""
+    """Return the names of all scores of the protocols that were asked for."""
     vps = METRIC_NAMES if settings.with_vps else ()
     clinical = clinical_names(settings.clinical) if settings.with_clinical else ()
     return [*vps, *clinical, *settings.frame_metrics]
 
 
 def clip_columns(settings: Settings) -> list[str]:
-    """Columns of clips.csv."""
+    """Return the columns of clips.csv."""
     return ["subset", "clip", *COUNTS, "scored_frames", *score_names(settings)]
 
 
 def clip_rows(results: MethodResults) -> list[dict[str, Any]]:
-    """Rows of clips.csv."""
+    """Return the rows of clips.csv."""
     return [
         {
             "subset": clip.subset,

@@ -73,15 +73,15 @@ def run_evaluation(
 
     Args:
         gt: SUN-SEG root, one of its subset folders, or a folder of clip folders with masks.
-        pred: maps of one method, or a folder of such folders, one per method.
-        output: folder for the results; see `sali.evaluation.writing`.
-        settings: choices; defaults if None.
+        pred: Maps of one method, or a folder of such folders, one per method.
+        output: Folder for the results; see `sali.evaluation.writing`.
+        settings: Choices; defaults if None.
 
     Returns:
         The results, and what tables, figures and pages are made of.
 
     Raises:
-        UserError: anything that does not fit.
+        UserError: Anything that does not fit.
     """
     settings = settings or Settings()
     gt, pred, output = Path(gt), Path(pred), Path(output)
@@ -178,7 +178,7 @@ def _check(
     settings: Settings,
     output: Path,
 ) -> list[ClipMaps]:
-    """Looks at all files; returns the clips of all methods with what is there filled in."""
+    """Look at all files; returns the clips of all methods with what is there filled in."""
     with_clinical = settings.with_clinical
     tasks = [
         _CheckTask(maps, with_clinical, number == 0)
@@ -222,7 +222,7 @@ def _score(
 
 
 def _tell(method: MethodResults) -> None:
-    """Says what was scored and what was not."""
+    """Say what was scored and what was not."""
     settings = method.settings
     for subset in method.subsets:
         clips = method.of(subset)

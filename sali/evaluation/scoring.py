@@ -1,4 +1,4 @@
-"""Scores the frames of one clip, in order, one frame in memory at a time."""
+"""Score the frames of one clip, in order, one frame in memory at a time."""
 
 import csv
 import hashlib
@@ -33,9 +33,9 @@ class ScoreTask(NamedTuple):
     """One clip to score.
 
     Attributes:
-        maps: the clip, with `present` filled in.
-        settings: of the evaluation.
-        store: folder for what is kept, `<store>/<clip>.npz` and `.csv`.
+        maps: The clip, with `present` filled in.
+        settings: Settings of the evaluation.
+        store: Folder for what is kept, `<store>/<clip>.npz` and `.csv`.
     """
 
     maps: ClipMaps
@@ -54,10 +54,10 @@ class ScoreTask(NamedTuple):
 
 
 def score_clip(task: ScoreTask) -> None:
-    """Scores a clip and stores the result, unless the same was stored before.
+    """Score a clip and store the result, unless the same was stored before.
 
     Raises:
-        FrameError: a file that cannot be read, or frames that change size within the clip.
+        FrameError: A file that cannot be read, or frames that change size within the clip.
     """
     key = _fingerprint(task)
     if stored_key(task.result_path) == key and task.rows_path.is_file():
@@ -144,7 +144,7 @@ class _Sums:
 
 
 def _score_frame(frame: Frame, task: ScoreTask, whole: _Sums, low: _Sums | None) -> Scored:
-    """Adds a frame to the sums of the clip, and to those of its low-quality frames if it is one."""
+    """Add a frame to the sums of the clip, and to those of its low-quality frames if it is one."""
     if frame.mask is None or frame.prediction is None:
         whole.tracker.gap()
         if low:
@@ -198,7 +198,7 @@ def _precision(scores: FrameScores) -> FloatArray:
 
 
 def _fingerprint(task: ScoreTask) -> str:
-    """Changes when any file of the clip or anything that its scores depend on does."""
+    """Return a text that changes with any file of the clip and anything its scores depend on."""
     digest = hashlib.sha256(task.settings.clip_key.encode())
     truth = task.maps.truth
     files = [path for path in truth.masks if path is not None]

@@ -1,4 +1,4 @@
-"""What an evaluation depends on besides its folders."""
+"""The settings of an evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -25,9 +25,9 @@ class Bootstrap:
     """Resampling of clips: see `sali.metrics.bootstrap.paired_bootstrap`.
 
     Attributes:
-        num_resamples: number of draws.
-        confidence: coverage of the intervals, in (0, 1).
-        seed: of the draws.
+        num_resamples: Number of draws.
+        confidence: Coverage of the intervals, in (0, 1).
+        seed: Seed of the draws.
     """
 
     num_resamples: int = 2000
@@ -35,7 +35,7 @@ class Bootstrap:
     seed: int = 2021
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for numbers out of range."""
+        """Raise ConfigError for numbers out of range."""
         if self.num_resamples < 1 or not 0 < self.confidence < 1:
             raise ConfigError(
                 f"bootstrap: got num_resamples {self.num_resamples} and confidence "
@@ -50,20 +50,20 @@ class Settings:
     Attributes:
         subsets: SUN-SEG subsets by name; None for those present, or for a folder of clips.
         protocol: "vps", "clinical" or "both".
-        missing: what to do about missing maps: "error", "zero" (score an empty map) or "skip".
-        short_clips: clips of 1 or 2 frames under VPS, which drops two: "error" or "skip".
-        polyp_free_clips: clips without a polyp under VPS: "zero" (as the toolbox) or "skip".
-        name: name of the only method; None for its folder's name.
-        reference: method that the others are compared with; None for the best of each subset.
-        num_workers: processes that read and score; None for one per core.
-        quality: whether to also score runs of low-quality frames, which reads the frames.
-        min_run: shortest such run, frames.
-        quality_limits: what makes a frame bad.
-        clinical: rules of the clinical protocol.
-        bootstrap: how intervals are drawn.
+        missing: What to do about missing maps: "error", "zero" (score an empty map) or "skip".
+        short_clips: Clips of 1 or 2 frames under VPS, which drops two: "error" or "skip".
+        polyp_free_clips: Clips without a polyp under VPS: "zero" (as the toolbox) or "skip".
+        name: Name of the only method; None for its folder's name.
+        reference: Method that the others are compared with; None for the best of each subset.
+        num_workers: Processes that read and score; None for one per core.
+        quality: Whether to also score runs of low-quality frames, which reads the frames.
+        min_run: Shortest such run, frames.
+        quality_limits: What makes a frame bad.
+        clinical: Rules of the clinical protocol.
+        bootstrap: How intervals are drawn.
         metrics: Further scores by name, beside those of the protocols.
-        frames: frames of the masks, if they are not beside them.
-        polyp_free: folder of clip folders of frames without a polyp, for the clinical report.
+        frames: Frames of the masks, if they are not beside them.
+        polyp_free: Folder of clip folders of frames without a polyp, for the clinical report.
         attributes: CSV file of attributes per clip.
     """
 
@@ -86,7 +86,7 @@ class Settings:
     attributes: Path | None = None
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for values that do not exist or do not go together."""
+        """Raise ConfigError for values that do not exist or do not go together."""
         for key, choices in _CHOICES.items():
             if getattr(self, key) not in choices:
                 raise ConfigError(

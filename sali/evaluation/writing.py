@@ -87,7 +87,7 @@ def write_joint(
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Writes a CSV file; None is an empty cell."""
+    """Write a CSV file; None is an empty cell."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
@@ -95,7 +95,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]
 
 
 def _join_frames(method: MethodResults, path: Path, store: Path) -> None:
-    """Puts the rows of all clips into one file, in order, without reading them into memory."""
+    """Put the rows of all clips into one file, in order, without reading them into memory."""
     with path.open("w", newline="") as joined:
         csv.writer(joined, lineterminator="\n").writerow(frame_columns(method.settings))
         for clip in method.clips:
@@ -104,7 +104,7 @@ def _join_frames(method: MethodResults, path: Path, store: Path) -> None:
 
 
 def _low_runs(frames: Path) -> Iterator[dict[str, Any]]:
-    """Runs of low-quality frames, by name, so that others can build the same subset."""
+    """Yield runs of low-quality frames, by name, so that others can build the same subset."""
     for subset, clip, frame_rows in rows_by_clip(frames):
         for is_low, group in groupby(frame_rows, itemgetter("low_quality")):
             if is_low == "1":

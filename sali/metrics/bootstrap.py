@@ -16,9 +16,9 @@ class Interval(NamedTuple):
     """Difference first - second and its percentile interval.
 
     Attributes:
-        difference: on the clips as they are.
-        low: lower end.
-        high: upper end.
+        difference: On the clips as they are.
+        low: Lower end.
+        high: Upper end.
     """
 
     difference: float
@@ -53,16 +53,16 @@ def paired_bootstrap(
     Args:
         first: [N, V], one vector per clip, say mean vectors of `vps.FrameScores`.
         second: [N, V], of the other method, clips in the same order.
-        generator: source of the draws.
-        statistic: takes mean vectors [R, V], returns named scores [R].
-        num_resamples: number of draws R.
-        confidence: coverage, in (0, 1).
+        generator: Source of the draws.
+        statistic: Takes mean vectors [R, V], returns named scores [R].
+        num_resamples: Number of draws R.
+        confidence: Coverage, in (0, 1).
 
     Returns:
         One interval per name of `statistic`.
 
     Raises:
-        ValueError: for shapes that differ, fewer than two clips, or numbers out of range.
+        ValueError: For shapes that differ, fewer than two clips, or numbers out of range.
     """
     if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
         raise ValueError(
@@ -95,6 +95,6 @@ def paired_bootstrap(
 def _differences(
     shares: FloatArray, first: FloatArray, second: FloatArray, statistic: Statistic
 ) -> dict[str, FloatArray]:
-    """Scores of `first` minus those of `second` for clips weighted by rows of `shares` [R, N]."""
+    """Return scores of `first` minus those of `second`, of clips weighted by rows [R, N]."""
     ours, theirs = statistic(shares @ first), statistic(shares @ second)
     return {name: ours[name] - theirs[name] for name in ours}

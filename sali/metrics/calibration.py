@@ -17,9 +17,9 @@ class Reliability(NamedTuple):
     """A reliability diagram.
 
     Attributes:
-        confidence: mean predicted probability in each bin, [num_bins]; NaN in empty bins.
-        frequency: share of pixels in each bin that are polyp, [num_bins]; NaN in empty bins.
-        weight: share of all pixels that fall into each bin, [num_bins].
+        confidence: Mean predicted probability in each bin, [num_bins]; NaN in empty bins.
+        frequency: Share of pixels in each bin that are polyp, [num_bins]; NaN in empty bins.
+        weight: Share of all pixels that fall into each bin, [num_bins].
     """
 
     confidence: FloatArray
@@ -28,15 +28,15 @@ class Reliability(NamedTuple):
 
 
 def reliability(counts: IntArray, num_bins: int = 15) -> Reliability:
-    """Groups pixels by predicted probability into bins of equal width.
+    """Group pixels by predicted probability into bins of equal width.
 
     Args:
         counts: [2, 256].
-        num_bins: number of bins, 1 to 256; 15 as in Guo et al., "On calibration of modern neural
+        num_bins: Number of bins, 1 to 256; 15 as in Guo et al., "On calibration of modern neural
             networks", ICML 2017.
 
     Raises:
-        ValueError: for a number of bins out of range, or counts of no pixel.
+        ValueError: For a number of bins out of range, or counts of no pixel.
     """
     if not 1 <= num_bins <= NUM_LEVELS:
         raise ValueError(f"num_bins: got {num_bins}, wanted 1 to {NUM_LEVELS}")
@@ -59,7 +59,7 @@ def expected_calibration_error(counts: IntArray, num_bins: int = 15) -> float:
 
     Args:
         counts: [2, 256].
-        num_bins: number of bins of equal width.
+        num_bins: Number of bins of equal width.
     """
     bins = reliability(counts, num_bins)
     gaps = np.abs(bins.frequency - bins.confidence)
@@ -73,7 +73,7 @@ def brier_score(counts: IntArray) -> float:
         counts: [2, 256].
 
     Raises:
-        ValueError: for counts of no pixel.
+        ValueError: For counts of no pixel.
     """
     if not counts.sum():
         raise ValueError("counts: got no pixels, wanted at least one frame")

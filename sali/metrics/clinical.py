@@ -38,13 +38,13 @@ class ClinicalRules:
     """What the scores depend on.
 
     Attributes:
-        threshold: a pixel is marked where its probability is at least this, in (0, 1].
-        frames_per_second: rate of the recording; turns frames into time.
+        threshold: A pixel is marked where its probability is at least this, in (0, 1].
+        frames_per_second: Rate of the recording; turns frames into time.
         empty: Dice and IoU of a frame without a polyp. "skip": the frame is not in their mean.
             "one": 1 if nothing is marked, else 0. "zero": 0 whatever is marked.
-        detection_iou: a polyp is detected in a frame if the marked pixels overlap it with at
+        detection_iou: A polyp is detected in a frame if the marked pixels overlap it with at
             least this IoU; 0 accepts any overlap of at least one pixel.
-        alarm_pixels: a polyp-free frame is a false positive from this many marked pixels on.
+        alarm_pixels: A polyp-free frame is a false positive from this many marked pixels on.
     """
 
     threshold: float = 0.5
@@ -54,7 +54,7 @@ class ClinicalRules:
     alarm_pixels: int = 1
 
     def __post_init__(self) -> None:
-        """Raises ValueError for values out of range."""
+        """Raise ValueError for values out of range."""
         if self.empty not in EMPTY_POLICIES:
             raise ValueError(f"empty: got {self.empty!r}, wanted one of {EMPTY_POLICIES}")
         allowed = {
@@ -76,22 +76,22 @@ class ClipTally:
     """Sums over the frames of one clip.
 
     Attributes:
-        num_polyp_frames: frames whose ground truth is not empty.
-        num_free_frames: frames whose ground truth is empty.
-        num_overlap_frames: frames in the mean of Dice and IoU.
-        dice: sum of Dice over these frames.
-        iou: sum of IoU over these frames.
-        num_detected_frames: polyp frames in which the polyp is detected.
-        detection_delay: frames from the first polyp frame to the first detection; 0 without one.
-        num_false_positive_frames: polyp-free frames with an alarm.
-        num_false_alarms: runs of consecutive such frames.
-        longest_false_alarm: length of the longest run, frames.
-        num_stability_pairs: pairs of consecutive polyp frames, of which something is marked.
-        stability: sum over these pairs of `centred_iou` of the marked pixels.
-        reference_stability: the same of the ground truth.
-        num_free_pixels: pixels of polyp-free frames.
-        num_false_positive_pixels: marked pixels of polyp-free frames.
-        counts: pixels by ground truth and grey level, [2, 256].
+        num_polyp_frames: Frames whose ground truth is not empty.
+        num_free_frames: Frames whose ground truth is empty.
+        num_overlap_frames: Frames in the mean of Dice and IoU.
+        dice: Sum of Dice over these frames.
+        iou: Sum of IoU over these frames.
+        num_detected_frames: Polyp frames in which the polyp is detected.
+        detection_delay: Frames from the first polyp frame to the first detection; 0 without one.
+        num_false_positive_frames: Polyp-free frames with an alarm.
+        num_false_alarms: Runs of consecutive such frames.
+        longest_false_alarm: Length of the longest run, frames.
+        num_stability_pairs: Pairs of consecutive polyp frames, of which something is marked.
+        stability: Sum over these pairs of `centred_iou` of the marked pixels.
+        reference_stability: Sum of `stability` of the ground truth.
+        num_free_pixels: Pixels of polyp-free frames.
+        num_false_positive_pixels: Marked pixels of polyp-free frames.
+        counts: Pixels by ground truth and grey level, [2, 256].
     """
 
     num_polyp_frames: float = 0
@@ -114,7 +114,7 @@ class ClipTally:
     )
 
     def vector(self) -> FloatArray:
-        """Returns all values as one float64 vector [`TALLY_SIZE`]; counts stay exact to 2^53."""
+        """Return all values as one float64 vector [`TALLY_SIZE`]; counts stay exact to 2^53."""
         *numbers, counts = astuple(self)
         return np.concatenate([np.asarray(numbers, np.float64), counts.ravel()])
 
@@ -133,12 +133,12 @@ class FrameOutcome(NamedTuple):
     """What the clinical protocol makes of one frame.
 
     Attributes:
-        num_polyp: pixels of the ground truth.
-        num_marked: pixels at or above the threshold.
-        dice: overlap; None where the rule for empty masks leaves the frame out.
-        iou: the same.
-        is_detected: whether there is a polyp and it is detected.
-        is_false_positive: whether there is none and the frame raises an alarm.
+        num_polyp: Pixels of the ground truth.
+        num_marked: Pixels at or above the threshold.
+        dice: Overlap; None where the rule for empty masks leaves the frame out.
+        iou: Intersection over union; None likewise.
+        is_detected: Whether there is a polyp and it is detected.
+        is_false_positive: Whether there is none and the frame raises an alarm.
     """
 
     num_polyp: int
@@ -159,14 +159,14 @@ class _Previous:
 
 
 class ClipTracker:
-    """Reads the frames of one clip in order.
+    """Read the frames of one clip in order.
 
     Attributes:
-        tally: sums so far.
+        tally: Sums so far.
     """
 
     def __init__(self, rules: ClinicalRules) -> None:
-        """Starts a clip."""
+        """Start a clip."""
         self.tally = ClipTally()
         self._rules = rules
         self._lowest_marked_level = int(np.searchsorted(PROBABILITIES, rules.threshold))
@@ -176,14 +176,14 @@ class ClipTracker:
         self._first_polyp_frame: int | None = None
 
     def step(self, prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> FrameOutcome:
-        """Adds the next frame and returns what came of it.
+        """Add the next frame and returns what came of it.
 
         Args:
-            prediction: probability x 255, uint8 [H, W].
-            mask: ground truth, bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
+            prediction: Probability x 255, uint8 [H, W].
+            mask: Ground truth, bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
 
         Raises:
-            ValueError: if an array is not as stated or differs in shape from the frame before.
+            ValueError: If an array is not as stated or differs in shape from the frame before.
         """
         truth = as_mask(mask)
         check_map(prediction, truth.shape)
@@ -209,7 +209,7 @@ class ClipTracker:
         return FrameOutcome(num_polyp, num_marked, dice, iou, is_detected, is_false_positive)
 
     def gap(self) -> None:
-        """Lets a frame pass unseen: time goes on, its neighbours are not consecutive."""
+        """Let a frame pass unseen: time goes on, its neighbours are not consecutive."""
         self._previous = None
         self._run_length = 0
         self._num_frames += 1

@@ -12,20 +12,20 @@ ClinicalScores = dict[str, float | None]
 
 
 def clinical_names(rules: ClinicalRules) -> tuple[str, ...]:
-    """Names of the scores, in the order of `summarise`; the overlap names state the threshold."""
+    """Return the names of the scores in the order of `summarise`; two state the threshold."""
     return tuple(summarise([], rules))
 
 
 def summarise(clips: Sequence[ClipTally], rules: ClinicalRules) -> ClinicalScores:
-    """Turns the tallies of clips into scores; give one clip for the scores of that clip.
+    """Turn the tallies of clips into scores; give one clip for the scores of that clip.
 
     Dice, IoU and stability are means over the clips that have them, of the means over the frames
     of a clip. Rates of frames and pixels, ECE and Brier score are taken over all frames together.
     A clip with at least one polyp frame is one polyp.
 
     Args:
-        clips: tallies, of any number of clips.
-        rules: the rules under which they were made.
+        clips: Tallies, of any number of clips.
+        rules: The rules under which they were made.
 
     Returns:
         None stands for a score of which there is no case (say, polyp-free frames). With t the

@@ -27,13 +27,13 @@ class CountedFrame:
     """A prediction, its ground truth and their counts.
 
     Attributes:
-        prediction: grey levels, uint8 [H, W].
-        mask: ground truth, bool [H, W].
-        split: number of rows above and of columns left of the cut through the centroid.
-        quadrants: counts [4, 2, 256] of (top left, top right, bottom left, bottom right) x
+        prediction: Grey levels, uint8 [H, W].
+        mask: Ground truth, bool [H, W].
+        split: Number of rows above and of columns left of the cut through the centroid.
+        quadrants: Counts [4, 2, 256] of (top left, top right, bottom left, bottom right) x
             (background, foreground) x grey level.
-        counts: the same for the whole frame, [2, 256].
-        values: normalised value of each grey level, [256]; increasing. Levels that the frame
+        counts: The same for the whole frame, [2, 256].
+        values: Normalised value of each grey level, [256]; increasing. Levels that the frame
             does not contain may lie outside [0, 1].
     """
 
@@ -46,14 +46,14 @@ class CountedFrame:
 
     @classmethod
     def count(cls, prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> Self:
-        """Counts a frame.
+        """Count a frame.
 
         Args:
-            prediction: grey levels, uint8 [H, W].
-            mask: bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
+            prediction: Grey levels, uint8 [H, W].
+            mask: Bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
 
         Raises:
-            ValueError: if the type or the shape of an array is not as stated.
+            ValueError: If the type or the shape of an array is not as stated.
         """
         foreground = as_mask(mask)
         check_map(prediction, foreground.shape)
@@ -75,10 +75,10 @@ class CountedFrame:
 
 
 def as_mask(mask: NDArray[np.bool_ | np.uint8]) -> BoolArray:
-    """Returns a ground truth as bool [H, W]; of uint8 masks, more than 128 is foreground.
+    """Return a ground truth as bool [H, W]; of uint8 masks, more than 128 is foreground.
 
     Raises:
-        ValueError: for other types or numbers of dimensions, and for uint8 masks that hold
+        ValueError: For other types or numbers of dimensions, and for uint8 masks that hold
             0 and 1, which the rule would silently turn into an empty ground truth.
     """
     mask = np.asarray(mask)
@@ -98,7 +98,7 @@ def as_mask(mask: NDArray[np.bool_ | np.uint8]) -> BoolArray:
 
 
 def check_map(prediction: ByteArray, shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless `prediction` is a uint8 map of the given shape."""
+    """Raise ValueError unless `prediction` is a uint8 map of the given shape."""
     if prediction.dtype != np.uint8 or prediction.shape != shape:
         raise ValueError(
             f"map: got {prediction.dtype} {prediction.shape}, wanted uint8 {shape}; "
@@ -107,11 +107,11 @@ def check_map(prediction: ByteArray, shape: tuple[int, ...]) -> None:
 
 
 def joint_counts(prediction: ByteArray, mask: BoolArray) -> IntArray:
-    """Counts pixels by ground truth and grey level.
+    """Count pixels by ground truth and grey level.
 
     Args:
-        prediction: uint8 [H, W].
-        mask: bool [H, W].
+        prediction: Uint8 [H, W].
+        mask: Bool [H, W].
 
     Returns:
         [2, 256]: background in row 0, foreground in row 1.
@@ -129,7 +129,7 @@ def joint_counts(prediction: ByteArray, mask: BoolArray) -> IntArray:
 
 
 def normalised_values(counts: IntArray) -> FloatArray:
-    """Returns the value of each grey level after division by 255 and min-max normalisation.
+    """Return the value of each grey level after division by 255 and min-max normalisation.
 
     The operations and their order are those that a map itself would undergo, so that a value
     equals the normalised pixel bit by bit. Constant maps are only divided by 255.
@@ -147,7 +147,7 @@ def normalised_values(counts: IntArray) -> FloatArray:
 
 
 def row_and_column_sums(mask: BoolArray) -> tuple[IntArray, IntArray]:
-    """Counts the foreground of each row [H] and of each column [W] of a mask [H, W]."""
+    """Count the foreground of each row [H] and of each column [W] of a mask [H, W]."""
     pixels = mask.view(np.uint8)
     per_row = cv2.reduce(pixels, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
     per_column = cv2.reduce(pixels, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
@@ -155,7 +155,7 @@ def row_and_column_sums(mask: BoolArray) -> tuple[IntArray, IntArray]:
 
 
 def _centroid_split(mask: BoolArray) -> tuple[int, int]:
-    """Returns (rows, columns) up to and including the centroid, or the image's half if empty."""
+    """Return (rows, columns) up to and including the centroid, or the image's half if empty."""
     per_row, per_column = row_and_column_sums(mask)
     area = int(per_row.sum())
     if not area:
@@ -172,7 +172,7 @@ def _quadrant_counts(prediction: ByteArray, mask: BoolArray, split: tuple[int, i
 
 
 def quadrant_slices(split: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """Returns the four quadrants of an image cut after `split` = (rows, columns)."""
+    """Return the four quadrants of an image cut after `split` = (rows, columns)."""
     row, column = split
     vertical, horizontal = (
         (slice(0, row), slice(row, None)),

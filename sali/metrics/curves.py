@@ -27,7 +27,7 @@ class Confusion(NamedTuple):
 
 
 def confusion_at(counts: IntArray, values: FloatArray, thresholds: FloatArray) -> Confusion:
-    """Counts the pixels on either side of each threshold; `value >= threshold` is foreground.
+    """Count the pixels on either side of each threshold; `value >= threshold` is foreground.
 
     The thresholds are compared with the exact values. Binning the values to 8 bits first would
     put 66 of the 256 grey levels on the wrong side of one of `linspace(1, 0, 256)`.
@@ -77,7 +77,7 @@ def overlap_curves(confusion: Confusion) -> FloatArray:
     and the NaN spreads to the score of the whole data set.
 
     Args:
-        confusion: four counts [K].
+        confusion: Four counts [K].
 
     Returns:
         [4, K] in the order above.
@@ -100,7 +100,7 @@ def f_measure(confusion: Confusion) -> FloatArray:
     """F-measure with beta^2 = 0.3 (Achanta et al., CVPR 2009); 0 without a true positive.
 
     Args:
-        confusion: four counts, scalars or [K].
+        confusion: Four counts, scalars or [K].
 
     Returns:
         Of the shape of the counts.
@@ -113,7 +113,7 @@ def f_measure(confusion: Confusion) -> FloatArray:
 
 
 def adaptive_threshold(frame: CountedFrame) -> float:
-    """Returns twice the mean of the normalised map, at most 1 (Achanta et al., CVPR 2009)."""
+    """Return twice the mean of the normalised map, at most 1 (Achanta et al., CVPR 2009)."""
     totals = frame.counts.sum(axis=0)
     threshold = 2 * float(totals @ frame.values) / frame.num_pixels
     if np.any(np.abs(frame.values[totals > 0] - threshold) < _TIE):

@@ -17,7 +17,7 @@ def e_measure(confusion: Confusion) -> FloatArray:
     pixel therefore scores 0 or 1 / eps.
 
     Args:
-        confusion: four counts, scalars or [K].
+        confusion: Four counts, scalars or [K].
 
     Returns:
         Of the shape of the counts. An empty ground truth scores the share of background

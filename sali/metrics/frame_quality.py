@@ -27,12 +27,12 @@ class FrameQuality(NamedTuple):
     """Measures of one frame, each independent of its size.
 
     Attributes:
-        sharpness: variance of the Laplacian over the variance of the brightness (Pech-Pacheco et
+        sharpness: Variance of the Laplacian over the variance of the brightness (Pech-Pacheco et
             al., "Diatom autofocusing in brightfield microscopy", ICPR 2000; the division makes it
             independent of contrast). Small when blurred. 0 for a frame of one colour.
-        dark: share of pixels with a brightness below 40 of 255.
-        clipped: share of pixels with all three channels at 250 or more.
-        glare: share of specular pixels: bright (largest channel 200 or more) but colourless
+        dark: Share of pixels with a brightness below 40 of 255.
+        clipped: Share of pixels with all three channels at 250 or more.
+        glare: Share of specular pixels: bright (largest channel 200 or more) but colourless
             (saturation 60 or less of 255), as mucosa is red (cf. Oh et al., "Informative frame
             classification for endoscopy video", Medical Image Analysis 2007).
     """
@@ -52,10 +52,10 @@ class QualityLimits:
     and set your own.
 
     Attributes:
-        min_sharpness: least sharpness.
-        max_dark: largest share of dark pixels.
-        max_clipped: largest share of overexposed pixels.
-        max_glare: largest share of specular pixels.
+        min_sharpness: Least sharpness.
+        max_dark: Largest share of dark pixels.
+        max_clipped: Largest share of overexposed pixels.
+        max_glare: Largest share of specular pixels.
     """
 
     min_sharpness: float = 0.01
@@ -64,7 +64,7 @@ class QualityLimits:
     max_glare: float = 0.1
 
     def broken_by(self, quality: FrameQuality) -> tuple[str, ...]:
-        """Names the measures that are out of bounds; empty for a good frame."""
+        """Name the measures that are out of bounds; empty for a good frame."""
         broken = {
             "sharpness": quality.sharpness < self.min_sharpness,
             "dark": quality.dark > self.max_dark,
@@ -75,15 +75,15 @@ class QualityLimits:
 
 
 def frame_quality(frame: ByteArray, field_of_view: BoolArray | None = None) -> FrameQuality:
-    """Measures one frame.
+    """Measure one frame.
 
     Args:
         frame: RGB, uint8 [H, W, 3].
-        field_of_view: the part that shows tissue, bool [H, W]; the whole frame if None. Without it
+        field_of_view: The part that shows tissue, bool [H, W]; the whole frame if None. Without it
             the black border of an endoscope's picture counts as dark.
 
     Raises:
-        ValueError: if an array is not as stated or the field of view is empty.
+        ValueError: If an array is not as stated or the field of view is empty.
     """
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         raise ValueError(
@@ -120,7 +120,7 @@ def frame_quality(frame: ByteArray, field_of_view: BoolArray | None = None) -> F
 
 
 def field_of_view(frames: Iterable[ByteArray]) -> BoolArray:
-    """Finds the part of the picture that shows tissue: pixels that are ever brighter than 12.
+    """Find the part of the picture that shows tissue: pixels that are ever brighter than 12.
 
     Args:
         frames: RGB, uint8 [H, W, 3], of one clip; a dozen spread over it are enough.
@@ -129,7 +129,7 @@ def field_of_view(frames: Iterable[ByteArray]) -> BoolArray:
         bool [H, W].
 
     Raises:
-        ValueError: without a frame.
+        ValueError: Without a frame.
     """
     brightest: ByteArray | None = None
     for frame in frames:
@@ -141,17 +141,17 @@ def field_of_view(frames: Iterable[ByteArray]) -> BoolArray:
 
 
 def consecutive_runs(flags: Iterable[bool], min_length: int = 5) -> list[tuple[int, int]]:
-    """Finds runs of consecutive flagged frames.
+    """Find runs of consecutive flagged frames.
 
     Args:
-        flags: one per frame, in order.
-        min_length: shortest run to report, frames, at least 1.
+        flags: One per frame, in order.
+        min_length: Shortest run to report, frames, at least 1.
 
     Returns:
         (start, stop) of each run, stop not included, in order.
 
     Raises:
-        ValueError: for a length below 1.
+        ValueError: For a length below 1.
     """
     if min_length < 1:
         raise ValueError(f"min_length: got {min_length}, wanted at least 1")
@@ -161,7 +161,7 @@ def consecutive_runs(flags: Iterable[bool], min_length: int = 5) -> list[tuple[i
 
 
 def _working_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Returns (width, height) with the longer side at the working size."""
+    """Return (width, height) with the longer side at the working size."""
     height, width = shape
     scale = _LONG_SIDE / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))

@@ -62,8 +62,8 @@ def _quadrant_similarity(
 
     Args:
         counts: [2, 256] of the quadrant.
-        frame: the frame.
-        quadrant: rows and columns of the quadrant, for the one case that needs its pixels.
+        frame: The frame.
+        quadrant: Rows and columns of the quadrant, for the one case that needs its pixels.
     """
     values, totals = frame.values, counts.sum(axis=0)
     size, foreground = totals.sum(), counts[1].sum()

@@ -115,6 +115,6 @@ def is_built_in(name: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """Name of the entry of a score."""
+    """Return the name of the entry of a score."""
     stem, at, _ = name.rpartition("_at_")
     return name if name in SCORES or not at else f"{stem}_at_*"

@@ -16,14 +16,14 @@ def centred_iou(first: BoolArray, second: BoolArray) -> float:
     what leaves the image counts as not overlapping.
 
     Args:
-        first: bool [H, W].
-        second: bool [H, W].
+        first: Bool [H, W].
+        second: Bool [H, W].
 
     Returns:
         0 to 1; 0 if exactly one mask is empty, 1 if both are.
 
     Raises:
-        ValueError: for masks of different shapes.
+        ValueError: For masks of different shapes.
     """
     if first.shape != second.shape:
         raise ValueError(

@@ -61,9 +61,9 @@ class FrameScores(NamedTuple):
     """Scores of one frame.
 
     Attributes:
-        s_measure: structure measure.
-        weighted_f: weighted F-measure.
-        mae: mean absolute error.
+        s_measure: Structure measure.
+        weighted_f: Weighted F-measure.
+        mae: Mean absolute error.
         e_adaptive: E-measure at the adaptive threshold.
         f_adaptive: F-measure at the adaptive threshold.
         curves: [6, 256], rows as in `CURVES`, from the highest threshold to the lowest.
@@ -77,19 +77,19 @@ class FrameScores(NamedTuple):
     curves: FloatArray
 
     def vector(self) -> FloatArray:
-        """Returns all values in one vector [1541]: the scalars, then the curves row by row."""
+        """Return all values in one vector [1541]: the scalars, then the curves row by row."""
         return np.concatenate([self[:-1], self.curves.ravel()])
 
 
 def frame_scores(prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> FrameScores:
-    """Scores one map against its ground truth.
+    """Score one map against its ground truth.
 
     Args:
-        prediction: uint8 [H, W].
-        mask: ground truth, bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
+        prediction: Uint8 [H, W].
+        mask: Ground truth, bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
 
     Raises:
-        ValueError: if the type or the shape of an array is not as stated.
+        ValueError: If the type or the shape of an array is not as stated.
     """
     frame = CountedFrame.count(prediction, mask)
     over_thresholds = confusion_over_thresholds(frame.counts, frame.values)
@@ -108,7 +108,7 @@ def frame_scores(prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> F
 
 
 def match_size(prediction: ByteArray, shape: tuple[int, int]) -> ByteArray:
-    """Resizes a map to `shape` = (H, W) as the protocol does: OpenCV bilinear, on 8 bits."""
+    """Resize a map to `shape` = (H, W) as the protocol does: OpenCV bilinear, on 8 bits."""
     if prediction.shape == shape:
         return prediction
     return np.asarray(cv2.resize(prediction, shape[::-1]), np.uint8)
@@ -130,7 +130,7 @@ def reduce_subset(clips: Iterable[FloatArray]) -> FloatArray:
 
 
 def curve(vector: FloatArray, name: str) -> FloatArray:
-    """Returns one of the `CURVES`, [..., 256], out of score vectors [..., 1541]."""
+    """Return one of the `CURVES`, [..., 256], out of score vectors [..., 1541]."""
     if name not in CURVES:
         raise ValueError(f"curve: got {name!r}, wanted one of {', '.join(CURVES)}")
     start = len(SCALARS) + CURVES.index(name) * NUM_THRESHOLDS
@@ -138,7 +138,7 @@ def curve(vector: FloatArray, name: str) -> FloatArray:
 
 
 def scores(vector: FloatArray) -> dict[str, FloatArray]:
-    """Computes the 17 scores of score vectors, under the names of `METRIC_NAMES`.
+    """Compute the 17 scores of score vectors, under the names of `METRIC_NAMES`.
 
     Args:
         vector: [..., 1541].
@@ -155,5 +155,5 @@ def scores(vector: FloatArray) -> dict[str, FloatArray]:
 
 
 def summary(vector: FloatArray) -> dict[str, float]:
-    """The 17 scores of one vector [1541] as plain numbers."""
+    """Return the 17 scores of one vector [1541] as plain numbers."""
     return {name: float(value) for name, value in scores(vector).items()}

@@ -72,11 +72,11 @@ def _foreground_error(frame: CountedFrame) -> float:
 
 
 def _spread_to_neighbours(error: FloatArray, mask: BoolArray) -> FloatArray:
-    """Gives background pixels near the foreground the error of their nearest foreground pixel.
+    """Give background pixels near the foreground the error of their nearest foreground pixel.
 
     Args:
-        error: error of the foreground, [h, w]; ignored elsewhere.
-        mask: foreground, [h, w].
+        error: Error of the foreground, [h, w]; ignored elsewhere.
+        mask: Foreground, [h, w].
 
     Returns:
         [h, w], 0 further than `_RADIUS` rows or columns from the foreground.

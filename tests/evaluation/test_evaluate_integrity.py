@@ -184,7 +184,7 @@ def test_short_clips(tmp_path):
     assert clinical["subsets"] == {}
     for tree in (gt, pred):
         (tree / "case3_1").rename(tmp_path / f"away_{tree.name}")
-    with pytest.raises(DataError, match="no clip of all is left for the VPS scores"):
+    with pytest.raises(DataError, match="no clip of all is left"):
         score(gt, pred, tmp_path / "out", short_clips="skip")
 
 
