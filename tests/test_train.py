@@ -91,6 +91,7 @@ def test_moving_average_is_what_is_tested(data_root, tmp_path):
         "trainer.limit_train_batches=3",
         "optimizer.lr=0.01",
     )
+    assert not (tmp_path / "maps").exists()  # evaluated, and not asked for
     content = read_file(tmp_path / "checkpoints/last.ckpt")
     name = "network.decoder.coarse.score.weight"
     assert not torch.equal(content["state_dict"][name], content["current_model_state"][name])
