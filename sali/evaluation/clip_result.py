@@ -1,7 +1,7 @@
 """The stored result of a scored clip: sums of fixed size."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class PartScores:
             "num_scored": self.num_scored,
             "vector": self.vector,
             "precision": self.precision,
-            "tally": self.tally.vector(),
+            **{f"tally/{name}": value for name, value in vars(self.tally).items()},
             "metric_names": list(self.metrics),
             "metric_sums": np.asarray(list(self.metrics.values()), np.float64).reshape(-1, 2),
         }
@@ -52,12 +52,17 @@ class PartScores:
     @classmethod
     def unpack(cls, stored: Mapping[str, Any]) -> "PartScores":
         """Inverse of `pack`."""
+        tally = {
+            one.name: stored[f"tally/{one.name}"].tolist()
+            for one in fields(ClipTally)
+            if one.name != "counts"
+        }
         sums = zip(stored["metric_names"].tolist(), stored["metric_sums"].tolist(), strict=True)
         return cls(
             int(stored["num_scored"]),
             stored["vector"],
             stored["precision"],
-            ClipTally.from_vector(stored["tally"]),
+            ClipTally(**tally, counts=stored["tally/counts"]),
             {name: (total, int(number)) for name, (total, number) in sums},
         )
 

@@ -67,8 +67,8 @@ def run_evaluation(
 ) -> Evaluation:
     """Score maps on disk and write the numbers.
 
-    Everything is checked before anything is scored. An evaluation that was interrupted goes on
-    where it was when called again with the same arguments. Scripts that call this need the usual
+    Everything is checked before anything is scored. An interrupted evaluation is resumed when it is
+    called again with the same arguments. Scripts that call this need the usual
     `if __name__ == "__main__":`, unless `num_workers` is 1.
 
     Args:
@@ -126,7 +126,7 @@ def evaluate_clips(
             maps = _check(pool, trees, clips, settings, output)
             methods = _score(pool, maps, settings, output / PARTIAL)
     except KeyboardInterrupt:
-        log.warning("interrupted; the same command goes on after the clips that are finished")
+        log.warning("interrupted; the same command resumes after the clips that are finished")
         raise
     several = len(methods) > 1
     contents = {}
@@ -250,12 +250,12 @@ def _write_provenance(output: Path, folders: dict[str, Path], settings: Settings
     from sali.run.io import write_json
     from sali.run.record import provenance
 
-    told = {name: str(path.resolve()) for name, path in folders.items()}
+    paths = {name: str(path.resolve()) for name, path in folders.items()}
     choices = {
         name: value if isinstance(value, str | int | tuple | None) else str(value)
         for name, value in vars(settings).items()
     }
-    write_json(output / "run.json", provenance(**told, settings=choices, packages=_packages()))
+    write_json(output / "run.json", provenance(**paths, settings=choices, packages=_packages()))
 
 
 def _packages() -> dict[str, str]:

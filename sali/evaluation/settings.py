@@ -61,8 +61,8 @@ class Settings:
         quality_limits: What makes a frame bad.
         clinical: Rules of the clinical protocol.
         bootstrap: How intervals are drawn.
-        metrics: Further scores by name, beside those of the protocols.
-        frames: Frames of the masks, if they are not beside them.
+        metrics: Further scores by name, in addition to those of the protocols.
+        frames: Folder of the frames, if they are not next to the masks.
         polyp_free: Folder of clip folders of frames without a polyp, for the clinical report.
         attributes: CSV file of attributes per clip.
     """

@@ -10,7 +10,7 @@ A `ClipTracker` reads the frames of one clip in order and keeps a `ClipTally` of
 `clinical_summary.summarise` turns the tallies of any number of clips into scores.
 """
 
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,7 +21,6 @@ from sali.metrics.counted_frame import (
     NUM_LEVELS,
     BoolArray,
     ByteArray,
-    FloatArray,
     IntArray,
     as_mask,
     check_map,
@@ -112,21 +111,6 @@ class ClipTally:
     counts: IntArray = field(
         default_factory=lambda: np.zeros((2, NUM_LEVELS), np.int64), kw_only=True
     )
-
-    def vector(self) -> FloatArray:
-        """Return all values as one float64 vector [`TALLY_SIZE`]; counts stay exact to 2^53."""
-        *numbers, counts = astuple(self)
-        return np.concatenate([np.asarray(numbers, np.float64), counts.ravel()])
-
-    @classmethod
-    def from_vector(cls, vector: FloatArray) -> "ClipTally":
-        """Inverse of `vector`."""
-        numbers, counts = np.split(vector, [_NUM_NUMBERS])
-        return cls(*map(float, numbers), counts=counts.reshape(2, NUM_LEVELS).astype(np.int64))
-
-
-_NUM_NUMBERS = len(fields(ClipTally)) - 1
-TALLY_SIZE = _NUM_NUMBERS + 2 * NUM_LEVELS
 
 
 class FrameOutcome(NamedTuple):

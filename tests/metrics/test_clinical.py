@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from sali.metrics.clinical import (
-    TALLY_SIZE,
     ClinicalRules,
     ClipTally,
     ClipTracker,
@@ -123,13 +122,6 @@ def test_names_and_nothing_to_report() -> None:
     assert "dice_at_0.25" in scores
     assert "dice" not in scores
     assert {scores[name] for name in scores if not name.startswith("polyps")} == {None}
-
-
-def test_tally_as_vector() -> None:
-    made = tally([(POLYP, POLYP), (ALARM, NOTHING)], ClinicalRules())
-    vector = made.vector()
-    assert vector.shape == (TALLY_SIZE,)
-    np.testing.assert_array_equal(ClipTally.from_vector(vector).vector(), vector)
 
 
 @pytest.mark.parametrize(
