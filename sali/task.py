@@ -208,8 +208,8 @@ class SegmentationTask(L.LightningModule):
             self._random_state = states[self.trainer.global_rank]
         elif self.trainer.is_global_zero:
             log.warning(
-                "the checkpoint is of %d processes and there are %d: the resumed run will not end as "
-                "it would have without the interruption",
+                "the checkpoint is of %d processes and there are %d: the resumed run will not end "
+                "as it would have without the interruption",
                 len(states),
                 world_size,
             )
