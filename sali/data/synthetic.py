@@ -35,6 +35,7 @@ _WALL = (1024, 512)  # samples of the wall [along, around]
 _PER_UNIT = np.float32(_WALL[1] / (2 * np.pi))
 _FOCAL = 0.5  # half image heights at a distance of one radius
 _PLACE = 6.0  # of the polyp along the tube
+_FAULTS = ("motion", "defocus", "glare", "dark")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,12 @@ class _Polyp(NamedTuple):
     skin: Array  # float32 [256, 256, 3]
 
 
+class _View(NamedTuple):
+    distance: float  # to the polyp, along the tube
+    roll: float
+    centre: Array  # (x, y) of the tube's axis, in half image heights from the middle
+
+
 def draw_clip(
     seed: int,
     case: int,
@@ -116,15 +123,15 @@ def draw_clip(
     lens = cv2.GaussianBlur(inside * (1 - 0.3 * np.square(x * x + y * y)), (3, 3), 0)
     x = x * np.float32(width / height)
     for t, fault in zip(range(length), faults, strict=False):
-        distance, roll, centre = camera(t, thing.around)
-        dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
+        view = camera(t, thing.around)
+        dx, dy = x - np.float32(view.centre[0]), y - np.float32(view.centre[1])
         depth = np.minimum(_FOCAL / (np.hypot(dx, dy) + 1e-6), 8)
-        angle, along = np.arctan2(dy, dx) + roll, depth + (_PLACE - distance)
+        angle, along = np.arctan2(dy, dx) + view.roll, depth + (_PLACE - view.distance)
         colour = _look_up(wall, angle * _PER_UNIT, along * _PER_UNIT)
         colour = colour * (1.5 / (0.9 + depth * depth))[..., None]
         member = np.zeros(inside.shape, bool)
-        if polyp and distance > 0:
-            _add_polyp(thing, thing.around - roll, distance, centre, (x, y), colour, member)
+        if polyp and view.distance > 0:
+            _add_polyp(thing, view, x, y, colour, member)
         colour = fault(colour) + 0.012 * grain_rng.standard_normal((height, width, 1), np.float32)
         frame = (255 * np.clip(colour, 0, 1) * lens[..., None]).astype(np.uint8)
         spot = (2, height - 3)
@@ -188,20 +195,14 @@ def _draw_polyp(rng: Random) -> _Polyp:
 
 
 def _add_polyp(
-    polyp: _Polyp,
-    direction: float,
-    distance: float,
-    centre: Array,
-    axes: tuple[Array, Array],
-    colour: Array,
-    member: Array,
+    polyp: _Polyp, view: _View, x: Array, y: Array, colour: Array, member: Array
 ) -> None:
     """Draw the polyp over the wall in place; `member` becomes True where it is."""
-    reach = _FOCAL / distance
+    direction, reach = polyp.around - view.roll, _FOCAL / view.distance
     size = polyp.size * min(reach, 1.0)
-    at = centre + reach * np.array([np.cos(direction), np.sin(direction)])
+    at = view.centre + reach * np.array([np.cos(direction), np.sin(direction)])
     turn = direction + polyp.turn
-    dx, dy = (axis - np.float32(at[i]) for i, axis in enumerate(axes))
+    dx, dy = x - np.float32(at[0]), y - np.float32(at[1])
     u = (dx * np.cos(turn) + dy * np.sin(turn)) / size
     v = (dy * np.cos(turn) - dx * np.sin(turn)) / (size * polyp.aspect)
     phi = np.arctan2(v, u)
@@ -213,7 +214,7 @@ def _add_polyp(
     stretch = 128 + 60 * np.stack([u, v]) * (1.4 - 0.4 * height)
     skin = _look_up(polyp.skin, *stretch)
     shine = np.clip((height - 0.93) / 0.07, 0, 1) * (skin.mean(2) > polyp.skin.mean())
-    lit = skin * (1.5 * (0.25 + 0.75 * height) / (0.9 + distance * distance))[..., None]
+    lit = skin * (1.5 * (0.25 + 0.75 * height) / (0.9 + view.distance**2))[..., None]
     colour[member] = (lit + 0.5 * shine[..., None])[member]
 
 
@@ -224,26 +225,21 @@ def _wander(rng: Random, period: float, size: float) -> Callable[[float], Array]
     return lambda t: (size * np.array([[0.5], [0.3], [0.2]]) * np.sin(rates * t + phases)).sum(0)
 
 
-def _camera(rng: Random, hard: bool) -> Callable[[int, float], tuple[float, float, Array]]:
-    """Return a path that nears the polyp, passes it and comes back.
-
-    Returns:
-        Function of time and the polyp's direction: distance to the polyp along the tube, roll, and
-        (x, y) of the tube's axis in half image heights from the middle.
-    """
+def _camera(rng: Random, hard: bool) -> Callable[[int, float], _View]:
+    """Return a path that nears the polyp, passes it and comes back, by time and its direction."""
     pace = 1.7 if hard else 1.0
     period, phase = rng.uniform(60, 85) / pace, rng.uniform(-0.9, 0.2) * np.pi
     middle, reach = rng.uniform(0.65, 0.85), rng.uniform(0.75, 0.95)
     drift, shake = _wander(rng, 45 / pace, 0.2), _wander(rng, 9, 0.03 * pace)
     roll = _wander(rng, 130 / pace, 0.5)
 
-    def view(t: int, around: float) -> tuple[float, float, Array]:
+    def view(t: int, around: float) -> _View:
         distance = middle + reach * np.cos(2 * np.pi * t / period - phase)
         turn = float(roll(t)[0])
         # The operator steers towards the polyp, but only so far: this is how it gets lost.
         steer = -min(0.45 * _FOCAL / max(distance, 0.1), 0.5)
         direction = np.array([np.cos(around - turn), np.sin(around - turn)])
-        return float(distance), turn, steer * direction + drift(t) + shake(t)
+        return _View(float(distance), turn, steer * direction + drift(t) + shake(t))
 
     return view
 
@@ -253,37 +249,26 @@ def _faults(rng: Random, hard: bool) -> Iterator[Callable[[Array], Array]]:
     pause, longest, worst = (9, 10, 1.0) if hard else (40, 6, 0.6)
     while True:
         yield from [lambda colour: colour] * (5 + int(rng.exponential(pause)))
-        kind, frames = rng.choice(list(_FAULTS)), int(rng.integers(3, longest))
+        kind, frames = str(rng.choice(_FAULTS)), int(rng.integers(3, longest))
         peak, turn = worst * rng.uniform(0.6, 1.0), rng.uniform(0, 180)
         for age in range(frames):
             strength = peak * np.sin(np.pi * (age + 0.7) / (frames + 0.4)) ** 0.5
-            yield partial(_FAULTS[kind], strength=float(strength), turn=turn + 10 * age)
+            yield partial(_spoil, kind=kind, strength=float(strength), turn=turn + 10 * age)
 
 
-def _motion_blur(colour: Array, strength: float, turn: float) -> Array:
-    half = int(2 + 0.06 * strength * len(colour))
+def _spoil(colour: Array, kind: str, strength: float, turn: float) -> Array:
+    if kind == "dark":
+        return colour * (1 - 0.85 * strength)
+    if kind == "defocus":
+        return np.asarray(cv2.GaussianBlur(colour, (0, 0), 0.5 + 0.017 * strength * len(colour)))
+    if kind == "glare":
+        reach, hot = len(colour) // 6, colour * (1 + 1.6 * strength)
+        return np.asarray(hot + 0.6 * strength * cv2.blur(hot, (reach, reach)))
+    half = int(2 + 0.06 * strength * len(colour))  # motion along a line
     line = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
     line[half] = 1
-    spin = cv2.getRotationMatrix2D((half, half), turn, 1.0)
-    kernel = cv2.warpAffine(line, spin, line.shape)
+    kernel = cv2.warpAffine(line, cv2.getRotationMatrix2D((half, half), turn, 1.0), line.shape)
     return np.asarray(cv2.filter2D(colour, -1, kernel / kernel.sum()))
-
-
-def _defocus(colour: Array, strength: float, turn: float) -> Array:
-    return np.asarray(cv2.GaussianBlur(colour, (0, 0), 0.5 + 0.017 * strength * len(colour)))
-
-
-def _glare(colour: Array, strength: float, turn: float) -> Array:
-    reach = len(colour) // 6
-    hot = colour * (1 + 1.6 * strength)
-    return np.asarray(hot + 0.6 * strength * cv2.blur(hot, (reach, reach)))
-
-
-def _darkness(colour: Array, strength: float, turn: float) -> Array:
-    return colour * (1 - 0.85 * strength)
-
-
-_FAULTS = {"motion": _motion_blur, "defocus": _defocus, "glare": _glare, "dark": _darkness}
 
 
 # --- the data set ---
