@@ -30,7 +30,7 @@ def options():
     """group=option for every file of every group."""
     for file in sorted(CONFIGS.rglob("*.yaml")):
         group = file.relative_to(CONFIGS).parent.as_posix()
-        if group not in (".", "hydra"):
+        if group not in (".", "hydra", "fallback"):  # fallback is no group of training
             yield f"{group}={file.stem}"
 
 
