@@ -187,7 +187,7 @@ def _accepted_arguments(target: str, path: str) -> set[str] | None:
 
     try:
         found = get_object(target)
-    except Exception as error:  # whatever the user's module raises when it is imported
+    except Exception as error:  # anything that the user's module raises when it is imported
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
             f"{path}._target_: got {target!r}, which cannot be imported ({reason}); wanted "

@@ -86,7 +86,7 @@ class Album:
 
 
 def shrink(picture: np.ndarray, width: int) -> np.ndarray:
-    """Return a picture RGB uint8 [H, W, 3] at most so many pixels wide."""
+    """Return a picture RGB uint8 [H, W, 3] at most `width` pixels wide."""
     if picture.shape[1] <= width:
         return picture
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))

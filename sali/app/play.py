@@ -138,7 +138,7 @@ class Play(threading.Thread):
         return self._steps != float("inf")
 
     def go(self, steps: float = float("inf")) -> None:
-        """Segment so many frames, then pause; 0 pauses now."""
+        """Segment `steps` frames, then pause; 0 pauses now."""
         with self._news:
             self._steps = steps
             self.tell()
@@ -193,7 +193,7 @@ class Play(threading.Thread):
     def _frames(self, loader: Batches) -> Generator[list[StreamItem]]:
         """Yield the frames of the loader while the user wants them, each in its turn.
 
-        One is decoded while the network works on the one before. A cancelled run ends in order:
+        One is decoded while the network works on the one before. A cancelled run ends cleanly:
         as a video does.
         """
         start: Fraction | None = None

@@ -1,4 +1,4 @@
-"""The server around the page: this machine only, and nothing from elsewhere."""
+"""The server of the page: this machine only, and nothing is loaded from other hosts."""
 
 import logging
 import signal

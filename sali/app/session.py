@@ -102,7 +102,7 @@ class Session:
         """Move an uploaded file into the session, in place of the one before.
 
         Raises:
-            UserError: One line for whatever does not fit; the file is deleted.
+            UserError: A file that cannot be used; it is deleted.
         """
         with self._doing:
             home = self.folder / "upload"

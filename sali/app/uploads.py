@@ -1,4 +1,4 @@
-"""What a user may upload, beside the size and the suffix that Gradio checks itself."""
+"""Checks of uploads, in addition to those of size and suffix in Gradio."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +25,7 @@ class Limits:
         """Return the video of an uploaded file, by its header.
 
         Raises:
-            DataError: One line for whatever does not fit.
+            DataError: A file that cannot be used.
         """
         try:
             video = open_video(path, self.max_pixels)

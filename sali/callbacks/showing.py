@@ -1,6 +1,6 @@
 """Pictures and tables for those of a run's loggers that can show them.
 
-The files themselves are in the run's folder, whatever the loggers.
+The files themselves are in the run's folder, with any logger.
 """
 
 from collections.abc import Sequence

@@ -17,7 +17,7 @@ FOLD = "fold"
 class FoldedClipData(ClipData):
     """`ClipData` that tests one part of the cases and trains on the others.
 
-    All clips below the root are dealt, whatever subset they lie in. Run every fold to have each
+    All clips below the root are divided, of all subsets. Run every fold to have each
     case tested once.
 
     Attributes:

@@ -139,8 +139,8 @@ class MethodResults:
             free = [c for c in self.in_vps(clips) if not c.counts["polyp_frames"]]
             if free:
                 found.append(
-                    f"{len(free)} clips without a polyp score 0 in Dice under VPS whatever is "
-                    "predicted; polyp_free_clips=skip leaves them out"
+                    f"{len(free)} clips without a polyp have a Dice of 0 under VPS for any "
+                    "prediction; polyp_free_clips=skip leaves them out"
                 )
             if counts["full_masks"]:
                 found.append(

@@ -40,7 +40,7 @@ class ClinicalRules:
         threshold: A pixel is marked where its probability is at least this, in (0, 1].
         frames_per_second: Rate of the recording; turns frames into time.
         empty: Dice and IoU of a frame without a polyp. "skip": the frame is not in their mean.
-            "one": 1 if nothing is marked, else 0. "zero": 0 whatever is marked.
+            "one": 1 if nothing is marked, else 0. "zero": 0 in any case.
         detection_iou: A polyp is detected in a frame if the marked pixels overlap it with at
             least this IoU; 0 accepts any overlap of at least one pixel.
         alarm_pixels: A polyp-free frame is a false positive from this many marked pixels on.
@@ -193,7 +193,7 @@ class ClipTracker:
         return FrameOutcome(num_polyp, num_marked, dice, iou, is_detected, is_false_positive)
 
     def gap(self) -> None:
-        """Let a frame pass unseen: time goes on, its neighbours are not consecutive."""
+        """Skip a frame: time advances, and its neighbors are not consecutive."""
         self._previous = None
         self._run_length = 0
         self._num_frames += 1

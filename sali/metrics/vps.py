@@ -7,7 +7,7 @@ unweighted mean over its clips; only then does a curve become a maximum or a mea
 `dice_max` is one threshold for the whole subset.
 
 What the protocol hides: each map is stretched to [0, 1] before anything is computed, and frames
-without a polyp score 0 whatever is predicted. `sali.metrics.clinical` reports what that leaves
+without a polyp score 0 for any prediction. `sali.metrics.clinical` reports what that leaves
 out.
 """
 

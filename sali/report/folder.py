@@ -99,7 +99,7 @@ class RunFolder:
         return self.methods[method]["counts"][subset]["vps_clips" if in_vps else "clips"]
 
     def scores(self, method: str) -> dict[str, Scores]:
-        """Return all scores of a method by subset, whatever the protocol."""
+        """Return all scores of a method by subset, of all protocols."""
         found: dict[str, Scores] = {}
         for part in self._parts(method):
             for subset, scores in part["subsets"].items():
@@ -107,7 +107,7 @@ class RunFolder:
         return found
 
     def clip_scores(self, method: str) -> dict[Key, Scores]:
-        """Return all scores of a method by clip, whatever the protocol."""
+        """Return all scores of a method by clip, of all protocols."""
         found: dict[Key, Scores] = {}
         for part in self._parts(method):
             for subset, clips in part["clips"].items():

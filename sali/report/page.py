@@ -216,7 +216,7 @@ def _source(name: str) -> str:
 
 
 def render(template: str, **content: Any) -> str:
-    """Return a template filled in; whatever is not markup of this package is escaped."""
+    """Return a filled template; everything but this package's own markup is escaped."""
     from markupsafe import Markup
 
     from sali.report.overlay import FOOTER

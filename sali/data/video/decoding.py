@@ -121,7 +121,7 @@ def decode_video(path: Path, start: int = 0, max_pixels: int | None = None) -> I
 
 
 def open_file(path: Path) -> InputContainer:
-    """Open a local file, whatever its name looks like."""
+    """Open a local file, even if its name looks like an address."""
     # Nothing in it may point to the internet.
     return av.open(f"file:{path.absolute()}", container_options={"protocol_whitelist": "file"})
 
