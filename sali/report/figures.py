@@ -96,7 +96,7 @@ def joint_figures(run: RunFolder) -> Iterator[Named]:
     }
     if any(scores.values()):
         name = f"comparison_{_of(subset for own in scores.values() for subset in own)}"
-        yield name, plots.intervals(scores, "dice_max", bars, title=STRETCHED)
+        yield name, plots.intervals(scores, "dice_max", bars, title=f"Comparison\n{STRETCHED}")
     differences = run.metrics.get("differences", [])
     known = dict.fromkeys(name for one in differences for name in one["intervals"])
     metric = next((n for n in known if n == "dice_max"), None) or next(
@@ -109,7 +109,7 @@ def joint_figures(run: RunFolder) -> Iterator[Named]:
             row = f"{one['subset']}\nminus {one['reference']}"
             rows[one["method"]][row] = tuple(one["intervals"][metric].values())
             rows[one["reference"]][row] = (0, math.nan, math.nan)
-        title = STRETCHED if metric == "dice_max" else ""
+        title = "Differences" + (f"\n{STRETCHED}" if metric == "dice_max" else "")
         figure = plots.intervals(rows, f"difference in {metric}", f"paired, {bars}", 0, title)
         yield f"differences_{_of(one['subset'] for one in found)}", figure
 

@@ -128,6 +128,6 @@ def _row(
     return [
         Cell(f"{name} (here)" if is_ours else name, is_best=is_ours),
         *(Cell(text) for text in others),
-        *(Cell(text, True, is_ours) for text in numbers),
+        *(Cell(text, True, is_ours and text != NONE) for text in numbers),
         Cell(source),
     ]

@@ -12,7 +12,7 @@ from sali.report.table import Cell, Row, Table, score_table
 
 FIRST = (
     *("dice_max", "dice_mean", "dice_at_0.5", "iou_max", "iou_mean", "iou_at_0.5"),
-    *("s_measure", "weighted_f", "mae"),
+    *("s_measure", "weighted_f", "mae", "frame_dice_at_0.5"),
 )
 """Scores that most readers look for; they are the first columns."""
 _VPS_NOTE = (

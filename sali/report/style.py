@@ -205,7 +205,8 @@ def to_html(figures: Sequence[Figure], name: str) -> Markup:
 
 def _values(axes: Axes, title: str) -> Markup:
     """Values of the lines that have a label, thinned, for those who do not see them."""
-    lines = [line for line in axes.lines if not str(line.get_label()).startswith("_child")]
+    unnamed = ("_child", "_nolegend_")
+    lines = [line for line in axes.lines if not str(line.get_label()).startswith(unnamed)]
     if not lines:
         return Markup("")
     x, y = axes.get_xlabel() or "value", axes.get_ylabel()

@@ -185,6 +185,7 @@ def test_a_sweep_shows_its_settings_and_what_failed(tmp_path):
     found = {(row[0], row[1]): dict(zip(header, row, strict=True)) for row in rows}
     assert found["seen_easy", "optimizer.lr=0.1"]["dice_max"] == "0.6150 ± 0.0071"
     assert found["seen_easy", "optimizer.lr=0.2"]["dice_max"] == "0.7100"
+    assert found["validation", "optimizer.lr=0.2"]["frame_dice_at_0.5"] == "0.7100"
     ours = page.tables["dice_max, percent: ours (bold) and published values"][1]
     assert ours[0] == "optimizer.lr=0.1 (here)" and ours[4] == "61.5 ± 0.7"
     assert "1 of the jobs did not finish" in page.text
