@@ -1,7 +1,7 @@
 """The look that all figures share: palette, page, legend, files, SVG for pages.
 
-Everything is set on the figure itself, and pyplot is not used, so that figures can be drawn beside
-a program's own and without a display.
+Everything is set on the figure itself, and pyplot is not used, so that a program's own figures are
+left alone and no display is needed.
 """
 
 import textwrap

@@ -152,7 +152,7 @@ class Table:
         )
 
     def _is_number(self) -> list[bool]:
-        """Whether each column holds numbers."""
+        """Return whether each column holds numbers."""
         return [
             any(row[i].is_number for row in self.rows)
             and all(row[i].is_number for row in self.rows)

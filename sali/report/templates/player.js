@@ -190,7 +190,7 @@ class Player {
     }
     canvas.dataset.index = index;
     const name = this.clip.frames[index] ?? `frame ${index}`;
-    canvas.setAttribute("aria-label", frame.picture ? `Frame ${name}` : `Frame ${name}, not to be had`);
+    canvas.setAttribute("aria-label", frame.picture ? `Frame ${name}` : `Frame ${name}, which cannot be shown`);
     const shapes = [];
     const draw = (outlines, look, key) => {
       if (!outlines.length || this.hidden.has(key)) return;
