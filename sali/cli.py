@@ -32,7 +32,7 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
     `--help` shows the docstring of the command's module and the file itself, whose comments say
     what every key is; train, whose keys come from many files, has a template in configs/hydra.
 
-    What a user can mend, a `UserError` or a configuration that does not compose, ends as
+    What a user can fix, a `UserError` or a configuration that does not compose, ends as
     `error: <one line>` on stderr and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback of the
     latter.
     """

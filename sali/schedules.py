@@ -1,4 +1,4 @@
-"""Learning rate schedules, as Lightning wants them: {"scheduler": ..., "interval": ...}."""
+"""Learning rate schedules, as Lightning expects them: {"scheduler": ..., "interval": ...}."""
 
 import math
 from typing import Any

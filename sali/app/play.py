@@ -191,7 +191,7 @@ class Play(threading.Thread):
             raise UserError(self.message)
 
     def _frames(self, loader: Batches) -> Generator[list[StreamItem]]:
-        """Yield the frames of the loader while the user wants them, each in its turn.
+        """Yield the frames of the loader, one by one, until the user cancels.
 
         One is decoded while the network works on the one before. A cancelled run ends cleanly:
         as a video does.

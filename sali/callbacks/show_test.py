@@ -19,7 +19,7 @@ _CURVE_EVERY = 5
 
 @runtime_checkable
 class OnTested(Protocol):
-    """A callback that wants to know of the test after the training."""
+    """A callback that receives the evaluation of the test."""
 
     def on_tested(self, trainer: L.Trainer, tested: Evaluation) -> None:
         """Use what the test wrote; only the first process calls this."""

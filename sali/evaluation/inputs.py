@@ -242,7 +242,7 @@ def maps_of(tree: Path, method: str, clips: Sequence[Clip]) -> list[ClipMaps]:
 
 
 def extra_entries(tree: Path, clips: Sequence[Clip]) -> list[Path]:
-    """Return what lies in a tree of maps besides the clips and the subsets that SUN-SEG has.
+    """Return the entries of a tree of maps that are neither clips nor subsets of SUN-SEG.
 
     Subsets that are not scored this time may be there; anything else is a sign that the maps
     are not what they seem.
@@ -325,7 +325,7 @@ def judge(method: str, checks: Sequence[ClipCheck], extra: Iterable[Path], missi
     Args:
         method: Name of the method, for the message.
         checks: Checks of all its clips.
-        extra: What else lies in its tree.
+        extra: Other entries of its tree.
         missing: "error", or anything else to let missing maps pass.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Make the page of a run, an evaluation or a sweep again from what lies in its folder.
+"""Write the page of a run, an evaluation or a sweep again from the files in its folder.
 
 python -m sali.report run=outputs/seen_easy/2025-01-31_13-05-59
 """

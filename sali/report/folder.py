@@ -1,4 +1,4 @@
-"""What lies in the folder of a run or of an evaluation."""
+"""The files in the folder of a run or an evaluation."""
 
 import csv
 import re

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def write_report(folder: Path, options: ReportOptions) -> Path:
-    """Make `report.html` of a run, an evaluation or a sweep from what lies in its folder.
+    """Write `report.html` of a run, an evaluation or a sweep from the files in its folder.
 
     Args:
         folder: Folder of the run.

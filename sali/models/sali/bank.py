@@ -18,7 +18,7 @@ class Level:
 
     Attributes:
         key: Keys [Ck, N].
-        value: Values [N, Cv], one row per element, as reading wants them.
+        value: Values [N, Cv], one row per element, as reading needs them.
         usage: Softmax weight that an element received in all reads, [N].
         life: Number of reads that it was present at, [N].
         frame: Number of the frame that it came from, int [N].
