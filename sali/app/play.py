@@ -191,10 +191,10 @@ class Play(threading.Thread):
             raise UserError(self.message)
 
     def _frames(self, loader: Batches) -> Generator[list[StreamItem]]:
-        """Yield the frames of the loader, one by one, until the user cancels.
+        """Yield the frames of the loader, one by one; wait while the user has paused.
 
-        One is decoded while the network works on the one before. A cancelled run ends cleanly:
-        as a video does.
+        The next one is decoded while the network works on the one before. A cancelled run ends
+        like a video does.
         """
         start: Fraction | None = None
         with ThreadPoolExecutor(1, "decode") as decoding:
@@ -210,7 +210,7 @@ class Play(threading.Thread):
                 elif item.error:
                     self.unreadable += max(1, item.lost if isinstance(item, End) else 0)
                     self.message = self.message or self._readable(item.error)
-                if not self._may_go_on():
+                if not self._may_continue():
                     item = End(clip=0, number=item.number)
                 self._arrived = time.perf_counter()
                 with self._engine.turns.taken():
@@ -218,7 +218,7 @@ class Play(threading.Thread):
                 if item.is_last:
                     return
 
-    def _may_go_on(self) -> bool:
+    def _may_continue(self) -> bool:
         """Wait while paused; False once it is cancelled."""
         with self._news:
             if not self._steps and not self._cancelled:

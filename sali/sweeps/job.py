@@ -44,7 +44,7 @@ def job_name(dirname: str) -> str:
     """Return the folder name of a job, in characters that need no quotes anywhere.
 
     Args:
-        dirname: Value of Hydra's `hydra.job.override_dirname`, the overrides that distinguish the jobs.
+        dirname: Hydra's `hydra.job.override_dirname`, the overrides that distinguish the jobs.
     """
     name = re.sub(r"[^\w.-]+", "-", dirname).strip("-") or "default"
     if len(name) > MAX_NAME or name != dirname:  # others may be shortened to the same
