@@ -179,6 +179,7 @@ TRAINING = (
     "trainer.max_epochs=2",
     "trainer.log_every_n_steps=1",
     "logger=many",
+    "data.test_subsets=[unseen_easy]",  # its clip shows the polyp
     "callbacks=ema",
     "callbacks.ema.update_starting_at_step=1",
     "callbacks.artifacts.log_model=true",
@@ -225,14 +226,14 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
             f"val/{n}" for n in OF_MEMORY | {"frame_dice_at_0.5", "frame_mae"}
         }
 
-    subset, test = "test/seen_easy", rows[STEPS]
+    subset, test = "test/unseen_easy", rows[STEPS]
     metrics = json.loads((cut / "metrics.json").read_text())
-    for name, value in metrics["subsets"]["seen_easy"].items():
+    for name, value in metrics["subsets"]["unseen_easy"].items():
         assert test[f"{subset}/{name}"] == pytest.approx(value, rel=1e-6)
-    for name, value in metrics["clinical"]["subsets"]["seen_easy"].items():
+    for name, value in metrics["clinical"]["subsets"]["unseen_easy"].items():
         if value is not None:
             assert test[f"{subset}/clinical/{name}"] == pytest.approx(value, rel=1e-6)
-    for name, value in metrics["frame_metrics"]["subsets"]["seen_easy"].items():
+    for name, value in metrics["frame_metrics"]["subsets"]["unseen_easy"].items():
         assert test[f"{subset}/{name}"] == pytest.approx(value, rel=1e-6)
     (files,) = (
         p.parent / "files"
@@ -252,18 +253,19 @@ def test_a_preempted_run_goes_on_and_its_dashboards_are_whole(data_root, tmp_pat
         assert (files / path).stat().st_size > 100, path
     table = json.loads((files / test[f"{subset}/clips/path"]).read_text())
     (row,) = (dict(zip(table["columns"], values, strict=True)) for values in table["data"])
-    expected = metrics["clips"]["seen_easy"][row["clip"]]
+    expected = metrics["clips"]["unseen_easy"][row["clip"]]
     assert {name: row[name] for name in expected} == pytest.approx(expected)
     kinds = {artifact.type: artifact for artifact in second["artifacts"]}
     assert kinds["model"].name == f"model-{run.run_id}"
     assert len(kinds["maps"].manifest.contents) == 5
 
     # Every panel of the dashboard has something to show.
-    sections = script("wandb_dashboard").workspace("team", "sali", ["seen_easy"])._to_model().spec
+    sections = script("wandb_dashboard").workspace("team", "sali", ["unseen_easy"])._to_model().spec
     shown = keys_of(sections.model_dump(by_alias=True))
     logged = {key for row in rows for key in row}
     logged |= {key.rpartition("/")[0] for key in logged}  # pictures have keys below their own
-    logged |= {f"{subset}/clinical/{name}" for name in metrics["clinical"]["subsets"]["seen_easy"]}
+    clinical = metrics["clinical"]["subsets"]["unseen_easy"]
+    logged |= {f"{subset}/clinical/{name}" for name in clinical}
     assert len(shown) > 20 and shown <= logged
 
     board = EventAccumulator(str(cut / "tensorboard")).Reload().Tags()
