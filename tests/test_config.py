@@ -204,3 +204,30 @@ def test_help_and_resolved_config_from_another_folder(command, tmp_path):
             if command == "predict":  # the comment beside the key
                 assert "# Probability from which on a pixel is polyp" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sali.train", "--help"], "experiment=seen_easy"),
+        (["sali.predict", "--help"], "source: ???"),
+        (["sali.predict", "ckpt=x.ckpt", "source=/missing", "output=o"], "/missing"),
+        (["sali.predict", "ckpt=x.ckpt", "source=.", "output=o"], "x.ckpt"),
+        (["sali.predict", "ckpt=x.ckpt", "source=.", "output=o", "+thresold=1"], "threshold"),
+    ],
+)
+def test_an_answer_needs_no_heavy_library(arguments, said, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PATH": "", "PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+    times, answer = [], [done.stdout]
+    for line in done.stderr.splitlines():
+        (times if line.startswith("import time:") else answer).append(line)
+    assert said in "\n".join(answer)
+    imported = {line.split("|")[-1].strip() for line in times}
+    heavy = {"torch", "lightning", "timm", "av", "matplotlib", "albumentations", "scipy", "wandb"}
+    assert "hydra" in imported and not heavy & imported

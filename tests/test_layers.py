@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "sali"
 # Top to bottom; a file may import from its own layer and from those below.
 LAYERS = [
     {
-        *("train", "predict", "evaluate", "demo"),
+        *("train", "training", "predict", "evaluate", "demo"),
         *("check", "import_cvc_clinicdb", "report.__main__"),
     },
     {"sweeps", "app"},

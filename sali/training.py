@@ -1,0 +1,173 @@
+"""A training and the test of its checkpoint: the work of `python -m sali.train`."""
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+
+from sali.build import build_network, build_task, clinical_rules
+from sali.callbacks import OnTested
+from sali.config import build
+from sali.data.datamodule import ClipData
+from sali.data.index import Clip, require_masks
+from sali.errors import ConfigError, DataError
+from sali.evaluate import build_metrics
+from sali.evaluation import Settings, evaluate_clips
+from sali.models.checkpoint import read_checkpoint
+from sali.models.contract import VideoSegmenter
+from sali.prediction.loop import Options, predict
+from sali.prediction.writers.pictures import Maps
+from sali.report import ReportOptions, report_evaluation, reported
+from sali.run.checkpoints import last_checkpoint
+from sali.run.io import write_json
+from sali.run.loggers import finished, forget_wandb_run
+from sali.run.preemption import stopping_at_once
+from sali.run.processes import meeting_point, place
+from sali.run.record import provenance, tracked
+from sali.task import MONITOR
+
+log = logging.getLogger(__name__)
+
+# Precision of a test by that of the training; all others test in float32.
+PRECISIONS = {"bf16-mixed": "bf16", "16-mixed": "16"}
+
+
+def checkpoint_to_resume(cfg: DictConfig, output: Path) -> str | None:
+    """Return the path of `ckpt_path`; of "auto" the last one of the run's folder, if any."""
+    if cfg.ckpt_path != "auto":
+        if cfg.ckpt_path and not Path(cfg.ckpt_path).is_file():
+            raise ConfigError(f"ckpt_path: no checkpoint at {cfg.ckpt_path}")
+        return cfg.ckpt_path
+    last = last_checkpoint(output)
+    return str(last) if last else None
+
+
+def run_training(cfg: DictConfig) -> dict[str, Any]:
+    """Run one training and its test; see `sali.train.train`."""
+    output = Path(cfg.paths.output_dir)
+    loggers: list[Any] = []
+    report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
+    with reported(output, report), finished(loggers), tracked(output):
+        return _train(cfg, output, loggers, report)
+
+
+def _train(
+    cfg: DictConfig, output: Path, loggers: list[Any], report: ReportOptions
+) -> dict[str, Any]:
+    resumed = checkpoint_to_resume(cfg, output)
+    if resumed is None:
+        forget_wandb_run(output)
+    loggers += [build(logger) for logger in cfg.logger.values() if logger]
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    data: ClipData = build(cfg.data)
+    data.index()
+    tested = _tested(data.test_clips)
+    settings = _evaluation(cfg)
+    network = build_network(cfg)
+    data.roles = network.roles
+    task = build_task(cfg, network)
+
+    callbacks = [build(c) for c in cfg.callbacks.values() if c]
+    trainer: L.Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+    if trainer.is_global_zero:
+        device = str(trainer.strategy.root_device)
+        record = provenance(
+            seed=cfg.seed,
+            device=device,
+            num_processes=trainer.world_size,
+            resumed_from=resumed,
+            data=data.provenance(),
+        )
+        write_json(output / "run.json", record)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    for logger in loggers:
+        logger.log_hyperparams(config)
+
+    trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+    best = trainer.checkpoint_callback
+    assert isinstance(best, ModelCheckpoint)
+    if best.best_model_score is None:
+        raise ConfigError("no epoch was validated, so there is no best checkpoint to test")
+    log.info("best %s: %.4f", MONITOR, best.best_model_score)
+
+    facts = {
+        "checkpoint": cfg.test_checkpoint,
+        "best": {MONITOR: float(best.best_model_score)},
+    }
+    with stopping_at_once(output):
+        meet = meeting_point()
+        maps = output / "maps"
+        if trainer.is_global_zero:
+            shutil.rmtree(maps, ignore_errors=True)  # of an earlier test in the same folder
+        meet()
+        checkpoint = output / "checkpoints" / f"{cfg.test_checkpoint}.ckpt"
+        _predict_test(cfg, network, tested, checkpoint, trainer, maps)
+        meet()
+        if trainer.is_global_zero:
+            trees = {str(settings.name): maps}
+            done = evaluate_clips(tested, trees, output, settings, facts)
+            report_evaluation(done, report, with_page=False)
+            for callback in callbacks:
+                if isinstance(callback, OnTested):
+                    callback.on_tested(trainer, done)
+            facts = done.metrics
+            if not cfg.save_maps:
+                shutil.rmtree(maps)
+            log.info("results: %s", output)
+        meet()
+    return facts
+
+
+def _tested(test_clips: dict[str, list[Clip]]) -> list[Clip]:
+    """Return the clips of the test, each with the subset that it is tested in, or refuse them."""
+    if not test_clips:
+        raise DataError("data.test_subsets is empty; name at least one subset to test on")
+    for subset, clips in test_clips.items():
+        twice = [name for name, number in Counter(c.name for c in clips).items() if number > 1]
+        if twice:
+            raise DataError(f"{subset}: got two clips named {twice[0]}, wanted a name for each")
+    clips = [replace(clip, subset=name) for name, own in test_clips.items() for clip in own]
+    require_masks(clips)
+    return clips
+
+
+def _evaluation(cfg: DictConfig) -> Settings:
+    return Settings(
+        protocol="both",
+        name=str(cfg.name),
+        clinical=clinical_rules(cfg),
+        metrics=build_metrics(cfg.get("metrics")),
+        **cfg.evaluation,
+    )
+
+
+def _predict_test(
+    cfg: DictConfig,
+    network: VideoSegmenter,
+    clips: Sequence[Clip],
+    path: Path,
+    trainer: L.Trainer,
+    maps: Path,
+) -> None:
+    """Write maps as `<maps>/<subset>/<clip>/<frame>.png`; every process those of its own clips."""
+    checkpoint = read_checkpoint(path)
+    network.load_state_dict(checkpoint.state)
+    rank, num_processes = place()
+    sources = [replace(clip, name=f"{clip.subset}/{clip.name}") for clip in clips]
+    options = Options(
+        device=trainer.strategy.root_device,
+        precision=PRECISIONS.get(str(trainer.precision), "32"),
+        num_workers=cfg.data.num_workers,
+        prefetch_factor=cfg.data.prefetch_factor,
+        quiet=rank > 0,
+    )
+    settings = {**checkpoint.settings, **checkpoint.settings["streaming"], "video": {}}
+    writers = [Maps(maps, settings["maps"])]
+    predict(sources[rank::num_processes], network, settings, writers, options)
