@@ -68,7 +68,7 @@ def _train(
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data: ClipData = build(cfg.data)
     data.index()
-    tested = _tested(data.test_clips)
+    tested = _tested(data.test_clips, cfg.limit_test_clips)
     settings = _evaluation(cfg)
     network = build_network(cfg)
     data.roles = network.roles
@@ -125,7 +125,7 @@ def _train(
     return facts
 
 
-def _tested(test_clips: dict[str, list[Clip]]) -> list[Clip]:
+def _tested(test_clips: dict[str, list[Clip]], limit: int | None) -> list[Clip]:
     """Return the clips of the test, each with the subset that it is tested in, or refuse them."""
     if not test_clips:
         raise DataError("data.test_subsets is empty; name at least one subset to test on")
@@ -133,7 +133,7 @@ def _tested(test_clips: dict[str, list[Clip]]) -> list[Clip]:
         twice = [name for name, number in Counter(c.name for c in clips).items() if number > 1]
         if twice:
             raise DataError(f"{subset}: got two clips named {twice[0]}, wanted a name for each")
-    clips = [replace(clip, subset=name) for name, own in test_clips.items() for clip in own]
+    clips = [replace(clip, subset=name) for name, own in test_clips.items() for clip in own[:limit]]
     require_masks(clips)
     return clips
 

@@ -7,8 +7,10 @@ import time
 
 import pytest
 import torch
-from miniature import ROOT, assert_same_end, run, start, status, wait_for
+from hydra import compose, initialize_config_dir
+from miniature import ROOT, assert_same_end, overrides, run, start, status, wait_for
 
+from sali.config import config_dir
 from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.index import index_subset
 from sali.errors import UserError
@@ -18,6 +20,7 @@ from sali.metrics.vps import METRIC_NAMES
 from sali.models.checkpoint import load_network
 from sali.models.weights import read_file
 from sali.streaming import ClipRunner, StreamSegmenter
+from sali.train import train
 
 MAP_STEP = 1 / 255 / 2 + 1e-6
 """Scores are of 8-bit maps; half a grey level lies between them and the probabilities."""
@@ -176,3 +179,14 @@ def test_killed_and_resumed_run_ends_with_the_same_weights(data_root, tmp_path, 
     assert start(data_root, cut, *more).wait(600) == 0
     assert status(cut)["state"] == "finished"
     assert_same_end(tmp_path / "whole", cut, 12)
+
+
+def test_a_fast_dev_run_takes_one_of_everything(data_for_two, tmp_path):
+    # Overrides of the command line beat those of `debug`: the miniature's own are left out.
+    own = ("trainer.limit_train_batches", "trainer.max_epochs", "data.num_workers")
+    given = [a for a in overrides(data_for_two, tmp_path) if not a.startswith(own)]
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        cfg = compose("train", overrides=[*given, "debug=fast_dev_run"])
+    written = train(cfg)
+    assert [len(clips) for clips in written["clips"].values()] == [1]
+    assert read_file(tmp_path / "checkpoints/last.ckpt")["global_step"] == 1
