@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -204,7 +204,10 @@ def _readers_of(batches: Batches) -> Iterator[Iterator[list[Any]]]:
     processes = [one for one in multiprocessing.active_children() if one not in others]
     try:
         yield iterator
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:  # as PyTorch notices it, or a pipe
+        with suppress(RuntimeError):  # PyTorch's, if it learns of the death only now
+            for process in processes:
+                process.join(timeout=0.5)
         if not any(process.exitcode for process in processes):
             raise
         raise DataError(
