@@ -6,6 +6,7 @@ python -m sali.predict ckpt=best.ckpt source=procedure.mp4 output=maps overlay=t
 
 import hashlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,8 +91,8 @@ def _check_values(cfg: DictConfig) -> None:
         value = str(cfg[key])
         # A camera has a number or a device, on Windows video=<name>; a stream has an address.
         is_live = "://" in value or value.isdigit() or value.startswith(("/dev/", "video="))
-        if not Path(value).exists() and not (key == "source" and is_live):
-            raise ConfigError(f"{key}: no such file or folder: {value}")
+        if _is_missing(value) and not (key == "source" and is_live):
+            raise ConfigError(f"{key}: no such folder or file: {value}")
     if cfg.on_bad_frame not in ("error", "skip"):
         raise ConfigError(f"on_bad_frame: got {cfg.on_bad_frame!r}, wanted 'error' or 'skip'")
     if not 0 < cfg.threshold < 1:
@@ -100,6 +101,17 @@ def _check_values(cfg: DictConfig) -> None:
         from sali.prediction.writers.recordings import check_installed
 
         check_installed()
+
+
+def _is_missing(path: str) -> bool:
+    """Return whether nothing has this path; what is wrong with it otherwise is found later."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _writers(cfg: DictConfig, settings: dict[str, Any], sources: Sequence[Any]) -> dict[str, Any]:

@@ -50,8 +50,17 @@ def make(kind, folder):
 )
 def test_one_line(tmp_path, kind, message):
     source = make(kind, tmp_path)
+    checkpoint = tmp_path / "any.ckpt"  # has to exist; the source is looked at before it is read
+    checkpoint.write_bytes(b"")
     done = subprocess.run(
-        [sys.executable, "-m", "sali.predict", "ckpt=none", f"source={source}", "output=m"],
+        [
+            sys.executable,
+            "-m",
+            "sali.predict",
+            f"ckpt={checkpoint}",
+            f"source={source}",
+            "output=m",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
