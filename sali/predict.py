@@ -87,6 +87,10 @@ def predict(cfg: DictConfig) -> dict[str, int]:
 
 def _check_values(cfg: DictConfig) -> None:
     """Raise ConfigError for values that would only be noticed after the network is loaded."""
+    if cfg.recording:
+        from sali.prediction.writers.recordings import check_installed
+
+        check_installed()
     for key in ("source", "ckpt"):
         value = str(cfg[key])
         # A camera has a number or a device, on Windows video=<name>; a stream has an address.
@@ -97,10 +101,6 @@ def _check_values(cfg: DictConfig) -> None:
         raise ConfigError(f"on_bad_frame: got {cfg.on_bad_frame!r}, wanted 'error' or 'skip'")
     if not 0 < cfg.threshold < 1:
         raise ConfigError(f"threshold: got {cfg.threshold}, wanted a probability between 0 and 1")
-    if cfg.recording:
-        from sali.prediction.writers.recordings import check_installed
-
-        check_installed()
 
 
 def _is_missing(path: str) -> bool:

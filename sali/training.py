@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
 from sali.build import build_network, build_task, clinical_rules
-from sali.callbacks import OnTested
+from sali.callbacks import OnTested, log_scores
 from sali.config import build
 from sali.data.datamodule import ClipData
 from sali.data.index import Clip, require_masks
@@ -114,6 +114,7 @@ def _train(
             trees = {str(settings.name): maps}
             done = evaluate_clips(tested, trees, output, settings, facts)
             report_evaluation(done, report, with_page=False)
+            log_scores(trainer, done.metrics)
             for callback in callbacks:
                 if isinstance(callback, OnTested):
                     callback.on_tested(trainer, done)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import os
 import re
 import runpy
 import shlex
@@ -185,9 +186,11 @@ def check_program(arguments: Sequence[str], module: str = "", path: Path | None 
 
 def check_make(arguments: Sequence[str]) -> str:
     """The target is there, and so is what it would run."""
+    # `make test ARGS=...` hands its own variables down to every make below it.
+    environment = {k: v for k, v in os.environ.items() if k not in ("ARGS", "MAKEFLAGS")}
     done = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", *arguments],
-        cwd=ROOT, capture_output=True, text=True,
+        cwd=ROOT, capture_output=True, text=True, env=environment,
     )  # fmt: skip
     if done.returncode and arguments[0] in LATER:
         return "later"

@@ -4,7 +4,7 @@ from sali.callbacks.artifacts import LogArtifacts
 from sali.callbacks.gradient_norm import GradientNorm
 from sali.callbacks.memory import MemoryStatistics
 from sali.callbacks.progress import TrainingProgress
-from sali.callbacks.show_test import OnTested, ShowTest
+from sali.callbacks.show_test import OnTested, ShowTest, log_scores
 from sali.callbacks.speed import TrainingSpeed
 from sali.run.preemption import PreemptedError, Preemption
 
@@ -18,4 +18,5 @@ __all__ = [
     "ShowTest",
     "TrainingProgress",
     "TrainingSpeed",
+    "log_scores",
 ]

@@ -48,8 +48,7 @@ class ShowTest(L.Callback):
         self.width = width
 
     def on_tested(self, trainer: L.Trainer, tested: Evaluation) -> None:
-        """Draw and log."""
-        log_scores(trainer, tested.metrics)
+        """Draw, and log the pictures and tables."""
         figures = tested.output / "figures"
         with np.load(tested.output / "curves.npz") as stored:
             curves = dict(stored)
