@@ -103,7 +103,8 @@ def _train(
     }
     with stopping_at_once(output):
         meet = meeting_point()
-        maps = output / "maps"
+        # A folder of its own unless the maps are kept: nothing else in the run is touched.
+        maps = output / ("maps" if cfg.save_maps else ".test_maps")
         if trainer.is_global_zero:
             shutil.rmtree(maps, ignore_errors=True)  # of an earlier test in the same folder
         meet()

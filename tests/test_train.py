@@ -85,6 +85,8 @@ def test_a_run_leaves_what_is_promised(data_root, tmp_path):
 
 
 def test_moving_average_is_what_is_tested(data_root, tmp_path):
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps/mine.txt").touch()
     written = run(
         data_root,
         tmp_path,
@@ -94,7 +96,8 @@ def test_moving_average_is_what_is_tested(data_root, tmp_path):
         "trainer.limit_train_batches=3",
         "optimizer.lr=0.01",
     )
-    assert not (tmp_path / "maps").exists()  # evaluated, and not asked for
+    assert not list(tmp_path.glob("**/*.png"))  # maps were evaluated, and not asked for
+    assert (tmp_path / "maps/mine.txt").exists() and not (tmp_path / ".test_maps").exists()
     content = read_file(tmp_path / "checkpoints/last.ckpt")
     name = "network.decoder.coarse.score.weight"
     assert not torch.equal(content["state_dict"][name], content["current_model_state"][name])
