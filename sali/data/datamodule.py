@@ -1,5 +1,6 @@
 """The Lightning data module over SUN-SEG and data in its layout."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,15 @@ from torch.utils.data import DataLoader
 
 from sali.data.cache import FrameCache
 from sali.data.datasets import ClipFrames, FrameReader, SampleDataset, Transform
-from sali.data.index import Clip, fingerprint, index_subset
+from sali.data.index import SUBSETS, Clip, fingerprint, index_subset
 from sali.data.samples import Frame, Unreadable
-from sali.data.sampling import ClipSampler, TrainSampler, hold_out_cases
+from sali.data.sampling import ClipSampler, TrainSampler
+from sali.data.split import HELD_OUT, TRAIN, divide, hold_out_cases, read_split, split_of
 from sali.data.synthetic import SyntheticSpec, generate
 from sali.errors import ConfigError
 from sali.models.contract import ClipBatch
 
-HELD_OUT = "held_out"
+log = logging.getLogger(__name__)
 
 
 class ResumableLoader(DataLoader[ClipBatch]):
@@ -72,13 +74,16 @@ class ClipData(L.LightningDataModule):
         selection: "held_out" validates on whole cases held out of the training set; the name of a
             test subset validates on that, as the released script does.
         validation_fraction: Share of the training cases to hold out.
-        test_subsets: Subsets tested after training.
+        split: File that says which cases of the training set are trained on, held out or tested,
+            see `read_split`; None holds out cases by `seed`.
+        test_subsets: Subsets, or parts of `split`, that are tested after training.
         num_workers: Number of loader processes.
         prefetch_factor: Batches fetched ahead by each.
         pin_memory: Whether batches are page-locked, for GPUs.
         seed: Seed of held-out cases, order and draws.
         roles: Frames of a training sample, as the network's `roles`; to be set before training.
         train_clips: Clips of the training set, once indexed; likewise `val_clips`, `test_clips`.
+        parts: Clips that were divided by case, by the name of their part.
     """
 
     root: str | Path
@@ -91,6 +96,7 @@ class ClipData(L.LightningDataModule):
     cache: str | None
     selection: str
     validation_fraction: float
+    split: str | None
     test_subsets: Sequence[str]
     num_workers: int
     prefetch_factor: int
@@ -110,6 +116,7 @@ class ClipData(L.LightningDataModule):
         self.train_clips: list[Clip] = []
         self.val_clips: list[Clip] = []
         self.test_clips: dict[str, list[Clip]] = {}
+        self.parts: dict[str, list[Clip]] = {}
         self._train_loader: ResumableLoader | None = None
         self._resume_at: Mapping[str, int] | None = None
 
@@ -120,14 +127,31 @@ class ClipData(L.LightningDataModule):
             DataError: Anything is missing.
         """
         root = Path(self.root)
-        train = index_subset(root, "train")
-        if self.selection == HELD_OUT:
-            self.train_clips, self.val_clips = hold_out_cases(
-                train, self.validation_fraction, self.seed
-            )
+        train = index_subset(root, TRAIN)
+        if self.split is not None:
+            self.parts = divide(train, read_split(Path(self.split)))
+        elif self.selection == HELD_OUT:
+            kept, held_out = hold_out_cases(train, self.validation_fraction, self.seed)
+            self.parts = {TRAIN: kept, HELD_OUT: held_out}
         else:
-            self.train_clips, self.val_clips = train, index_subset(root, self.selection)
-        self.test_clips = {name: index_subset(root, name) for name in self.test_subsets}
+            self.parts = {TRAIN: train}
+        self.train_clips = self.parts[TRAIN]
+        self.val_clips = self._part(self.selection)
+        self.test_clips = {name: self._part(name) for name in self.test_subsets}
+        unused = set(self.parts) - {TRAIN, self.selection, *self.test_subsets}
+        if unused:
+            log.info("neither trained on nor tested: %s of data.split", ", ".join(sorted(unused)))
+
+    def _part(self, name: str) -> list[Clip]:
+        """Return the clips of a part of the split, or of a published subset."""
+        if name in self.parts:
+            return self.parts[name]
+        if self.split is not None and name not in SUBSETS:
+            raise ConfigError(
+                f"data.split has parts {', '.join(self.parts)}; wanted {name} too, which "
+                "data.selection or data.test_subsets names"
+            )
+        return index_subset(Path(self.root), name)
 
     def provenance(self) -> dict[str, Any]:
         """Return what a run's record says about its data."""
@@ -142,6 +166,7 @@ class ClipData(L.LightningDataModule):
             "train_clips": len(self.train_clips),
             "train_frames": sum(len(c) for c in self.train_clips),
             "selection": self.selection,
+            "split": split_of(self.parts),
             "validation_clips": [clip.name for clip in self.val_clips],
             "test_subsets": {name: len(clips) for name, clips in self.test_clips.items()},
         }

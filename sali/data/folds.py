@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sali.data.datamodule import HELD_OUT, ClipData
+from sali.data.datamodule import ClipData
 from sali.data.index import index_present
-from sali.data.sampling import deal_cases, hold_out_cases
+from sali.data.split import HELD_OUT, TRAIN, deal_cases, hold_out_cases
 from sali.errors import ConfigError
 
 FOLD = "fold"
@@ -42,6 +42,11 @@ class FoldedClipData(ClipData):
                 f"data.test_subsets is {list(self.test_subsets)}; with folds it is [{FOLD}]: leave "
                 "it, and use data=sun_seg for published subsets"
             )
+        if self.split is not None:
+            raise ConfigError(
+                f"data.split is {self.split!r}, and folds divide the cases themselves; wanted "
+                f"data=sun_seg data.root={self.root} with a split"
+            )
         if self.selection != HELD_OUT:
             raise ConfigError(
                 f"data.selection is {self.selection!r}; with folds it is {HELD_OUT!r}, as a test "
@@ -50,10 +55,11 @@ class FoldedClipData(ClipData):
 
     def index(self) -> None:
         """Deal the cases into parts."""
-        parts = deal_cases(index_present(Path(self.root)), self.folds, self.fold_seed)
-        rest = [clip for i, part in enumerate(parts) if i != self.fold for clip in part]
+        dealt = deal_cases(index_present(Path(self.root)), self.folds, self.fold_seed)
+        rest = [clip for i, part in enumerate(dealt) if i != self.fold for clip in part]
         self.train_clips, self.val_clips = hold_out_cases(rest, self.validation_fraction, self.seed)
-        self.test_clips = {FOLD: parts[self.fold]}
+        self.test_clips = {FOLD: dealt[self.fold]}
+        self.parts = {TRAIN: self.train_clips, HELD_OUT: self.val_clips, **self.test_clips}
 
     def provenance(self) -> dict[str, Any]:
         """Return what a run's record says about its data."""

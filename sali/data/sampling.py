@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-from sali.data.index import Clip
 from sali.errors import ConfigError
 
 NEIGHBORS = ("previous", "next")
@@ -170,44 +169,3 @@ class ClipBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)
-
-
-def hold_out_cases(clips: list[Clip], fraction: float, seed: int) -> tuple[list[Clip], list[Clip]]:
-    """Split clips into training and validation by whole cases.
-
-    Args:
-        clips: All clips of the training set.
-        fraction: Share of the cases to hold out; at least one case is.
-        seed: Seed that chooses which.
-
-    Raises:
-        ConfigError: A fraction outside (0, 1), or fewer than two cases.
-    """
-    cases = sorted({clip.case for clip in clips})
-    if not 0 < fraction < 1 or len(cases) < 2:
-        raise ConfigError(
-            f"cannot hold out {fraction} of {len(cases)} cases; wanted a fraction between 0 and 1 "
-            "and at least 2 cases"
-        )
-    count = max(1, round(fraction * len(cases)))
-    held = set(np.random.default_rng(seed).permutation(cases)[:count].tolist())
-    return [c for c in clips if c.case not in held], [c for c in clips if c.case in held]
-
-
-def deal_cases(clips: list[Clip], folds: int, seed: int) -> list[list[Clip]]:
-    """Deal whole cases into parts of (nearly) equal numbers of cases, for cross-validation.
-
-    Args:
-        clips: All clips; those of one case stay together and in their order.
-        folds: Number of parts.
-        seed: Seed that chooses which case goes where.
-
-    Raises:
-        ConfigError: Fewer than two parts, or more parts than cases.
-    """
-    cases = sorted({clip.case for clip in clips})
-    if not 2 <= folds <= len(cases):
-        raise ConfigError(f"cannot deal {len(cases)} cases into {folds} folds; wanted 2 or more")
-    shuffled = np.random.default_rng(seed).permutation(cases).tolist()
-    fold_of = {case: i % folds for i, case in enumerate(shuffled)}
-    return [[clip for clip in clips if fold_of[clip.case] == fold] for fold in range(folds)]

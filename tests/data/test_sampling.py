@@ -5,12 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sali.data.index import Clip
 from sali.data.sampling import (
     ClipBatches,
     ClipSampler,
     TrainSampler,
-    hold_out_cases,
     sample_frames,
     skip_at,
 )
@@ -96,19 +94,6 @@ def test_clips_are_dealt_out_whole_in_order_and_once(lengths, world):
 
 def test_fewer_clips_than_processes_are_on_all_of_them():
     assert [list(ClipSampler([2, 1], rank, 3)) for rank in range(3)] == [[0, 1, 2]] * 3
-
-
-def test_whole_cases_are_held_out():
-    names = [f"case{c}_{s}" for c in range(1, 11) for s in (1, 2)]
-    clips = [Clip(name, "train", (), ()) for name in names]
-    train, held = hold_out_cases(clips, 0.2, seed=3)
-    assert len({c.case for c in held}) == 2
-    assert not {c.case for c in train} & {c.case for c in held}
-    assert len(train) + len(held) == len(clips)
-    assert hold_out_cases(clips, 0.2, seed=3) == (train, held)
-    assert any(hold_out_cases(clips, 0.2, seed=s)[1] != held for s in range(5))
-    with pytest.raises(ValueError, match="at least 2 cases"):
-        hold_out_cases(clips[:2], 0.2, seed=3)
 
 
 def test_clips_side_by_side_come_in_order_and_once():
