@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,10 @@ def predict(cfg: DictConfig) -> dict[str, int]:
 
 def _check_values(cfg: DictConfig) -> None:
     """Raise ConfigError for values that would only be noticed after the network is loaded."""
-    if cfg.recording:
-        from sali.prediction.writers.recordings import check_installed
-
-        check_installed()
+    if cfg.recording and find_spec("rerun") is None:
+        raise ConfigError(
+            "recording=true needs rerun-sdk, which is not installed: pip install 'sali[recording]'"
+        )
     for key in ("source", "ckpt"):
         value = str(cfg[key])
         # A camera has a number or a device, on Windows video=<name>; a stream has an address.
@@ -117,33 +118,34 @@ def _is_missing(path: str) -> bool:
 def _writers(cfg: DictConfig, settings: dict[str, Any], sources: Sequence[Any]) -> dict[str, Any]:
     """Return the writers of what the configuration asks for, by name."""
     from sali.data.index import Clip
-    from sali.prediction.writers.pictures import Maps, OverlayPictures
+    from sali.prediction.writers.pictures import map_pictures, overlay_pictures
 
     output = Path(cfg.output)
 
     def folder(what: str) -> Path:
         return output.with_name(f"{output.name}_{what}")
 
-    writers: dict[str, Any] = {"maps": Maps(output, settings["maps"])}
+    writers: dict[str, Any] = {"maps": map_pictures(output, settings["maps"])}
     if cfg.overlay and isinstance(sources[0], Clip):
-        writers["overlays"] = OverlayPictures(folder("overlays"), cfg.threshold)
+        writers["overlays"] = overlay_pictures(folder("overlays"), cfg.threshold)
     elif cfg.overlay:
-        from sali.prediction.writers.overlay_videos import OverlayVideos
+        from sali.prediction.writers.videos import overlay_videos
 
-        writers["overlays"] = OverlayVideos(folder("overlays"), cfg.threshold, **cfg.video.overlay)
+        writers["overlays"] = overlay_videos(folder("overlays"), cfg.threshold, **cfg.video.overlay)
     if cfg.tables:
-        from sali.prediction.writers.tables import DetectionTables
-        from sali.prediction.writers.tracks import TrackTables
+        from sali.prediction.writers.tables import detection_tables, mask_files
+        from sali.prediction.writers.tracks import track_tables
 
-        writers["tables"] = DetectionTables(folder("tables"), cfg.threshold)
-        writers["tracks"] = TrackTables(folder("tables"), cfg.threshold, **cfg.tracks)
+        writers["tables"] = detection_tables(folder("tables"), cfg.threshold)
+        writers["masks"] = mask_files(folder("tables"), cfg.threshold)
+        writers["tracks"] = track_tables(folder("tables"), cfg.threshold, **cfg.tracks)
     if cfg.recording:
-        from sali.prediction.writers.recordings import RerunWriter
+        from sali.prediction.writers.recordings import recordings
         from sali.run.record import provenance
 
         about = {"checkpoint": str(cfg.ckpt), "settings": settings, **provenance()}
         root, choices = folder("recordings"), dict(cfg.recordings)
-        writers["recordings"] = RerunWriter(root, cfg.threshold, about, choices)
+        writers["recordings"] = recordings(root, cfg.threshold, about, choices)
     return writers
 
 
@@ -152,12 +154,11 @@ def _resume(
 ) -> Any:
     """Return what saves the state of videos; None if the user or a writer does not want it."""
     from sali.data.video.files import Video
-    from sali.prediction.result import Resumable
     from sali.prediction.resume import Resume, forget
 
     if not any(isinstance(source, Video) for source in sources):
         return None
-    others = [name for name, writer in writers.items() if not isinstance(writer, Resumable)]
+    others = [name for name, writer in writers.items() if not writer.resumable]
     if others:
         log.info("%s cannot be resumed, so no state is saved", ", ".join(others))
     if others or not cfg.resume:

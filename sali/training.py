@@ -23,7 +23,7 @@ from sali.evaluation import Settings, evaluate_clips
 from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import VideoSegmenter
 from sali.prediction.loop import Options, predict
-from sali.prediction.writers.pictures import Maps
+from sali.prediction.writers.pictures import map_pictures
 from sali.report import ReportOptions, report_evaluation, reported
 from sali.run.checkpoints import last_checkpoint
 from sali.run.io import write_json
@@ -171,5 +171,5 @@ def _predict_test(
         quiet=rank > 0,
     )
     settings = {**checkpoint.settings, **checkpoint.settings["streaming"], "video": {}}
-    writers = [Maps(maps, settings["maps"])]
+    writers = [map_pictures(maps, settings["maps"])]
     predict(sources[rank::num_processes], network, settings, writers, options)

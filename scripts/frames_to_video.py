@@ -13,7 +13,7 @@ from pathlib import Path
 from sali.data.frames import read_frame
 from sali.data.index import index_clip
 from sali.errors import UserError
-from sali.prediction.writers.mp4 import OverlayVideo
+from sali.prediction.writers.videos import OverlayVideo
 
 KEY_FRAME_EVERY = 25
 PRESET = "veryfast"

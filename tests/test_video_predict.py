@@ -21,7 +21,7 @@ from sali.config import config_dir
 from sali.data.video.decoding import decode_video
 from sali.errors import UserError
 from sali.predict import predict
-from sali.prediction.writers.mp4 import OverlayVideo
+from sali.prediction.writers.videos import OverlayVideo
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_tables_hold_what_the_maps_show(checkpoint, tmp_path):
 
 
 def test_an_error_leaves_no_maps_but_the_overlay_so_far(checkpoint, tmp_path, monkeypatch):
-    import sali.prediction.writers.overlay_videos
+    import sali.prediction.writers.videos
 
     path = write_video(tmp_path / "clip.mkv", smooth_frames(5))
     drawn = []
@@ -166,7 +166,7 @@ def test_an_error_leaves_no_maps_but_the_overlay_so_far(checkpoint, tmp_path, mo
             raise KeyboardInterrupt
         return frame
 
-    monkeypatch.setattr(sali.prediction.writers.overlay_videos, "draw_overlay", draw)
+    monkeypatch.setattr(sali.prediction.writers.videos, "draw_overlay", draw)
     with pytest.raises(KeyboardInterrupt):
         run(checkpoint, path, tmp_path / "m", overlay=True, tables=True, num_workers=0)
     assert [p.name for p in (tmp_path / "m").iterdir()] == [".clip.resume"]
@@ -180,7 +180,7 @@ WRITE_FOREVER = """
 import sys, numpy as np
 from fractions import Fraction
 from pathlib import Path
-from sali.prediction.writers.mp4 import OverlayVideo
+from sali.prediction.writers.videos import OverlayVideo
 video = OverlayVideo(Path(sys.argv[1]), Fraction(1, 1000), Fraction(25), 20, "veryfast", 5)
 for i in range(10**9):
     video.write(np.full((48, 64, 3), i % 200, np.uint8), Fraction(i, 25))

@@ -24,7 +24,7 @@ from sali.errors import UserError
 from sali.prediction import FileSource, Result, load
 from sali.prediction.loop import segment
 from sali.prediction.sources import Batches, length_of
-from sali.prediction.writers.pictures import Maps
+from sali.prediction.writers.pictures import map_pictures
 from sali.streaming import ClipRunner
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class Play(threading.Thread):
         reader = FrameReader(settings["image_size"], settings["decode"])
         loader = load([self.source], reader, 0, 0, 1, keep_pictures=True, starts={})
         self._turn("running")
-        maps = Maps(self.root, "probability")
+        maps = map_pictures(self.root, "probability")
         with closing(self._frames(loader)) as frames:
             runner = ClipRunner(lambda: segmenter)
             segment(frames, [self.source], runner, [maps, self], skip_bad=True, quiet=True)

@@ -18,8 +18,8 @@ from sali.errors import ConfigError, DataError
 from sali.prediction import FileSource, Result, Writer, load
 from sali.prediction.loop import segment
 from sali.prediction.sources import Batches
-from sali.prediction.writers.overlay_videos import OverlayVideos
-from sali.prediction.writers.tables import DetectionTables
+from sali.prediction.writers.tables import detection_tables, mask_files
+from sali.prediction.writers.videos import overlay_videos
 from sali.streaming import ClipRunner
 from sali.streaming.clip_runner import Segmented
 
@@ -73,7 +73,7 @@ class Session:
     Args:
         folder: Folder of its own, which nobody can guess.
         engine: What it shares with other pages.
-        exporting: Arguments of `OverlayVideos` for downloads.
+        exporting: Arguments of `overlay_videos` for downloads.
 
     Attributes:
         upload: Video that was uploaded last.
@@ -167,8 +167,9 @@ class Session:
             loader = load([play.source], reader, 0, 0, 1, keep_pictures=True, starts={})
             threshold = self.threshold
             writers: list[Writer] = [
-                OverlayVideos(folder, threshold, **self._exporting),
-                DetectionTables(folder, threshold),
+                overlay_videos(folder, threshold, **self._exporting),
+                detection_tables(folder, threshold),
+                mask_files(folder, threshold),
             ]
             frames = self._until_last(loader, play, tell)
             count = segment(

@@ -8,11 +8,12 @@ object; FM, fast motion). They are read from a CSV file of either form:
 """
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sali.errors import DataError
-from sali.evaluation.results import MethodResults, Scores
+from sali.evaluation.results import MethodResults, score_names
 
 NONE_SET = "(none)"
 """Stands for the clips without any attribute."""
@@ -34,30 +35,37 @@ def read_attributes(path: Path) -> dict[str, tuple[str, ...]]:
             f"{path}: got the header {','.join(header)!r}, wanted 'clip,attribute' or "
             "'clip,NAME,NAME,...' with 0 and 1 below"
         )
+    found: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(lines[1:], start=2):
         if len(line) != len(header):
             raise DataError(f"{path} row {number}: got {len(line)} cells, wanted {len(header)}")
-    if header[1:] == ["attribute"]:
-        return _pairs(lines[1:])
-    return _flags(path, header[1:], lines[1:])
+        clip, *cells = line
+        if header[1:] == ["attribute"]:
+            found[clip] = (*found.get(clip, ()), *filter(None, cells))
+            continue
+        strange = [cell for cell in cells if cell not in ("0", "1")]
+        if strange:
+            raise DataError(f"{path} row {number}: got {strange[0]!r}, wanted 0 or 1")
+        if clip in found:
+            raise DataError(f"{path} row {number}: {clip} has a row already")
+        names = zip(header[1:], cells, strict=True)
+        found[clip] = tuple(name for name, flag in names if flag == "1")
+    return found
 
 
-def attribute_scores(
-    methods: Iterable[MethodResults], attributes: dict[str, tuple[str, ...]]
-) -> list[tuple[str, str, str, int, Scores]]:
-    """Return scores over the clips of each attribute, reduced as those of a subset.
+def attribute_rows(
+    methods: Sequence[MethodResults], attributes: dict[str, tuple[str, ...]]
+) -> list[dict[str, Any]]:
+    """Return the rows of attributes.csv: scores over the clips of each attribute, as of a subset.
 
     Args:
         methods: Results of each method.
         attributes: Attributes of each clip, all clips included.
 
-    Returns:
-        (subset, attribute, method, number of clips, scores), sorted by the first two.
-
     Raises:
         DataError: Clips without a row in the file.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     names = sorted({name for own in attributes.values() for name in own})
     for method in methods:
         unknown = [clip.name for clip in method.clips if clip.name not in attributes]
@@ -72,24 +80,7 @@ def attribute_scores(
                     c for c in method.of(subset) if name in (attributes[c.name] or (NONE_SET,))
                 ]
                 if clips:
-                    rows.append((subset, name, method.name, len(clips), method.scores(clips)))
-    return sorted(rows, key=lambda row: row[:2])
-
-
-def _pairs(lines: list[list[str]]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for clip, attribute in lines:
-        found[clip] = (*found.get(clip, ()), *([attribute] if attribute else []))
-    return found
-
-
-def _flags(path: Path, names: list[str], lines: list[list[str]]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for number, (clip, *flags) in enumerate(lines, start=2):
-        strange = [flag for flag in flags if flag not in ("0", "1")]
-        if strange:
-            raise DataError(f"{path} row {number}: got {strange[0]!r}, wanted 0 or 1")
-        if clip in found:
-            raise DataError(f"{path} row {number}: {clip} has a row already")
-        found[clip] = tuple(name for name, flag in zip(names, flags, strict=True) if flag == "1")
-    return found
+                    about = {"subset": subset, "attribute": name, "method": method.name}
+                    scores = dict.fromkeys(score_names(method.settings)) | method.scores(clips)
+                    rows.append({**about, "clips": len(clips), **scores})
+    return sorted(rows, key=lambda row: (row["subset"], row["attribute"]))

@@ -1,8 +1,8 @@
-"""The stored result of a scored clip: sums of fixed size."""
+"""The result of a scored clip: sums of fixed size, which are kept until the evaluation ends."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from io import BytesIO
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,64 +10,64 @@ import numpy as np
 
 from sali.metrics.clinical import ClipTally
 from sali.metrics.counted_frame import FloatArray
+from sali.metrics.curves import NUM_THRESHOLDS
+from sali.metrics.vps import CURVES, NUM_VALUES, FrameScores
 from sali.run.io import atomic_write
 
 COUNTS = ("frames", "missing", "full_masks", "polyp_frames", "low_frames")
 
 
-@dataclass(frozen=True)
+@dataclass
 class PartScores:
-    """Scores of the frames of a clip, or of its low-quality frames.
+    """Sums over the frames of a clip, or over its low-quality frames.
 
     Attributes:
-        num_scored: Frames in the VPS scores.
-        vector: Their mean score vector [1541]; meaningless without a frame.
-        precision: Their mean precision [256] over the thresholds of Dice.
-        tally: Sums of the clinical protocol over its frames; of none under VPS alone.
+        tally: Sums of the clinical protocol; of no frame under VPS alone.
         metrics: Sum over frames, and number of frames that have the score, by frame metric.
+        num_scored: Frames in the VPS scores.
+        vectors: Sum of their score vectors [1541].
+        precisions: Sum of their precision [256] over the thresholds of Dice.
     """
 
-    num_scored: int
-    vector: FloatArray
-    precision: FloatArray
     tally: ClipTally
     metrics: dict[str, tuple[float, int]]
+    num_scored: int = 0
+    vectors: FloatArray = field(default_factory=lambda: np.zeros(NUM_VALUES))
+    precisions: FloatArray = field(default_factory=lambda: np.zeros(NUM_THRESHOLDS))
+
+    @property
+    def vector(self) -> FloatArray:
+        """Mean score vector; zeros without a frame."""
+        return self.vectors / max(self.num_scored, 1)
+
+    @property
+    def precision(self) -> FloatArray:
+        """Mean precision; zeros without a frame."""
+        return self.precisions / max(self.num_scored, 1)
 
     def mean(self, name: str) -> float | None:
         """Return the mean of a frame metric over the frames that have it; None without one."""
         total, number = self.metrics[name]
         return total / number if number else None
 
-    def pack(self) -> dict[str, Any]:
-        """Return all as arrays by name, for a file."""
-        return {
-            "num_scored": self.num_scored,
-            "vector": self.vector,
-            "precision": self.precision,
-            **{f"tally/{name}": value for name, value in vars(self.tally).items()},
-            "metric_names": list(self.metrics),
-            "metric_sums": np.asarray(list(self.metrics.values()), np.float64).reshape(-1, 2),
-        }
+    def add(self, scores: FrameScores | None, values: Mapping[str, float | None]) -> None:
+        """Add the VPS scores of a frame, if it counts there, and its frame metrics."""
+        for name, value in values.items():
+            if value is not None:
+                total, number = self.metrics[name]
+                self.metrics[name] = total + value, number + 1
+        if scores is not None:
+            self.num_scored += 1
+            self.vectors += scores.vector()
+            self.precisions += _precision(scores)
 
     @classmethod
-    def unpack(cls, stored: Mapping[str, Any]) -> "PartScores":
-        """Inverse of `pack`."""
-        tally = {
-            one.name: stored[f"tally/{one.name}"].tolist()
-            for one in fields(ClipTally)
-            if one.name != "counts"
-        }
-        sums = zip(stored["metric_names"].tolist(), stored["metric_sums"].tolist(), strict=True)
-        return cls(
-            int(stored["num_scored"]),
-            stored["vector"],
-            stored["precision"],
-            ClipTally(**tally, counts=stored["tally/counts"]),
-            {name: (total, int(number)) for name, (total, number) in sums},
-        )
+    def empty(cls, tally: ClipTally, metrics: Iterable[str]) -> "PartScores":
+        """Return sums over no frame."""
+        return cls(tally, dict.fromkeys(metrics, (0.0, 0)))
 
 
-@dataclass(frozen=True)
+@dataclass
 class ClipResult:
     """Scores of one clip by one method; its size does not depend on the number of frames.
 
@@ -89,33 +89,31 @@ class ClipResult:
 
     def save(self, path: Path, key: str) -> None:
         """Write the result in one go; `key` says what it was computed from."""
-        content = BytesIO()
-        arrays: dict[str, Any] = {
-            "key": key,
-            "counts": [self.counts[name] for name in COUNTS],
-        }
-        for part, scores in (("whole", self.whole), ("low", self.low)):
-            arrays |= {f"{part}/{name}": values for name, values in scores.pack().items()}
-        np.savez(content, **arrays)
+        content = {"key": key, "result": asdict(self)}
         with atomic_write(path) as partial:
-            partial.write_bytes(content.getvalue())
+            partial.write_text(json.dumps(content, default=lambda array: array.tolist()))
 
     @classmethod
-    def load(cls, path: Path, subset: str, name: str) -> "ClipResult":
-        """Inverse of `save`."""
-        with np.load(path) as stored:
-            counts = dict(zip(COUNTS, stored["counts"].tolist(), strict=True))
-            parts: dict[str, dict[str, Any]] = {"whole": {}, "low": {}}
-            for key in (key for key in stored.files if "/" in key):
-                part, _, content = key.partition("/")
-                parts[part][content] = stored[key]
-        whole, low = (PartScores.unpack(parts[part]) for part in ("whole", "low"))
-        return cls(subset, name, counts, whole, low)
+    def load(cls, path: Path, key: str) -> "ClipResult | None":
+        """Return a stored result if it was computed from the same; else None."""
+        content = json.loads(path.read_text()) if path.is_file() else {}
+        if content.get("key") != key:
+            return None
+        stored = content["result"]
+        return cls(**{**stored, **{part: _part(stored[part]) for part in ("whole", "low")}})
 
 
-def stored_key(path: Path) -> str | None:
-    """Return what a stored result was computed from; None if there is none."""
-    if not path.is_file():
-        return None
-    with np.load(path) as stored:
-        return str(stored["key"])
+def _part(stored: Mapping[str, Any]) -> PartScores:
+    tally = ClipTally(**{**stored["tally"], "counts": np.asarray(stored["tally"]["counts"])})
+    arrays = {name: np.asarray(stored[name]) for name in ("vectors", "precisions")}
+    metrics = {name: (total, number) for name, (total, number) in stored["metrics"].items()}
+    return PartScores(**{**stored, **arrays, "tally": tally, "metrics": metrics})
+
+
+def _precision(scores: FrameScores) -> FloatArray:
+    """Precision [256] from Dice and sensitivity, as 2 / d = 1 / p + 1 / s."""
+    sensitivity = scores.curves[CURVES.index("sensitivity")]
+    dice = scores.curves[CURVES.index("dice")]
+    precision = np.zeros_like(dice)
+    np.divide(dice * sensitivity, 2 * sensitivity - dice, out=precision, where=dice > 0)
+    return precision

@@ -1,11 +1,10 @@
 """Differences between methods, with intervals over clips."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from sali.errors import ConfigError
 from sali.evaluation.clip_result import ClipResult
 from sali.evaluation.results import MethodResults
 from sali.evaluation.settings import Settings
@@ -14,36 +13,16 @@ from sali.metrics.counted_frame import FloatArray
 from sali.metrics.vps import scores as vps_scores
 
 
-class Difference(NamedTuple):
-    """One method against the reference on one subset.
-
-    Attributes:
-        subset: Subset of the comparison.
-        method: Name of the compared method.
-        reference: Minus which.
-        clips: Number of clips that both have.
-        intervals: Of the differences method - reference, by score.
-    """
-
-    subset: str
-    method: str
-    reference: str
-    clips: int
-    intervals: dict[str, Interval]
-
-
-def differences(methods: Sequence[MethodResults]) -> list[Difference]:
+def differences(methods: Sequence[MethodResults]) -> list[dict[str, Any]]:
     """Compare all methods with the reference, subset by subset.
 
     The draws of clips are the same for all methods and scores.
 
-    Raises:
-        ConfigError: The reference is not one of the methods.
+    Returns:
+        One entry for each comparison: "subset", "method", "reference", "clips" (that both have),
+        and "intervals" of the differences method - reference by score.
     """
     settings = methods[0].settings
-    names = [method.name for method in methods]
-    if settings.reference is not None and settings.reference not in names:
-        raise ConfigError(f"reference {settings.reference!r} is not one of {', '.join(names)}")
     found = []
     for subset in methods[0].subsets:
         reference = _reference(methods, subset)
@@ -93,7 +72,7 @@ def _reference(methods: Sequence[MethodResults], subset: str) -> MethodResults |
 
 def _compare(
     method: MethodResults, reference: MethodResults, subset: str, settings: Settings
-) -> list[Difference]:
+) -> list[dict[str, Any]]:
     ours = {clip.name: clip for clip in method.of(subset)}
     pairs = [(ours[clip.name], clip) for clip in reference.of(subset) if clip.name in ours]
     intervals: dict[str, Interval] = {}
@@ -105,9 +84,16 @@ def _compare(
         intervals |= _bootstrap(sides, settings, vps_scores)
     if (settings.with_clinical or settings.frame_metrics) and len(pairs) > 1:
         number = max(number, len(pairs))
-        sides = [_ratios([pair[side] for pair in pairs], settings) for side in (0, 1)]
-        intervals |= _bootstrap(sides, settings, _ratio_statistic(settings))
-    return [Difference(subset, method.name, reference.name, number, intervals)] if intervals else []
+        ratios = [[_ratios(pair[side], settings) for pair in pairs] for side in (0, 1)]
+        sides = [
+            np.asarray([np.ravel([*one.values()]) for one in side], np.float64) for side in ratios
+        ]
+        intervals |= _bootstrap(sides, settings, _ratio_statistic([*ratios[0][0]]))
+    if not intervals:
+        return []
+    names = {"subset": subset, "method": method.name, "reference": reference.name}
+    shown = {name: interval._asdict() for name, interval in intervals.items()}
+    return [{**names, "clips": number, "intervals": shown}]
 
 
 def _bootstrap(
@@ -127,50 +113,28 @@ def _bootstrap(
     return {name: interval for name, interval in found.items() if np.isfinite(interval).all()}
 
 
-def _ratio_names(settings: Settings) -> list[str]:
-    level = f"{settings.clinical.threshold:g}"
-    clinical = [
-        *(f"dice_at_{level}", f"iou_at_{level}"),
-        *("frame_sensitivity", "frame_specificity", "polyp_sensitivity"),
-    ]
-    return [*(clinical if settings.with_clinical else ()), *settings.frame_metrics]
-
-
-def _ratios(clips: Sequence[ClipResult], settings: Settings) -> FloatArray:
-    """Return numerators and denominators [N, 2 S] of S scores that are ratios of sums."""
-    return np.asarray(
-        [
-            [*(_clinical_ratios(clip) if settings.with_clinical else ()), *_metrics(clip, settings)]
-            for clip in clips
-        ],
-        np.float64,
-    )
-
-
-def _metrics(clip: ClipResult, settings: Settings) -> Iterator[float]:
+def _ratios(clip: ClipResult, settings: Settings) -> dict[str, tuple[float, float]]:
+    """Return numerator and denominator of the scores that are ratios of sums over clips."""
+    found: dict[str, tuple[float, float]] = {}
+    if settings.with_clinical:
+        tally, level = clip.whole.tally, f"{settings.clinical.threshold:g}"
+        number, free = tally.num_overlap_frames, tally.num_free_frames
+        detected, polyp = tally.num_detected_frames, tally.num_polyp_frames
+        found = {
+            f"dice_at_{level}": (tally.dice / max(number, 1), number > 0),
+            f"iou_at_{level}": (tally.iou / max(number, 1), number > 0),
+            "frame_sensitivity": (detected, polyp),
+            "frame_specificity": (free - tally.num_false_positive_frames, free),
+            "polyp_sensitivity": (detected > 0, polyp > 0),
+        }
     for name, metric in settings.frame_metrics.items():
-        total, number = clip.whole.metrics[name]
-        is_mean = metric.over == "clips" and number > 0
-        yield from (total / number, 1.0) if is_mean else (total, float(number))
+        total, count = clip.whole.metrics[name]
+        is_mean = metric.over == "clips" and count > 0
+        found[name] = (total / count, 1) if is_mean else (total, count)
+    return found
 
 
-def _clinical_ratios(clip: ClipResult) -> list[float]:
-    tally = clip.whole.tally
-    has_overlap = float(tally.num_overlap_frames > 0)
-    number = max(tally.num_overlap_frames, 1)
-    free = tally.num_free_frames
-    return [
-        *(tally.dice / number, has_overlap),
-        *(tally.iou / number, has_overlap),
-        *(tally.num_detected_frames, tally.num_polyp_frames),
-        *(free - tally.num_false_positive_frames, free),
-        *(float(tally.num_detected_frames > 0), float(tally.num_polyp_frames > 0)),
-    ]
-
-
-def _ratio_statistic(settings: Settings) -> Statistic:
-    names = _ratio_names(settings)
-
+def _ratio_statistic(names: Sequence[str]) -> Statistic:
     def statistic(means: FloatArray) -> dict[str, FloatArray]:
         numerators, denominators = means[:, ::2], means[:, 1::2]
         values = np.full_like(numerators, np.nan)

@@ -1,13 +1,12 @@
-"""What is scored, which maps belong to it, and whether all of it is there and readable."""
+"""What is scored, and which maps belong to it."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sali.data.frames import Mask, check_grey_header, read_grey, read_mask, read_size
+from sali.data.frames import Mask, read_mask, read_size
 from sali.data.index import (
     POLYP_FREE,
     SUBSETS,
@@ -21,13 +20,11 @@ from sali.data.index import (
     visible,
 )
 from sali.data.order import is_scored
-from sali.errors import DataError, FrameError
+from sali.errors import DataError
 from sali.evaluation.settings import Settings
 
 ALL = "all"
 """Name of the only subset where the ground truth is a folder of clips."""
-KINDS = ("missing", "misnamed", "extra", "unreadable")
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class ClipMaps:
         method: Name of the method.
         truth: Clip with its masks.
         folder: Folder of the maps; may be absent.
-        present: Whether the map of each frame is there; empty until `check_clip`.
+        present: Whether the map of each frame is there; empty until they are checked.
     """
 
     method: str
@@ -49,59 +46,6 @@ class ClipMaps:
     def map_path(self, index: int) -> Path:
         """Return where the map of a frame is, or should be."""
         return self.folder / f"{self.truth.stem(index)}.png"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that keeps maps from being scored.
-
-    Attributes:
-        kind: One of `KINDS`.
-        what: File or folder, and what is wrong with it.
-        number: Number of maps that it concerns.
-    """
-
-    kind: str
-    what: str
-    number: int = 1
-
-
-@dataclass(frozen=True)
-class ClipCheck:
-    """Result of `check_clip`.
-
-    Attributes:
-        maps: The clip, with `present` filled in.
-        problems: Problems in the order of the frames.
-        sample: Largest value of the map in the middle; None if there is none.
-    """
-
-    maps: ClipMaps
-    problems: tuple[Problem, ...]
-    sample: int | None
-
-
-class IntegrityError(DataError):
-    """Maps that do not belong to the masks one to one, or cannot be read."""
-
-    def __init__(self, method: str, problems: Sequence[Problem]) -> None:
-        self.method = method
-        self.problems = tuple(problems)
-        counts = Counter[str]()
-        for problem in problems:
-            counts[problem.kind] += problem.number
-        parts = []
-        for kind in KINDS:
-            whats = [problem.what for problem in problems if problem.kind == kind]
-            if whats:
-                more = ", ..." if len(whats) > _SHOWN else ""
-                parts.append(f"{counts[kind]} {kind} ({', '.join(whats[:_SHOWN])}{more})")
-        hint = "; missing=zero or missing=skip scores without" if {*counts} == {"missing"} else ""
-        super().__init__(f"maps of {method}: {'; '.join(parts)}{hint}")
-
-    def __reduce__(self) -> tuple[type, tuple[str, tuple[Problem, ...]]]:
-        """Pickle by its parts: the message is made of them."""
-        return type(self), (self.method, self.problems)
 
 
 # --- the ground truth ---
@@ -288,87 +232,3 @@ def _subset_home(tree: Path, subset: str) -> Path:
 
 def _others(folder: Path, known: set[str]) -> list[Path]:
     return [path for path in visible(folder) if path.name not in known] if folder.is_dir() else []
-
-
-# --- before anything is scored ---
-
-
-def check_clip(maps: ClipMaps, with_clinical: bool, with_masks: bool) -> ClipCheck:
-    """Compare the files of a clip's maps with those of its masks.
-
-    Args:
-        maps: The clip.
-        with_clinical: Whether the first and the last frame are needed too.
-        with_masks: Whether to look into the masks as well; once is enough for several methods.
-    """
-    maps, problems = _match_names(maps, needed_frames(maps.truth, with_clinical))
-    middle = len(maps.truth) // 2
-    sample = None
-    for index, mask in enumerate(maps.truth.masks):
-        try:
-            if with_masks and mask is not None:
-                check_grey_header(mask)
-                if index == middle:
-                    read_mask(mask)
-            if maps.present[index]:
-                check_grey_header(maps.map_path(index))
-                if index == middle:
-                    sample = int(read_grey(maps.map_path(index)).max())
-        except (FrameError, OSError) as error:
-            problems.append(Problem("unreadable", str(error)))
-    return ClipCheck(maps, tuple(problems), sample)
-
-
-def judge(method: str, checks: Sequence[ClipCheck], extra: Iterable[Path], missing: str) -> None:
-    """Refuse maps that do not fit.
-
-    Args:
-        method: Name of the method, for the message.
-        checks: Checks of all its clips.
-        extra: Other entries of its tree.
-        missing: "error", or anything else to let missing maps pass.
-
-    Raises:
-        IntegrityError: Anything is wrong; it lists everything.
-    """
-    problems = [problem for check in checks for problem in check.problems]
-    problems += [Problem("extra", str(path)) for path in extra]
-    if max((check.sample for check in checks if check.sample is not None), default=0) == 1:
-        what = f"the maps of {method} hold only the values 0 and 1, wanted probability x 255"
-        problems.append(Problem("unreadable", what))
-    if missing != "error":
-        problems = [problem for problem in problems if problem.kind != "missing"]
-    if problems:
-        raise IntegrityError(method, problems)
-
-
-def problem_lines(method: str, problems: Iterable[Problem]) -> list[str]:
-    """Return one line per problem: method, kind, what."""
-    return [f"{method}\t{problem.kind}\t{problem.what}" for problem in problems]
-
-
-def _match_names(maps: ClipMaps, needed: Sequence[bool]) -> tuple[ClipMaps, list[Problem]]:
-    """Fill in which maps are there, and list names that should not be or are not."""
-    stems = maps.truth.stems
-    there = {path.name for path in visible(maps.folder)} if maps.folder.is_dir() else set()
-    present = tuple(f"{stem}.png" in there for stem in stems)
-    maps = replace(maps, present=present)
-    absent = {stem.lower(): stem for stem, found in zip(stems, present, strict=True) if not found}
-    problems = []
-    for name in sorted(there - {f"{stem}.png" for stem in stems}):
-        stem = absent.pop(Path(name).stem.lower(), None)
-        if stem is None:
-            problems.append(Problem("extra", str(maps.folder / name)))
-        else:
-            problems.append(Problem("misnamed", f"{maps.folder / name}, wanted {stem}.png"))
-    lost = [
-        stem
-        for stem, is_needed in zip(stems, needed, strict=True)
-        if is_needed and stem.lower() in absent
-    ]
-    if lost and not there:
-        state = "is empty" if maps.folder.is_dir() else "is not there"
-        what = f"{maps.folder} {state}, {len(lost)} maps"
-        return maps, [Problem("missing", what, len(lost)), *problems]
-    problems += [Problem("missing", str(maps.folder / f"{stem}.png")) for stem in lost]
-    return maps, problems

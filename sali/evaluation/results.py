@@ -1,6 +1,6 @@
 """From the sums of clips to the scores of subsets: what metrics.json and clips.csv hold."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,17 +97,21 @@ class MethodResults:
         """
         settings = self.settings
         content: dict[str, Any] = {"protocol": settings.protocol, "method": self.name}
-        content |= self._vps_part() if settings.with_vps else {"subsets": {}, "clips": {}}
+        content |= self._part(self.vps_scores, self._vps_subsets())
         if settings.with_clinical:
-            scores = self._part(self.clinical_scores)
+            scores = self._part(self.clinical_scores, self._by_subset)
             content["clinical"] = {"rules": asdict(settings.clinical), **scores}
         if settings.frame_metrics:
-            content["frame_metrics"] = self._part(self.frame_metrics)
+            content["frame_metrics"] = self._part(self.frame_metrics, self._by_subset)
             content["scores"] = {n: asdict(metric.info) for n, metric in settings.metrics.items()}
         if settings.quality:
             content["low_quality"] = self._low_part()
-        content["left_out"] = self._left_out()
-        content["counts"] = {subset: self.counts(self.of(subset)) for subset in self.subsets}
+        content["left_out"] = {}
+        for clip in self.clips if settings.with_vps else ():
+            reason = self.left_out(clip)
+            if reason:
+                content["left_out"].setdefault(clip.subset, {})[clip.name] = reason
+        content["counts"] = {name: self.counts(clips) for name, clips in self._by_subset.items()}
         content["notes"] = {subset: self.notes(subset) for subset in self.subsets}
         return content
 
@@ -190,30 +194,35 @@ class MethodResults:
                     found |= {f"{subset}/reliability_{name}": bins[name] for name in bins}
         return found
 
-    def _vps_part(self) -> dict[str, Any]:
-        subsets: dict[str, dict[str, float]] = {}
-        clips: dict[str, dict[str, dict[str, float]]] = {}
-        for subset in self.subsets:
-            if subset == POLYP_FREE:
-                continue
-            counted = self.in_vps(self.of(subset))
-            if not counted:
-                reasons = sorted({str(self.left_out(clip)) for clip in self.of(subset)})
+    @property
+    def _by_subset(self) -> dict[str, list[ClipResult]]:
+        return {subset: self.of(subset) for subset in self.subsets}
+
+    def _vps_subsets(self) -> dict[str, list[ClipResult]]:
+        """Return the clips of the VPS scores by subset."""
+        found = {}
+        for subset, clips in self._by_subset.items() if self.settings.with_vps else ():
+            found[subset] = self.in_vps(clips)
+            if not found[subset] and subset != POLYP_FREE:
+                reasons = sorted({str(self.left_out(clip)) for clip in clips})
                 raise DataError(
                     f"no clip of {subset} is left for the VPS scores: {'; '.join(reasons)}; "
                     "protocol=clinical scores all frames"
                 )
-            subsets[subset] = self.vps_scores(counted)
-            clips[subset] = {clip.name: self.vps_scores([clip]) for clip in counted}
-        return {"subsets": subsets, "clips": clips}
+        found.pop(POLYP_FREE, None)
+        return found
 
-    def _part(self, scores_of: Callable[[Sequence[ClipResult]], Scores]) -> dict[str, Any]:
-        per_subset = {subset: self.of(subset) for subset in self.subsets}
+    def _part(
+        self,
+        scores_of: Callable[[Sequence[ClipResult]], Mapping[str, Any]],
+        subsets: Mapping[str, Sequence[ClipResult]],
+    ) -> dict[str, Any]:
+        """Return scores by subset and by clip."""
         return {
-            "subsets": {name: scores_of(clips) for name, clips in per_subset.items()},
+            "subsets": {name: scores_of(clips) for name, clips in subsets.items()},
             "clips": {
                 name: {clip.name: scores_of([clip]) for clip in clips}
-                for name, clips in per_subset.items()
+                for name, clips in subsets.items()
             },
         }
 
@@ -228,16 +237,6 @@ class MethodResults:
             for subset in low.subsets
         }
 
-    def _left_out(self) -> dict[str, dict[str, str]]:
-        if not self.settings.with_vps:
-            return {}
-        found: dict[str, dict[str, str]] = {}
-        for clip in self.clips:
-            reason = self.left_out(clip)
-            if reason:
-                found.setdefault(clip.subset, {})[clip.name] = reason
-        return found
-
 
 def score_names(settings: Settings) -> list[str]:
     """Return the names of all scores of the protocols that were asked for."""
@@ -246,19 +245,15 @@ def score_names(settings: Settings) -> list[str]:
     return [*vps, *clinical, *settings.frame_metrics]
 
 
-def clip_columns(settings: Settings) -> list[str]:
-    """Return the columns of clips.csv."""
-    return ["subset", "clip", *COUNTS, "scored_frames", *score_names(settings)]
-
-
 def clip_rows(results: MethodResults) -> list[dict[str, Any]]:
-    """Return the rows of clips.csv."""
+    """Return the rows of clips.csv, whose columns are their keys and the names of all scores."""
     return [
         {
             "subset": clip.subset,
             "clip": clip.name,
             **clip.counts,
             "scored_frames": clip.whole.num_scored,
+            **dict.fromkeys(score_names(results.settings)),
             **results.scores([clip]),
         }
         for clip in results.clips

@@ -6,26 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+
 from sali.data.index import Clip
 from sali.errors import ConfigError, DataError
 from sali.evaluation.attributes import read_attributes
-from sali.evaluation.clip_result import ClipResult
-from sali.evaluation.inputs import (
-    ClipCheck,
-    ClipMaps,
-    IntegrityError,
-    check_clip,
-    extra_entries,
-    find_methods,
-    index_truth,
-    judge,
-    maps_of,
-    problem_lines,
-)
+from sali.evaluation.inputs import ClipMaps, find_methods, index_truth
+from sali.evaluation.integrity import check_maps
 from sali.evaluation.results import MethodResults
 from sali.evaluation.scoring import ScoreTask, score_clip
 from sali.evaluation.settings import Settings
 from sali.evaluation.writing import write_joint, write_method
+from sali.run.io import write_json
 from sali.run.workers import Workers, workers
 
 log = logging.getLogger(__name__)
@@ -121,9 +113,13 @@ def evaluate_clips(
         _refuse_short(clips)
     if settings.reference is not None and settings.reference not in trees:
         raise ConfigError(f"reference {settings.reference!r} is not one of {', '.join(trees)}")
+    useful = len(clips) * len(trees)
+    if settings.num_workers is None:
+        num_frames = sum(len(clip) for clip in clips) * len(trees)
+        useful = min(useful, -(-num_frames // _FRAMES_PER_WORKER))
     try:
-        with workers(settings.num_workers, _useful_workers(clips, trees, settings)) as pool:
-            maps = _check(pool, trees, clips, settings, output)
+        with workers(settings.num_workers, useful) as pool:
+            maps = check_maps(pool, trees, clips, settings, output / "integrity.txt")
             methods = _score(pool, maps, settings, output / PARTIAL)
     except KeyboardInterrupt:
         log.warning("interrupted; the same command resumes after the clips that are finished")
@@ -141,15 +137,6 @@ def evaluate_clips(
     return Evaluation(result, maps, settings, output)
 
 
-def _useful_workers(clips: Sequence[Clip], trees: Mapping[str, Path], settings: Settings) -> int:
-    """Return the number of processes that are not idle, or slower to start than to do the work."""
-    number = len(clips) * len(trees)
-    if settings.num_workers is None:
-        num_frames = sum(len(clip) for clip in clips) * len(trees)
-        number = min(number, -(-num_frames // _FRAMES_PER_WORKER))
-    return number
-
-
 def _refuse_short(clips: Sequence[Clip]) -> None:
     short = [clip for clip in clips if not clip.is_polyp_free and len(clip) < 3]
     if short:
@@ -161,64 +148,21 @@ def _refuse_short(clips: Sequence[Clip]) -> None:
         )
 
 
-class _CheckTask(NamedTuple):
-    maps: ClipMaps
-    with_clinical: bool
-    with_masks: bool
-
-
-def _check_one(task: _CheckTask) -> ClipCheck:
-    return check_clip(*task)
-
-
-def _check(
-    pool: Workers,
-    trees: dict[str, Path],
-    clips: Sequence[Clip],
-    settings: Settings,
-    output: Path,
-) -> list[ClipMaps]:
-    """Look at all files; returns the clips of all methods with what is there filled in."""
-    with_clinical = settings.with_clinical
-    tasks = [
-        _CheckTask(maps, with_clinical, number == 0)
-        for number, (name, tree) in enumerate(trees.items())
-        for maps in maps_of(tree, name, clips)
-    ]
-    sizes = [len(task.maps.truth) for task in tasks]
-    checks = pool.run(_check_one, tasks, sizes, "checking")
-    lines: list[str] = []
-    errors: list[IntegrityError] = []
-    for name, tree in trees.items():
-        own = [check for check in checks if check.maps.method == name]
-        lines += problem_lines(name, [p for check in own for p in check.problems])
-        try:
-            judge(name, own, extra_entries(tree, clips), settings.missing)
-        except IntegrityError as error:
-            lines += [line for line in problem_lines(name, error.problems) if line not in lines]
-            errors.append(error)
-    report = output / "integrity.txt"
-    report.unlink(missing_ok=True)
-    if lines:
-        output.mkdir(parents=True, exist_ok=True)
-        report.write_text("\n".join(lines) + "\n")
-    if errors:
-        raise DataError(f"{'; '.join(str(error) for error in errors)}; all listed in {report}")
-    return [check.maps for check in checks]
-
-
 def _score(
     pool: Workers, maps: Sequence[ClipMaps], settings: Settings, store: Path
 ) -> list[MethodResults]:
     tasks = [ScoreTask(one, settings, store / one.method / one.truth.subset) for one in maps]
-    sizes = [len(one.truth) for one in maps]
-    pool.run(score_clip, tasks, sizes, "scoring")
-    results: dict[str, list[ClipResult]] = {}
-    for task in tasks:
-        truth = task.maps.truth
-        result = ClipResult.load(task.result_path, truth.subset, truth.name)
-        results.setdefault(task.maps.method, []).append(result)
-    return [MethodResults(name, tuple(clips), settings) for name, clips in results.items()]
+    results = pool.run(score_clip, tasks, [len(one.truth) for one in maps], "scoring")
+    return [
+        MethodResults(
+            name,
+            tuple(
+                one for task, one in zip(tasks, results, strict=True) if task.maps.method == name
+            ),
+            settings,
+        )
+        for name in dict.fromkeys(one.method for one in maps)
+    ]
 
 
 def _tell(method: MethodResults) -> None:
@@ -247,7 +191,6 @@ def _tell(method: MethodResults) -> None:
 
 def _write_provenance(output: Path, folders: dict[str, Path], settings: Settings) -> None:
     # Imported late: worker processes import this file, and PyTorch would cost each seconds.
-    from sali.run.io import write_json
     from sali.run.record import provenance
 
     paths = {name: str(path.resolve()) for name, path in folders.items()}
@@ -255,10 +198,5 @@ def _write_provenance(output: Path, folders: dict[str, Path], settings: Settings
         name: value if isinstance(value, str | int | tuple | None) else str(value)
         for name, value in vars(settings).items()
     }
-    write_json(output / "run.json", provenance(**paths, settings=choices, packages=_packages()))
-
-
-def _packages() -> dict[str, str]:
-    import cv2
-
-    return {"opencv": cv2.__version__}
+    packages = {"opencv": cv2.__version__}
+    write_json(output / "run.json", provenance(**paths, settings=choices, packages=packages))

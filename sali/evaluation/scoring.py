@@ -2,31 +2,33 @@
 
 import csv
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sali.data.frames import read_grey
+from sali.data.frames import read_frame, read_grey
+from sali.data.index import Clip
 from sali.data.order import is_scored
 from sali.errors import FrameError
-from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores, stored_key
-from sali.evaluation.frame_rows import Frame, Scored, frame_columns, frame_row
+from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores
 from sali.evaluation.inputs import ClipMaps, needed_frames, read_truth
-from sali.evaluation.quality import measure_clip
 from sali.evaluation.settings import Settings
 from sali.metrics.clinical import ClipTracker
-from sali.metrics.counted_frame import ByteArray, FloatArray, as_mask
-from sali.metrics.curves import NUM_THRESHOLDS
-from sali.metrics.vps import (
-    CURVES,
-    NUM_VALUES,
-    FrameScores,
-    frame_scores,
-    match_size,
+from sali.metrics.counted_frame import BoolArray, ByteArray
+from sali.metrics.frame_quality import (
+    FrameQuality,
+    QualityLimits,
+    consecutive_runs,
+    field_of_view,
+    frame_quality,
 )
+from sali.metrics.vps import METRIC_NAMES, frame_scores, match_size, summary
+
+_VIEW_FRAMES = 12
+Row = dict[str, Any]
+"""A row of frames.csv; what is None or missing is an empty cell."""
 
 
 class ScoreTask(NamedTuple):
@@ -35,166 +37,186 @@ class ScoreTask(NamedTuple):
     Attributes:
         maps: The clip, with `present` filled in.
         settings: Settings of the evaluation.
-        store: Folder for what is kept, `<store>/<clip>.npz` and `.csv`.
+        store: Folder for what is kept: `<clip>.json` with the sums, and `<clip>.csv`.
     """
 
     maps: ClipMaps
     settings: Settings
     store: Path
 
-    @property
-    def result_path(self) -> Path:
-        """Where the sums are kept."""
-        return self.store / f"{self.maps.truth.name}.npz"
 
-    @property
-    def rows_path(self) -> Path:
-        """Where the rows of frames.csv are kept."""
-        return self.store / f"{self.maps.truth.name}.csv"
-
-
-def score_clip(task: ScoreTask) -> None:
+def score_clip(task: ScoreTask) -> ClipResult:
     """Score a clip and store the result, unless the same was stored before.
 
     Raises:
         FrameError: A file that cannot be read, or frames that change size within the clip.
     """
     key = _fingerprint(task)
-    if stored_key(task.result_path) == key and task.rows_path.is_file():
-        return
+    name = task.maps.truth.name
+    result_path, rows_path = task.store / f"{name}.json", task.store / f"{name}.csv"
+    stored = ClipResult.load(result_path, key)
+    if stored is not None and rows_path.is_file():
+        return stored
     task.store.mkdir(parents=True, exist_ok=True)
     # Or else it would vouch for the rows that are about to change.
-    task.result_path.unlink(missing_ok=True)
-    settings, truth = task.settings, task.maps.truth
-    quality = None
+    result_path.unlink(missing_ok=True)
+    scorer = _ClipScorer(task.maps, task.settings)
+    with rows_path.open("w", newline="") as file:
+        rows = csv.DictWriter(file, frame_columns(task.settings), restval="", lineterminator="\n")
+        rows.writerows(scorer.rows())
+    scorer.result.save(result_path, key)
+    return scorer.result
+
+
+def frame_columns(settings: Settings) -> list[str]:
+    """Return the columns of frames.csv; `dice_max` and the like are of the frame's own curve."""
+    columns = ["subset", "clip", "index", "frame", "map", "scored", "polyp_pixels"]
+    if settings.with_vps:
+        columns += METRIC_NAMES
+    if settings.with_clinical:
+        level = f"{settings.clinical.threshold:g}"
+        columns += ["marked_pixels", f"dice_at_{level}", f"iou_at_{level}"]
+        columns += ["detected", "false_positive"]
+    columns += settings.frame_metrics
     if settings.quality:
-        quality = measure_clip(truth, settings.quality_limits, settings.min_run)
-    whole, low = _Sums(settings), _Sums(settings)
-    counts = dict.fromkeys(COUNTS, 0)
-    counts["frames"] = len(truth)
-    counts["low_frames"] = sum(quality.is_low) if quality else 0
-    with task.rows_path.open("w", newline="") as file:
-        rows = csv.DictWriter(file, frame_columns(settings), restval="", lineterminator="\n")
-        for frame in _frames(task):
-            is_low = quality is not None and quality.is_low[frame.position]
-            scored = _score_frame(frame, task, whole, low if is_low else None)
-            if not is_low:
-                low.tracker.gap()
-            counts["missing"] += frame.state == "missing"
-            if frame.mask is not None:
-                num_polyp = int(np.count_nonzero(frame.mask))
-                counts["polyp_frames"] += num_polyp > 0
-                counts["full_masks"] += num_polyp == frame.mask.size
-                frame = frame._replace(polyp_pixels=num_polyp)
-            rows.writerow(frame_row(task.maps.truth, settings, frame, scored, quality))
-    result = ClipResult(truth.subset, truth.name, counts, whole.mean(), low.mean())
-    result.save(task.result_path, key)
+        columns += [*FrameQuality._fields, "broken_limits", "low_quality"]
+    return columns
 
 
-def _frames(task: ScoreTask) -> Iterator[Frame]:
-    maps, settings = task.maps, task.settings
-    truth = maps.truth
-    for index, is_needed in enumerate(needed_frames(truth, settings.with_clinical)):
-        in_vps = settings.with_vps and not truth.is_polyp_free and is_scored(index, len(truth))
-        if not is_needed:
-            yield Frame(index, "unused", None, None, False)
-        elif maps.present[index]:
-            prediction = read_grey(maps.map_path(index))
-            yield Frame(index, "there", read_truth(truth, index), prediction, in_vps)
-        elif settings.missing == "zero":
-            mask = read_truth(truth, index)
-            yield Frame(index, "missing", mask, np.zeros(mask.shape, np.uint8), in_vps)
-        else:
-            yield Frame(index, "missing", None, None, False)
+class _ClipScorer:
+    """Scores of a clip, frame by frame.
 
+    Attributes:
+        result: Sums over the frames whose rows were made.
+    """
 
-@dataclass
-class _Sums:
-    """Sums over the frames of a clip."""
-
-    settings: Settings
-    num_scored: int = 0
-    vector: FloatArray = field(default_factory=lambda: np.zeros(NUM_VALUES))
-    precision: FloatArray = field(default_factory=lambda: np.zeros(NUM_THRESHOLDS))
-
-    def __post_init__(self) -> None:
-        self.tracker = ClipTracker(self.settings.clinical)
-        self.metrics = dict.fromkeys(self.settings.frame_metrics, (0.0, 0))
-
-    def add_metrics(self, values: Mapping[str, float | None]) -> None:
-        for name, value in values.items():
-            if value is not None:
-                total, number = self.metrics[name]
-                self.metrics[name] = total + value, number + 1
-
-    def add(self, scores: FrameScores) -> None:
-        self.num_scored += 1
-        self.vector += scores.vector()
-        self.precision += _precision(scores)
-
-    def mean(self) -> PartScores:
-        number = max(self.num_scored, 1)
-        return PartScores(
-            self.num_scored,
-            self.vector / number,
-            self.precision / number,
-            self.tracker.tally,
-            self.metrics,
+    def __init__(self, maps: ClipMaps, settings: Settings) -> None:
+        truth = maps.truth
+        self._maps, self._truth, self._settings = maps, truth, settings
+        self._quality: list[Row] = [{}] * len(truth)
+        if settings.quality:
+            self._quality = quality_rows(truth, settings.quality_limits, settings.min_run)
+        self._whole, self._low = ClipTracker(settings.clinical), ClipTracker(settings.clinical)
+        counts = dict.fromkeys(COUNTS, 0)
+        counts["frames"] = len(truth)
+        counts["low_frames"] = sum(row.get("low_quality", 0) for row in self._quality)
+        parts = (
+            PartScores.empty(tracker.tally, settings.frame_metrics)
+            for tracker in (self._whole, self._low)
         )
+        self.result = ClipResult(truth.subset, truth.name, counts, *parts)
 
+    def rows(self) -> Iterator[Row]:
+        """Score all frames; yield their rows of frames.csv."""
+        needed = needed_frames(self._truth, self._settings.with_clinical)
+        for index, is_needed in enumerate(needed):
+            is_there = self._maps.present[index]
+            state = ("there" if is_there else "missing") if is_needed else "unused"
+            self.result.counts["missing"] += state == "missing"
+            row = {
+                "subset": self._truth.subset,
+                "clip": self._truth.name,
+                "index": index,
+                "frame": self._truth.stem(index),
+                "map": state,
+                "scored": 0,
+                **self._quality[index],
+            }
+            if state == "there" or (state == "missing" and self._settings.missing == "zero"):
+                row |= self._scores(index, is_low=bool(row.get("low_quality")))
+            else:
+                self._whole.gap()
+                self._low.gap()
+            yield row
 
-def _score_frame(frame: Frame, task: ScoreTask, whole: _Sums, low: _Sums | None) -> Scored:
-    """Add a frame to the sums of the clip, and to those of its low-quality frames if it is one."""
-    if frame.mask is None or frame.prediction is None:
-        whole.tracker.gap()
-        if low:
-            low.tracker.gap()
-        return Scored(None, None, {})
-    prediction = match_size(frame.prediction, frame.mask.shape)
-    scores = outcome = None
-    if frame.is_scored:
-        scores = frame_scores(prediction, frame.mask)
-    if task.settings.with_clinical:
+    def _scores(self, index: int, is_low: bool) -> Row:
+        """Return the scores of a frame, and add them to the sums."""
+        settings, truth, counts = self._settings, self._truth, self.result.counts
+        mask = read_truth(truth, index)
+        prediction = np.zeros(mask.shape, np.uint8)
+        if self._maps.present[index]:
+            prediction = match_size(read_grey(self._maps.map_path(index)), mask.shape)
+        num_polyp = int(np.count_nonzero(mask))
+        counts["polyp_frames"] += num_polyp > 0
+        counts["full_masks"] += num_polyp == mask.size
+        in_vps = settings.with_vps and not truth.is_polyp_free and is_scored(index, len(truth))
+        scores = frame_scores(prediction, mask) if in_vps else None
+        values = self._frame_metrics(index, prediction, mask)
+        row: Row = {"scored": int(in_vps), "polyp_pixels": num_polyp, **values}
+        self.result.whole.add(scores, values)
+        if scores is not None:
+            row |= summary(scores.vector())
+        if is_low:
+            self.result.low.add(scores, values)
+        if settings.with_clinical:
+            row |= self._clinical(index, prediction, mask, is_low)
+        if not is_low:
+            self._low.gap()
+        return row
+
+    def _clinical(self, index: int, prediction: ByteArray, mask: BoolArray, is_low: bool) -> Row:
         try:
-            outcome = whole.tracker.step(prediction, frame.mask)
+            outcome = self._whole.step(prediction, mask)
         except ValueError as error:
-            path = task.maps.truth.masks[frame.position]
-            raise FrameError(f"{path}: {error}") from error
-    values = _frame_values(prediction, frame, task)
-    for sums in (whole, low):
-        if sums:
-            sums.add_metrics(values)
-        if sums and scores:
-            sums.add(scores)
-    if low and outcome:
-        low.tracker.step(prediction, frame.mask)
-    return Scored(scores, outcome, values)
+            raise FrameError(f"{self._truth.masks[index]}: {error}") from error
+        if is_low:
+            self._low.step(prediction, mask)
+        level = f"{self._settings.clinical.threshold:g}"
+        return {
+            "marked_pixels": outcome.num_marked,
+            f"dice_at_{level}": outcome.dice,
+            f"iou_at_{level}": outcome.iou,
+            "detected": int(outcome.is_detected) if outcome.num_polyp else None,
+            "false_positive": None if outcome.num_polyp else int(outcome.is_false_positive),
+        }
+
+    def _frame_metrics(self, index: int, prediction: ByteArray, mask: BoolArray) -> Row:
+        """Return the frame metrics of a frame; FrameError if a function of theirs fails."""
+        values: Row = {}
+        for name, metric in self._settings.frame_metrics.items():
+            try:
+                value = metric.function(prediction, mask)
+                values[name] = None if value is None or not np.isfinite(value) else float(value)
+            except Exception as error:
+                path = self._maps.map_path(index)
+                raise FrameError(
+                    f"metrics.{name} of {path}: {type(error).__name__}: {error}"
+                ) from error
+        return values
 
 
-def _frame_values(prediction: ByteArray, frame: Frame, task: ScoreTask) -> dict[str, float | None]:
-    """Return the frame metrics of a frame; FrameError if a function of theirs fails."""
-    values: dict[str, float | None] = {}
-    metrics = task.settings.frame_metrics
-    truth = as_mask(frame.mask) if metrics and frame.mask is not None else None
-    for name, metric in metrics.items():
-        try:
-            value = None if truth is None else metric.function(prediction, truth)
-            values[name] = None if value is None or not np.isfinite(value) else float(value)
-        except Exception as error:
-            path = task.maps.map_path(frame.position)
+def quality_rows(clip: Clip, limits: QualityLimits, min_run: int) -> list[Row]:
+    """Measure all frames of a clip, one in memory at a time.
+
+    Args:
+        clip: Clip with its frames.
+        limits: Limits beyond which a frame is bad.
+        min_run: Shortest run of bad frames that counts.
+
+    Returns:
+        For each frame its measures, "broken_limits", and as "low_quality" whether it is in a run.
+
+    Raises:
+        FrameError: A frame that cannot be read or has another size than the first ones.
+    """
+    paths = clip.frames
+    sampled = paths[:: -(-len(paths) // _VIEW_FRAMES)]
+    view = field_of_view(read_frame(path)[0] for path in sampled)
+    rows: list[Row] = []
+    for path in paths:
+        frame, _ = read_frame(path)
+        if frame.shape[:2] != view.shape:
             raise FrameError(
-                f"metrics.{name} of {path}: {type(error).__name__}: {error}"
-            ) from error
-    return values
-
-
-def _precision(scores: FrameScores) -> FloatArray:
-    """Precision [256] from Dice and sensitivity, as 2 / d = 1 / p + 1 / s."""
-    sensitivity = scores.curves[CURVES.index("sensitivity")]
-    dice = scores.curves[CURVES.index("dice")]
-    precision = np.zeros_like(dice)
-    np.divide(dice * sensitivity, 2 * sensitivity - dice, out=precision, where=dice > 0)
-    return precision
+                f"{path} has {frame.shape[1]} x {frame.shape[0]} pixels, the clip's first frame "
+                f"{view.shape[1]} x {view.shape[0]}"
+            )
+        measure = frame_quality(frame, view if view.any() else None)
+        broken = "+".join(limits.broken_by(measure))
+        rows.append({**measure._asdict(), "broken_limits": broken, "low_quality": 0})
+    for start, stop in consecutive_runs((bool(row["broken_limits"]) for row in rows), min_run):
+        for row in rows[start:stop]:
+            row["low_quality"] = 1
+    return rows
 
 
 def _fingerprint(task: ScoreTask) -> str:

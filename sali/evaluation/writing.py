@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from sali.evaluation.attributes import attribute_scores
-from sali.evaluation.differences import Difference, dice_max_intervals, differences
-from sali.evaluation.frame_rows import frame_columns, rows_by_clip
-from sali.evaluation.results import MethodResults, clip_columns, clip_rows, score_names
+from sali.evaluation.attributes import attribute_rows
+from sali.evaluation.differences import dice_max_intervals, differences
+from sali.evaluation.results import MethodResults, clip_rows
+from sali.evaluation.scoring import frame_columns
+from sali.run.io import write_json
 
 
 def write_method(
@@ -37,11 +38,10 @@ def write_method(
     Returns:
         Content of metrics.json.
     """
-    from sali.run.io import write_json
-
     content = {**facts, **method.metrics()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "clips.csv", clip_columns(method.settings), clip_rows(method))
+    rows = clip_rows(method)
+    write_rows(folder / "clips.csv", list(rows[0]), rows)
     _join_frames(method, folder / "frames.csv", store)
     if method.settings.quality:
         columns = ("subset", "clip", "first", "last", "frames", "broken_limits")
@@ -68,17 +68,16 @@ def write_joint(
     Returns:
         Content of `<output>/metrics.json`.
     """
-    from sali.run.io import write_json
-
     if attributes is not None:
-        _write_attributes(methods, attributes, output)
+        rows = attribute_rows(methods, attributes)
+        write_rows(output / "attributes.csv", list(rows[0]), rows)
     if len(methods) == 1:
         return contents[methods[0].name]
     settings = methods[0].settings
     joint = {
         "protocol": settings.protocol,
         "methods": contents,
-        "differences": [_difference_content(one) for one in differences(methods)],
+        "differences": differences(methods),
         "intervals": {m.name: dice_max_intervals(m) for m in methods} if settings.with_vps else {},
         "bootstrap": asdict(settings.bootstrap),
     }
@@ -92,6 +91,13 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def rows_by_clip(path: Path) -> Iterator[tuple[str, str, list[dict[str, str]]]]:
+    """Read frames.csv clip by clip: subset, clip and the rows of its frames in order."""
+    with path.open(newline="") as file:
+        for (subset, clip), rows in groupby(csv.DictReader(file), itemgetter("subset", "clip")):
+            yield subset, clip, list(rows)
 
 
 def _join_frames(method: MethodResults, path: Path, store: Path) -> None:
@@ -118,20 +124,3 @@ def _low_runs(frames: Path) -> Iterator[dict[str, Any]]:
                     "frames": len(rows),
                     "broken_limits": "+".join(sorted(limits)),
                 }
-
-
-def _write_attributes(
-    methods: Sequence[MethodResults], attributes: dict[str, tuple[str, ...]], output: Path
-) -> None:
-    labels = ("subset", "attribute", "method", "clips")
-    rows = [
-        dict(zip(labels, found[:4], strict=True)) | found[4]
-        for found in attribute_scores(methods, attributes)
-    ]
-    columns = [*labels, *score_names(methods[0].settings)]
-    write_rows(output / "attributes.csv", columns, rows)
-
-
-def _difference_content(one: Difference) -> dict[str, Any]:
-    intervals = {name: interval._asdict() for name, interval in one.intervals.items()}
-    return {**one._asdict(), "intervals": intervals}

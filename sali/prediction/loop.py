@@ -21,7 +21,7 @@ from sali.data.video.files import Video
 from sali.data.video.live import Live, LiveFrames, LiveSettings
 from sali.errors import ConfigError, DataError, FrameError
 from sali.models.contract import VideoSegmenter
-from sali.prediction.result import Result, Resumable, Writer
+from sali.prediction.result import ClipWriter, Result, Writer
 from sali.prediction.resume import Counts, Resume
 from sali.prediction.sources import Batches, Source, length_of, load
 from sali.run.progress import progress_bar
@@ -188,7 +188,7 @@ def segment(
     finally:
         is_kept = resume is not None and resume.holds_state
         for writer in writers:
-            if is_kept and isinstance(writer, Resumable):
+            if is_kept and isinstance(writer, ClipWriter):
                 writer.suspend()
             else:
                 writer.discard()

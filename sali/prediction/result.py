@@ -1,9 +1,10 @@
-"""The result for one frame, and the writer interface that receives it."""
+"""The result for one frame, and the writers that receive it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -67,12 +68,7 @@ class Writer(Protocol):
     """One kind of output. Frames of a clip come in order; several clips may be open at a time.
 
     An exception that a writer raises ends the work.
-
-    Attributes:
-        root: Folder of the output.
     """
-
-    root: Path
 
     def write(self, result: Result) -> None:
         """Take the next frame of its clip."""
@@ -84,12 +80,61 @@ class Writer(Protocol):
         """Remove what was written of unfinished clips, or mark it as incomplete."""
 
 
-@runtime_checkable
-class Resumable(Writer, Protocol):
-    """A writer that can continue with a video of an interrupted prediction."""
+class ClipOutput(Protocol):
+    """What a `ClipWriter` writes of one clip."""
+
+    def write(self, result: Result) -> None:
+        """Take the next frame."""
+
+    def close(self, whole: bool) -> None:
+        """Give the output its final name if it is `whole`; else remove it or mark it as partial."""
+
+
+class ResumableOutput(ClipOutput, Protocol):
+    """An output that a later process can continue."""
+
+    def save(self) -> dict[str, Any]:
+        """Bring what was written to disk; return what it takes to continue, plain values."""
+
+    def suspend(self) -> None:
+        """Close the files and keep what was saved."""
+
+
+Begin = Callable[[Source, dict[str, Any] | None], Any]
+"""Begins the output of a clip; given what `save` returned, continues there, or raises DataError."""
+
+
+class ClipWriter:
+    """A writer with one output for each clip.
+
+    Args:
+        root: Folder of the outputs.
+        begin: Begins the output of a clip, a `ResumableOutput` if `resumable`.
+        resumable: Whether an interrupted output can be continued.
+    """
+
+    def __init__(self, root: Path, begin: Begin, resumable: bool = True) -> None:
+        self.root = Path(root)
+        self.resumable = resumable
+        self._begin = begin
+        self._open: dict[str, Any] = {}
+
+    def write(self, result: Result) -> None:
+        if result.clip not in self._open:
+            self._open[result.clip] = self._begin(result.source, None)
+        self._open[result.clip].write(result)
+
+    def finish(self, clip: str) -> None:
+        if clip in self._open:
+            self._open.pop(clip).close(whole=True)
+
+    def discard(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close(whole=False)
 
     def save(self, clip: str) -> dict[str, Any]:
-        """Bring what was written to disk; return what `restore` needs, tensors and plain values."""
+        """Bring what was written of a clip to disk; return what `restore` needs."""
+        return self._open[clip].save()
 
     def restore(self, source: Source, state: dict[str, Any]) -> None:
         """Continue where `save` was called; what was written after it is dropped.
@@ -97,6 +142,9 @@ class Resumable(Writer, Protocol):
         Raises:
             DataError: What was saved is not there any more.
         """
+        self._open[source.name] = self._begin(source, state)
 
     def suspend(self) -> None:
         """Close the files of unfinished clips, and keep what was saved."""
+        while self._open:
+            self._open.popitem()[1].suspend()

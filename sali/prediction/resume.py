@@ -1,4 +1,4 @@
-"""Resuming an interrupted prediction: saved states of videos, and files that can be continued."""
+"""Saved states of videos, to resume an interrupted prediction."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ import torch
 from sali.data.samples import Frame, StreamItem
 from sali.data.video.files import Video
 from sali.errors import ConfigError, DataError
-from sali.prediction.result import Resumable
+from sali.prediction.result import ClipWriter
 from sali.prediction.sources import Source
 from sali.run.io import atomic_write, read_json, write_json
 from sali.streaming import ClipRunner
@@ -50,7 +50,7 @@ class Resume:
     """
 
     def __init__(
-        self, root: Path, settings: Mapping[str, Any], writers: Mapping[str, Resumable], every: int
+        self, root: Path, settings: Mapping[str, Any], writers: Mapping[str, ClipWriter], every: int
     ) -> None:
         if every < 1:
             raise ConfigError(f"video.save_every: got {every}, wanted at least 1 frame")
@@ -192,48 +192,3 @@ def _fingerprint(path: Path) -> dict[str, Any]:
         head = hashlib.sha256(file.read(HEAD_BYTES)).hexdigest()
         status = os.fstat(file.fileno())
     return {"bytes": status.st_size, "changed_ns": status.st_mtime_ns, "head": head}
-
-
-class GrowingFile:
-    """A text file `.<name>.partial` that is renamed to `<name>` when it is whole.
-
-    Args:
-        final: Path of the whole file.
-        saved: Size in bytes at which to continue the partial file; None starts it again.
-
-    Raises:
-        DataError: The partial file does not hold what was saved.
-    """
-
-    def __init__(self, final: Path, saved: int | None = None) -> None:
-        self._final = final
-        self._partial = final.with_name(f".{final.name}.partial")
-        self._partial.parent.mkdir(parents=True, exist_ok=True)
-        if saved is not None:
-            if not self._partial.is_file() or self._partial.stat().st_size < saved:
-                raise DataError(f"{self._partial} is missing or shorter than it was")
-            os.truncate(self._partial, saved)
-        self._file = self._partial.open("w" if saved is None else "a", newline="", encoding="utf-8")
-
-    def write(self, text: str) -> int:
-        """Append text."""
-        return self._file.write(text)
-
-    def save(self) -> int:
-        """Write everything to disk; return the size in bytes."""
-        self._file.flush()
-        return self._partial.stat().st_size
-
-    def finish(self) -> None:
-        """Give the whole file its name."""
-        self._file.close()
-        self._partial.replace(self._final)
-
-    def suspend(self) -> None:
-        """Close the partial file and keep it."""
-        self._file.close()
-
-    def discard(self) -> None:
-        """Remove the partial file."""
-        self._file.close()
-        self._partial.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from sali.errors import DataError
-from sali.evaluation.frame_rows import rows_by_clip
+from sali.evaluation.writing import rows_by_clip
 from sali.metrics.scores import ScoreInfo, score_info
 from sali.run.io import read_json
 

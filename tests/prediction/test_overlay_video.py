@@ -9,7 +9,7 @@ from video_files import smooth_frames
 
 from sali.data.video.decoding import decode_video
 from sali.errors import DataError
-from sali.prediction.writers.mp4 import OverlayVideo
+from sali.prediction.writers.videos import OverlayVideo
 
 ENCODING = dict(
     time_base=Fraction(1, 1000),
@@ -17,14 +17,14 @@ ENCODING = dict(
     quality=20,
     preset="veryfast",
     key_frame_every=4,
-    pixel_aspect=Fraction(16, 15),
 )
+PIXEL_ASPECT = Fraction(16, 15)
 
 
 def write(video, frames, numbers, save_every=5):
     saved = None
     for i in numbers:
-        video.write(frames[i], Fraction(7) + Fraction(40 * i + i % 3, 1000))
+        video.write(frames[i], Fraction(7) + Fraction(40 * i + i % 3, 1000), PIXEL_ASPECT)
         if i % save_every == save_every - 1:
             saved = video.save()
     return saved
@@ -38,7 +38,7 @@ def test_a_resumed_video_shows_what_one_without_a_break_shows(tmp_path):
     saved = write(video, frames, range(13))
     video.close(whole=False)
     assert len(list(decode_video(video.partial))) == 13
-    with OverlayVideo(tmp_path / "a.mp4", **{**ENCODING, "pixel_aspect": 1}, saved=saved) as video:
+    with OverlayVideo(tmp_path / "a.mp4", **ENCODING, saved=saved) as video:
         write(video, frames, range(10, 17))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "whole.mp4"]
     times = [Fraction(40 * i + i % 3, 1000) for i in range(17)]

@@ -21,14 +21,13 @@ from sali.data.datasets import FrameReader
 from sali.errors import ConfigError, DataError
 from sali.predict import predict
 from sali.prediction import Result, index_source, load
-from sali.prediction.writers.recordings import RerunWriter
 from sali.streaming import ClipRunner, StreamSegmenter
 
 pytest.importorskip("rerun", reason="recordings need the extra `recording`")
 
 from rerun.chunk import RrdReader
 
-from sali.prediction.writers.recording_file import outlines
+from sali.prediction.writers.recordings import outlines, recordings
 
 STREAMING = dict(image_size=256, max_frames=2, every=2, eviction="least_used", neighbor="previous")
 OPTIONS = dict(height=24, jpeg_quality=95, flush_seconds=0.05)
@@ -61,7 +60,7 @@ def picture(value):
 
 
 def write(results, root, threshold=0.5, **options):
-    writer = RerunWriter(root, threshold, {"checkpoint": "best.ckpt"}, {**OPTIONS, **options})
+    writer = recordings(root, threshold, {"checkpoint": "best.ckpt"}, {**OPTIONS, **options})
     for result in results:
         writer.write(result)
     return writer
@@ -189,7 +188,7 @@ import sys, time
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
-from sali.prediction.writers.recording_file import RerunFile
+from sali.prediction.writers.recordings import RerunFile
 options = dict(height=24, jpeg_quality=80, flush_seconds=0.1)
 recording = RerunFile(Path(sys.argv[1]), 0.5, False, {}, **options)
 for i in range(10**9):
@@ -237,7 +236,7 @@ def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch):
 @pytest.mark.parametrize("option", [{"height": 0}, {"flush_seconds": 0}, {"jpeg_quality": 101}])
 def test_bad_options_are_refused_before_any_work(tmp_path, option):
     with pytest.raises(ConfigError, match=f"recordings.{next(iter(option))}"):
-        RerunWriter(tmp_path, 0.5, {}, {**OPTIONS, **option})
+        recordings(tmp_path, 0.5, {}, {**OPTIONS, **option})
 
 
 def run_predict(checkpoint, source, output):

@@ -1,6 +1,7 @@
 """Maps and overlays as picture files, a folder for each clip."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,74 +9,15 @@ import numpy as np
 from PIL import Image
 
 from sali.errors import ConfigError, DataError
-from sali.prediction.result import Result
-from sali.prediction.sources import Source
+from sali.prediction.result import ClipWriter, Result
 from sali.report.overlay import draw_overlay
 from sali.streaming.maps import RULES, to_map
 
 PNG_LEVEL = 1  # of 9: a third larger than at the usual 6, in a quarter of the time
 
 
-class _ClipFolders:
-    """Pictures of each clip in a hidden folder that is renamed when the clip is whole.
-
-    Attributes:
-        root: Folder of the clips.
-        unfinished: Number of pictures written by unfinished clip.
-        suffix: Ending of the files.
-    """
-
-    suffix: str
-
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
-        self.unfinished: dict[str, int] = {}
-
-    def _partial(self, clip: str) -> Path:
-        final = self.root / clip
-        return final.with_name(f".{final.name}.partial")
-
-    def _save(self, result: Result, picture: np.ndarray) -> None:
-        clip = result.clip
-        if clip not in self.unfinished:  # what a killed run left
-            shutil.rmtree(self._partial(clip), ignore_errors=True)
-            self._partial(clip).mkdir(parents=True)
-            self.unfinished[clip] = 0
-        path = self._partial(clip) / f"{result.stem}{self.suffix}"
-        Image.fromarray(picture).save(path, compress_level=PNG_LEVEL)
-        self.unfinished[clip] += 1
-
-    def save(self, clip: str) -> dict[str, Any]:
-        return {"pictures": self.unfinished[clip]}
-
-    def restore(self, source: Source, state: dict[str, Any]) -> None:
-        # Frames of a video are numbered, so the first ones by name are those that were saved.
-        folder, kept = self._partial(source.name), state["pictures"]
-        there = sorted(folder.iterdir(), key=lambda path: int(path.stem)) if folder.is_dir() else []
-        if len(there) < kept:
-            raise DataError(f"{folder} holds {len(there)} of {kept} pictures")
-        for path in there[kept:]:
-            path.unlink()
-        self.unfinished[source.name] = kept
-
-    def finish(self, clip: str) -> None:
-        if clip in self.unfinished:
-            final = self.root / clip
-            shutil.rmtree(final, ignore_errors=True)
-            self._partial(clip).rename(final)
-            del self.unfinished[clip]
-
-    def suspend(self) -> None:
-        """Every picture is on disk already."""
-
-    def discard(self) -> None:
-        for clip in self.unfinished:
-            shutil.rmtree(self._partial(clip), ignore_errors=True)
-        self.unfinished.clear()
-
-
-class Maps(_ClipFolders):
-    """Maps as `<clip>/<frame>.png` at the frame's own size.
+def map_pictures(root: Path, rule: str) -> ClipWriter:
+    """Return a writer of maps, `<clip>/<frame>.png` at the frame's own size.
 
     Args:
         root: Folder of the maps.
@@ -84,33 +26,73 @@ class Maps(_ClipFolders):
     Raises:
         ConfigError: Unknown rule.
     """
-
-    suffix = ".png"
-
-    def __init__(self, root: Path, rule: str) -> None:
-        if rule not in RULES:
-            raise ConfigError(f"maps: got {rule!r}, wanted one of {RULES}")
-        super().__init__(root)
-        self._rule = rule
-
-    def write(self, result: Result) -> None:
-        self._save(result, to_map(result.tensor, self._rule).cpu().numpy())
+    if rule not in RULES:
+        raise ConfigError(f"maps: got {rule!r}, wanted one of {RULES}")
+    return _pictures(root, ".png", lambda result: to_map(result.tensor, rule).cpu().numpy())
 
 
-class OverlayPictures(_ClipFolders):
-    """Overlays as `<clip>/<frame>.jpg`: tint and contour over the frame.
+def overlay_pictures(root: Path, threshold: float) -> ClipWriter:
+    """Return a writer of overlays, tint and contour over the frame, as `<clip>/<frame>.jpg`.
 
     Args:
         root: Folder of the overlays.
         threshold: Probability from which on a pixel is polyp.
     """
+    return _pictures(
+        root, ".jpg", lambda one: draw_overlay(one.picture, one.probability, threshold=threshold)
+    )
 
-    suffix = ".jpg"
 
-    def __init__(self, root: Path, threshold: float) -> None:
-        super().__init__(root)
-        self._threshold = threshold
+def _pictures(root: Path, suffix: str, draw: Callable[[Result], np.ndarray]) -> ClipWriter:
+    root = Path(root)
+    return ClipWriter(root, lambda source, saved: _Folder(root / source.name, suffix, draw, saved))
+
+
+class _Folder:
+    """Pictures of a clip in a hidden folder that is renamed when the clip is whole."""
+
+    def __init__(
+        self,
+        final: Path,
+        suffix: str,
+        draw: Callable[[Result], np.ndarray],
+        saved: dict[str, Any] | None,
+    ) -> None:
+        self._final = final
+        self._partial = final.with_name(f".{final.name}.partial")
+        self._suffix = suffix
+        self._draw = draw
+        self._count = 0
+        if saved is not None:
+            self._restore(saved["pictures"])
+            return
+        shutil.rmtree(self._partial, ignore_errors=True)  # what a killed run left
+        self._partial.mkdir(parents=True)
+
+    def _restore(self, kept: int) -> None:
+        # Frames of a video are numbered, so the first ones by name are those that were saved.
+        folder = self._partial
+        there = sorted(folder.iterdir(), key=lambda path: int(path.stem)) if folder.is_dir() else []
+        if len(there) < kept:
+            raise DataError(f"{folder} holds {len(there)} of {kept} pictures")
+        for path in there[kept:]:
+            path.unlink()
+        self._count = kept
 
     def write(self, result: Result) -> None:
-        drawn = draw_overlay(result.picture, result.probability, threshold=self._threshold)
-        self._save(result, drawn)
+        path = self._partial / f"{result.stem}{self._suffix}"
+        Image.fromarray(self._draw(result)).save(path, compress_level=PNG_LEVEL)
+        self._count += 1
+
+    def save(self) -> dict[str, Any]:
+        return {"pictures": self._count}
+
+    def suspend(self) -> None:
+        """Every picture is on disk already."""
+
+    def close(self, whole: bool) -> None:
+        if whole:
+            shutil.rmtree(self._final, ignore_errors=True)
+            self._partial.rename(self._final)
+        else:
+            shutil.rmtree(self._partial, ignore_errors=True)

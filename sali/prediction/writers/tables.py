@@ -1,94 +1,128 @@
-"""What was found in every frame as tables: a CSV, and masks in COCO's run-length encoding."""
+"""What was found in every frame as text: a table, and masks in COCO's run-length encoding."""
 
 import csv
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from sali.prediction.result import Result
-from sali.prediction.resume import GrowingFile
-from sali.prediction.sources import Source
+from sali.errors import DataError
+from sali.prediction.result import ClipWriter, Result
 
 COLUMNS = ("frame", "time", "area", "x", "y", "width", "height", "peak")
 
 
-class TextFiles:
-    """Base of writers of text files, one of each kind per clip.
+def detection_tables(root: Path, threshold: float) -> ClipWriter:
+    """Return a writer of `<clip>.csv` with one row per frame.
 
-    Args:
-        root: Folder of the files.
-        suffixes: Ending of each file behind the name of the clip.
-    """
-
-    def __init__(self, root: Path, *suffixes: str) -> None:
-        self.root = root
-        self._suffixes = suffixes
-        self._open: dict[str, list[GrowingFile]] = {}
-
-    def _files(self, clip: str, sizes: list[int] | None = None) -> list[GrowingFile]:
-        if clip not in self._open:
-            saved: Sequence[int | None] = sizes or [None] * len(self._suffixes)
-            self._open[clip] = [
-                GrowingFile(self.root / f"{clip}{suffix}", size)
-                for suffix, size in zip(self._suffixes, saved, strict=True)
-            ]
-        return self._open[clip]
-
-    def save(self, clip: str) -> dict[str, Any]:
-        return {"sizes": [file.save() for file in self._open[clip]]}
-
-    def restore(self, source: Source, state: dict[str, Any]) -> None:
-        self._files(source.name, state["sizes"])
-
-    def finish(self, clip: str) -> None:
-        for file in self._open.pop(clip, ()):
-            file.finish()
-
-    def suspend(self) -> None:
-        for file in (file for files in self._open.values() for file in files):
-            file.suspend()
-
-    def discard(self) -> None:
-        for file in (file for files in self._open.values() for file in files):
-            file.discard()
-        self._open.clear()
-
-
-class DetectionTables(TextFiles):
-    """`<clip>.csv` with one row per frame, and `<clip>.json`, an array of one mask per frame.
-
-    In the CSV `time` is in seconds (of videos), `area` in pixels, followed by its box; `peak` is
-    the largest probability.
+    `time` is in seconds (of videos), `area` in pixels, followed by its box; `peak` is the largest
+    probability.
 
     Args:
         root: Folder of the tables.
         threshold: Probability from which on a pixel is polyp.
     """
 
-    def __init__(self, root: Path, threshold: float) -> None:
-        super().__init__(root, ".csv", ".json")
-        self.threshold = threshold
-
-    def write(self, result: Result) -> None:
-        is_begun = result.clip in self._open
-        rows, masks = self._files(result.clip)
-        table = csv.writer(rows)
-        if not is_begun:
-            table.writerow(COLUMNS)
-        mask = result.probability >= self.threshold
+    def row(result: Result) -> str:
+        mask = result.probability >= threshold
         box = box_of(mask) or ("", "", "", "")
         peak = f"{result.probability.max():.4f}"
-        table.writerow([result.stem, in_seconds(result.time), int(mask.sum()), *box, peak])
-        entry = {"frame": result.stem, "time": result.time, **encode_rle(mask)}
-        masks.write((",\n" if is_begun else "[\n") + json.dumps(entry))
+        return csv_text([result.stem, in_seconds(result.time), int(mask.sum()), *box, peak])
 
-    def finish(self, clip: str) -> None:
-        if clip in self._open:
-            self._open[clip][1].write("\n]\n")
-        super().finish(clip)
+    return ClipWriter(
+        root, lambda clip, saved: TextFile(root / f"{clip.name}.csv", saved, row, csv_text(COLUMNS))
+    )
+
+
+def mask_files(root: Path, threshold: float) -> ClipWriter:
+    """Return a writer of `<clip>.json`, an array of one mask per frame; see `encode_rle`.
+
+    Args:
+        root: Folder of the files.
+        threshold: Probability from which on a pixel is polyp.
+    """
+
+    def entry(result: Result) -> str:
+        found = encode_rle(result.probability >= threshold)
+        return json.dumps({"frame": result.stem, "time": result.time, **found})
+
+    return ClipWriter(
+        root,
+        lambda clip, saved: TextFile(
+            root / f"{clip.name}.json", saved, entry, "[\n", separator=",\n", ending="\n]\n"
+        ),
+    )
+
+
+class TextFile:
+    """Text about one clip, `.<name>.partial` until it is whole; a `ResumableOutput`.
+
+    Args:
+        final: Path of the whole file.
+        saved: What `save` returned, to continue the partial file there.
+        text: What is written of a frame.
+        opening: Written first.
+        separator: Written between frames.
+        ending: Written last.
+
+    Raises:
+        DataError: The partial file does not hold what was saved.
+    """
+
+    def __init__(
+        self,
+        final: Path,
+        saved: dict[str, Any] | None,
+        text: Callable[[Result], str],
+        opening: str,
+        separator: str = "",
+        ending: str = "",
+    ) -> None:
+        self._final = final
+        self._partial = final.with_name(f".{final.name}.partial")
+        self._text, self._separator, self._ending = text, separator, ending
+        self._next = "" if saved is None else separator
+        self._partial.parent.mkdir(parents=True, exist_ok=True)
+        if saved is None:
+            self._file = self._partial.open("w", newline="", encoding="utf-8")
+            self._file.write(opening)
+            return
+        if not self._partial.is_file() or self._partial.stat().st_size < saved["bytes"]:
+            raise DataError(f"{self._partial} is missing or shorter than it was")
+        os.truncate(self._partial, saved["bytes"])
+        self._file = self._partial.open("a", newline="", encoding="utf-8")
+
+    def write(self, result: Result) -> None:
+        self._file.write(self._next + self._text(result))
+        self._next = self._separator
+
+    def save(self) -> dict[str, Any]:
+        self._file.flush()
+        return {"bytes": self._partial.stat().st_size}
+
+    def suspend(self) -> None:
+        self._file.close()
+
+    def close(self, whole: bool) -> None:
+        if whole:
+            self._file.write(self._ending)
+        self._file.close()
+        if whole:
+            self._partial.replace(self._final)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+
+def csv_text(*rows: Sequence[Any]) -> str:
+    """Return rows of a CSV file."""
+    text = StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
 
 
 def encode_rle(mask: np.ndarray) -> dict[str, list[int]]:
@@ -104,13 +138,10 @@ def encode_rle(mask: np.ndarray) -> dict[str, list[int]]:
     return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
 
 
-def box_of(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+def box_of(mask: np.ndarray) -> tuple[int, ...] | None:
     """Return the box (x, y, width, height) around a boolean mask [H, W]; None if it is empty."""
-    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    if not columns.size:
-        return None
-    x, y = int(columns[0]), int(rows[0])
-    return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+    box = tuple(cv2.boundingRect(mask.view(np.uint8)))
+    return box if box[2] else None
 
 
 def in_seconds(time: float | None) -> str:

@@ -13,7 +13,7 @@ So when a lesion splits, the part that overlaps best keeps the number; when two 
 overlaps best continues, and the other returns under its own number if they part within the gap.
 """
 
-import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,17 +22,19 @@ import cv2
 import numpy as np
 
 from sali.errors import ConfigError
-from sali.prediction.result import Result
+from sali.prediction.result import ClipWriter, Result
 from sali.prediction.sources import Source
-from sali.prediction.writers.tables import TextFiles, in_seconds
+from sali.prediction.writers.tables import TextFile, csv_text, in_seconds
 
 COLUMNS = ("frame", "time", "track", "area", "x", "y", "width", "height", "peak")
 Box = tuple[int, int, int, int]
 """(x, y, width, height) in pixels."""
 
 
-class TrackTables(TextFiles):
-    """`<clip>.tracks.csv`: a row for every lesion of every frame.
+def track_tables(
+    root: Path, threshold: float, min_area: int, min_iou: float, max_gap: int
+) -> ClipWriter:
+    """Return a writer of `<clip>.tracks.csv`, a row for every lesion of every frame.
 
     Args:
         root: Folder of the tables.
@@ -44,40 +46,46 @@ class TrackTables(TextFiles):
     Raises:
         ConfigError: A number out of range.
     """
+    if min_area < 1:
+        raise ConfigError(f"tracks.min_area: got {min_area}, wanted at least 1 pixel")
+    Tracker(min_iou, max_gap)  # refuses numbers before any work
+
+    def begin(clip: Source, saved: dict[str, Any] | None) -> _Tracks:
+        tracker = Tracker(min_iou, max_gap)
+        if saved is not None:
+            tracker.load_state(saved["tracker"])
+
+        def rows(result: Result) -> str:
+            lesions = find_lesions(result.probability, threshold, min_area)
+            numbers = tracker.step(result.frame.number, [lesion.box for lesion in lesions])
+            when = result.stem, in_seconds(result.time)
+            return csv_text(
+                *(
+                    [*when, number, lesion.area, *lesion.box, f"{lesion.peak:.4f}"]
+                    for number, lesion in zip(numbers, lesions, strict=True)
+                )
+            )
+
+        return _Tracks(root / f"{clip.name}.tracks.csv", saved, rows, tracker)
+
+    return ClipWriter(root, begin)
+
+
+class _Tracks(TextFile):
+    """A table whose saved state includes that of the tracker."""
 
     def __init__(
-        self, root: Path, threshold: float, min_area: int, min_iou: float, max_gap: int
+        self,
+        path: Path,
+        saved: dict[str, Any] | None,
+        rows: Callable[[Result], str],
+        tracker: "Tracker",
     ) -> None:
-        if min_area < 1:
-            raise ConfigError(f"tracks.min_area: got {min_area}, wanted at least 1 pixel")
-        super().__init__(root, ".tracks.csv")
-        self._threshold = threshold
-        self._min_area = min_area
-        self._make_tracker = lambda: Tracker(min_iou, max_gap)
-        self._make_tracker()  # refuses numbers before any work
-        self._trackers: dict[str, Tracker] = {}
+        super().__init__(path, saved, rows, csv_text(COLUMNS))
+        self._tracker = tracker
 
-    def write(self, result: Result) -> None:
-        clip = result.clip
-        is_begun = clip in self._open
-        rows = csv.writer(self._files(clip)[0])
-        if not is_begun:
-            rows.writerow(COLUMNS)
-            self._trackers[clip] = self._make_tracker()
-        lesions = find_lesions(result.probability, self._threshold, self._min_area)
-        boxes = [lesion.box for lesion in lesions]
-        numbers = self._trackers[clip].step(result.frame.number, boxes)
-        for number, lesion in zip(numbers, lesions, strict=True):
-            when = result.stem, in_seconds(result.time)
-            rows.writerow([*when, number, lesion.area, *lesion.box, f"{lesion.peak:.4f}"])
-
-    def save(self, clip: str) -> dict[str, Any]:
-        return {**super().save(clip), "tracker": self._trackers[clip].state()}
-
-    def restore(self, source: Source, state: dict[str, Any]) -> None:
-        super().restore(source, state)
-        self._trackers[source.name] = self._make_tracker()
-        self._trackers[source.name].load_state(state["tracker"])
+    def save(self) -> dict[str, Any]:
+        return {**super().save(), "tracker": self._tracker.state()}
 
 
 class Lesion(NamedTuple):

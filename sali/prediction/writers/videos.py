@@ -1,5 +1,7 @@
-"""Overlays as a video file."""
+"""Overlays as videos: H.264 in MP4 that survives an interruption."""
 
+import logging
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +14,80 @@ from av.container.output import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from sali.data.index import Clip
+from sali.data.video.files import Video
 from sali.errors import DataError
+from sali.prediction.result import ClipWriter, Result
+from sali.prediction.sources import Source
+from sali.report.overlay import draw_overlay, draw_time
 from sali.run.io import atomic_write
+
+log = logging.getLogger(__name__)
+
+
+def overlay_videos(
+    root: Path,
+    threshold: float,
+    show_time: bool,
+    side_by_side: bool,
+    clip_rate: float | None = None,
+    **encoding: Any,
+) -> ClipWriter:
+    """Return a writer of `<clip>.mp4`; an unfinished one is kept as `<clip>.partial.mp4`.
+
+    Args:
+        root: Folder of the overlays.
+        threshold: Probability from which on a pixel is polyp.
+        show_time: Whether to write the time of the frame into a corner.
+        side_by_side: Whether to show the frame on the left and the overlay on the right.
+        clip_rate: Frames per second of clips in frame files, which have no times; None where there
+            are only videos.
+        **encoding: Quality, preset and key frames, see `OverlayVideo`.
+    """
+    rate = Fraction(clip_rate or 1).limit_denominator(1000)
+
+    def begin(source: Source, saved: dict[str, Any] | None) -> _Overlay:
+        times = (1 / rate, rate) if isinstance(source, Clip) else (source.time_base, source.rate)
+        video = OverlayVideo(root / f"{source.name}.mp4", *times, **encoding, saved=saved)
+
+        def draw(result: Result) -> None:
+            drawn = draw_overlay(result.picture, result.probability, threshold=threshold)
+            time = result.frame.number / rate if result.time is None else result.frame.time
+            if show_time:
+                draw_time(drawn, float(max(time, Fraction(0))))
+            aspect = _pixel_aspect(source, (drawn.shape[0], drawn.shape[1]))
+            if side_by_side:
+                drawn = np.hstack([result.picture, drawn])
+            video.write(drawn, time, aspect)
+
+        return _Overlay(video, draw)
+
+    return ClipWriter(root, begin)
+
+
+def _pixel_aspect(source: Source, shown: tuple[int, int]) -> Fraction:
+    """Return width over height of a pixel in frames that are shown with (H, W) pixels."""
+    if isinstance(source, Clip):
+        return Fraction(1)
+    is_turned = isinstance(source, Video) and shown == source.size[::-1] != source.size
+    return 1 / source.pixel_aspect if is_turned else source.pixel_aspect
+
+
+class _Overlay:
+    """The overlay of one clip; a `ResumableOutput`."""
+
+    def __init__(self, video: "OverlayVideo", draw: Callable[[Result], None]) -> None:
+        self._video = video
+        self.write = draw
+        self.save = video.save
+
+    def close(self, whole: bool) -> None:
+        self._video.close(whole)
+        if not whole:
+            log.warning("unfinished overlay, up to where it stopped: %s", self._video.partial)
+
+    def suspend(self) -> None:
+        self.close(whole=False)
 
 
 class OverlayVideo:
@@ -33,7 +107,6 @@ class OverlayVideo:
         quality: crf of x264; lower is better and larger.
         preset: Preset of x264, speed against size.
         key_frame_every: Frames between key frames: what a killed process loses at most.
-        pixel_aspect: Width of a pixel over its height.
         saved: What `save` returned, to continue the partial file there.
 
     Raises:
@@ -48,7 +121,6 @@ class OverlayVideo:
         quality: int,
         preset: str,
         key_frame_every: int,
-        pixel_aspect: Fraction = Fraction(1),
         saved: dict[str, Any] | None = None,
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +128,6 @@ class OverlayVideo:
         self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
         self._time_base = time_base
         self._rate = rate
-        self._pixel_aspect = pixel_aspect
         # Without B frames every picture is written when it comes, and times stay what they are.
         self._options = {"crf": str(quality), "preset": preset, "bf": "0"}
         self._options["g"] = str(key_frame_every)
@@ -68,7 +139,6 @@ class OverlayVideo:
             self._size = saved["height"], saved["width"]
             self._first = Fraction(saved["first"])
             self._last = saved["last"]
-            self._pixel_aspect = Fraction(saved["pixel_aspect"])
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
 
@@ -83,7 +153,9 @@ class OverlayVideo:
     ) -> None:
         self.close(whole=kind is None)
 
-    def write(self, picture: np.ndarray, time: Fraction) -> None:
+    def write(
+        self, picture: np.ndarray, time: Fraction, pixel_aspect: Fraction = Fraction(1)
+    ) -> None:
         """Append a picture.
 
         The first one is at zero; all others keep their distance to it. Odd sizes are padded to even
@@ -92,6 +164,7 @@ class OverlayVideo:
         Args:
             picture: RGB, uint8 [H, W, 3].
             time: Seconds from which on it is shown.
+            pixel_aspect: Width of a pixel over its height, the same for all pictures.
         """
         height, width = picture.shape[:2]
         if height % 2 or width % 2:
@@ -100,7 +173,7 @@ class OverlayVideo:
             )
         self._size = self._size or (picture.shape[0], picture.shape[1])
         if self._stream is None:
-            self._start(*self._size)
+            self._start(*self._size, pixel_aspect)
         assert self._stream is not None and self._container is not None
         frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(
             width=self._stream.width, height=self._stream.height, format="yuv420p"
@@ -122,7 +195,6 @@ class OverlayVideo:
             "width": self._size[1],
             "first": str(self._first),
             "last": self._last,
-            "pixel_aspect": str(self._pixel_aspect),
         }
 
     def close(self, whole: bool) -> None:
@@ -137,7 +209,7 @@ class OverlayVideo:
             _index(self.partial, self._path)
             self.partial.unlink()
 
-    def _start(self, height: int, width: int) -> None:
+    def _start(self, height: int, width: int, pixel_aspect: Fraction) -> None:
         self._container = av.open(
             self._file,
             "w",
@@ -153,7 +225,7 @@ class OverlayVideo:
         stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = self._time_base
-        stream.codec_context.sample_aspect_ratio = self._pixel_aspect
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
         self._stream = stream
         self._file.skips = self._file.size > 0  # it has a header already
         self._container.start_encoding()

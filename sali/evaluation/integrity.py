@@ -1,0 +1,152 @@
+"""Are the maps there, one for each mask, and readable? Looked at before anything is scored."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from sali.data.frames import check_grey_header, read_grey, read_mask
+from sali.data.index import Clip, visible
+from sali.errors import DataError, FrameError
+from sali.evaluation.inputs import ClipMaps, extra_entries, maps_of, needed_frames
+from sali.evaluation.settings import Settings
+from sali.run.workers import Workers
+
+KINDS = ("missing", "misnamed", "extra", "unreadable")
+_SHOWN = 3
+
+
+class Problem(NamedTuple):
+    """Something that keeps maps from being scored.
+
+    Attributes:
+        kind: One of `KINDS`.
+        what: File or folder, and what is wrong with it.
+        number: Number of maps that it concerns.
+    """
+
+    kind: str
+    what: str
+    number: int = 1
+
+
+class _Task(NamedTuple):
+    maps: ClipMaps
+    with_clinical: bool
+    with_masks: bool
+
+
+class _Checked(NamedTuple):
+    """The clip with `present` filled in, its problems, and the largest value of its middle map."""
+
+    maps: ClipMaps
+    problems: list[Problem]
+    highest: int
+
+
+def check_maps(
+    pool: Workers,
+    trees: Mapping[str, Path],
+    clips: Sequence[Clip],
+    settings: Settings,
+    report: Path,
+) -> list[ClipMaps]:
+    """Compare the files of all methods' maps with those of the masks.
+
+    Args:
+        pool: Processes that look into the files.
+        trees: Folder of the maps of every method by its name.
+        clips: Clips with their masks.
+        settings: Choices of the evaluation.
+        report: File in which all problems are listed; absent where there are none.
+
+    Returns:
+        The clips of all methods with what is there filled in.
+
+    Raises:
+        DataError: Maps that do not belong to the masks one to one, or cannot be read.
+    """
+    tasks = [
+        _Task(maps, settings.with_clinical, with_masks=number == 0)
+        for number, (name, tree) in enumerate(trees.items())
+        for maps in maps_of(tree, name, clips)
+    ]
+    checked = pool.run(_check, tasks, [len(task.maps.truth) for task in tasks], "checking")
+    lines, errors = [], []
+    for name, tree in trees.items():
+        own = [one for one in checked if one.maps.method == name]
+        problems = [problem for one in own for problem in one.problems]
+        problems += [Problem("extra", str(path)) for path in extra_entries(tree, clips)]
+        if max(one.highest for one in own) == 1:
+            what = f"the maps of {name} hold only the values 0 and 1, wanted probability x 255"
+            problems.append(Problem("unreadable", what))
+        lines += [f"{name}\t{problem.kind}\t{problem.what}" for problem in problems]
+        refused = [one for one in problems if settings.missing == "error" or one.kind != "missing"]
+        if refused:
+            errors.append(_in_short(name, refused))
+    report.unlink(missing_ok=True)
+    if lines:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text("\n".join(lines) + "\n")
+    if errors:
+        raise DataError(f"{'; '.join(errors)}; all listed in {report}")
+    return [one.maps for one in checked]
+
+
+def _check(task: _Task) -> _Checked:
+    maps, problems = _match_names(task.maps, needed_frames(task.maps.truth, task.with_clinical))
+    middle = len(maps.truth) // 2
+    highest = -1
+    for index, mask in enumerate(maps.truth.masks):
+        try:
+            if task.with_masks and mask is not None:
+                check_grey_header(mask)
+                if index == middle:
+                    read_mask(mask)
+            if maps.present[index]:
+                check_grey_header(maps.map_path(index))
+                if index == middle:
+                    highest = int(read_grey(maps.map_path(index)).max())
+        except (FrameError, OSError) as error:
+            problems.append(Problem("unreadable", str(error)))
+    return _Checked(maps, problems, highest)
+
+
+def _match_names(maps: ClipMaps, needed: Sequence[bool]) -> tuple[ClipMaps, list[Problem]]:
+    """Fill in which maps are there, and list names that should not be or are not."""
+    stems = maps.truth.stems
+    there = {path.name for path in visible(maps.folder)} if maps.folder.is_dir() else set()
+    present = tuple(f"{stem}.png" in there for stem in stems)
+    maps = replace(maps, present=present)
+    absent = {stem.lower(): stem for stem, found in zip(stems, present, strict=True) if not found}
+    problems = []
+    for name in sorted(there - {f"{stem}.png" for stem in stems}):
+        stem = absent.pop(Path(name).stem.lower(), None)
+        if stem is None:
+            problems.append(Problem("extra", str(maps.folder / name)))
+        else:
+            problems.append(Problem("misnamed", f"{maps.folder / name}, wanted {stem}.png"))
+    lost = [
+        stem
+        for stem, is_needed in zip(stems, needed, strict=True)
+        if is_needed and stem.lower() in absent
+    ]
+    if lost and not there:
+        state = "is empty" if maps.folder.is_dir() else "is not there"
+        what = f"{maps.folder} {state}, {len(lost)} maps"
+        return maps, [Problem("missing", what, len(lost)), *problems]
+    problems += [Problem("missing", str(maps.folder / f"{stem}.png")) for stem in lost]
+    return maps, problems
+
+
+def _in_short(method: str, problems: Iterable[Problem]) -> str:
+    """Return one line about all problems of a method, with examples of each kind."""
+    parts = []
+    by_kind = {kind: [one for one in problems if one.kind == kind] for kind in KINDS}
+    for kind, found in by_kind.items():
+        if found:
+            examples = [one.what for one in found[:_SHOWN]] + ["..."] * (len(found) > _SHOWN)
+            parts.append(f"{sum(one.number for one in found)} {kind} ({', '.join(examples)})")
+    only_missing = len(by_kind["missing"]) == sum(map(len, by_kind.values()))
+    hint = "; missing=zero or missing=skip scores without" if only_missing else ""
+    return f"maps of {method}: {'; '.join(parts)}{hint}"
