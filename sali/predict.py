@@ -180,7 +180,11 @@ def _identity(cfg: DictConfig, settings: dict[str, Any]) -> dict[str, Any]:
         "checkpoint": checkpoint,
         **settings,
         **{name: own[name] for name in RESULTS_DEPEND_ON},
-        "versions": {"sali": sali.__version__, "torch": torch.__version__, "av": av.__version__},
+        "versions": {
+            "sali": sali.__version__,
+            "torch": str(torch.__version__),
+            "av": av.__version__,
+        },
     }
 
 

@@ -25,11 +25,11 @@ from sali.metrics.curves import (
     confusion_at,
     confusion_over_levels,
     confusion_over_thresholds,
+    e_measure,
     f_measure,
     mean_absolute_error,
     overlap_curves,
 )
-from sali.metrics.e_measure import e_measure
 from sali.metrics.s_measure import s_measure
 from sali.metrics.weighted_f import weighted_f
 

@@ -2,8 +2,10 @@
 
 from sali.prediction import Options, index_source, predict
 from sali.prediction.writers.pictures import map_pictures
+
 writers = [map_pictures(Path("maps"), "probability")]
-predict(index_source("clips", 36_000_000), network, settings, writers, Options(torch.device("cuda")))
+options = Options(torch.device("cuda"))
+predict(index_source("clips", 36_000_000), network, settings, writers, options)
 """
 
 from sali.prediction.loop import Options, predict, segment

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,13 @@ from sali.data.video.files import Video
 from sali.errors import ConfigError, DataError
 from sali.prediction.result import ClipWriter
 from sali.prediction.sources import Source
-from sali.run.io import atomic_write, read_json, write_json
+from sali.run.io import atomic_write
 from sali.streaming import ClipRunner
 
 log = logging.getLogger(__name__)
 
 HEAD_BYTES = 65_536
 """Bytes of a video that, with its size and time of change, tell it from others."""
-RECORD, STATE = "video.json", "state.pt"
 Counts = dict[str, int]
 """Numbers of frames by what became of them, "frames" and "skipped"."""
 
@@ -30,9 +28,8 @@ Counts = dict[str, int]
 class Resume:
     """Saved states of the videos of one command, until all of them are whole.
 
-    `.<video>.resume/` next to the maps of a video holds `video.json`, which says from what settings
-    and which file the results are, and whether they are whole; and `state.pt`, the last saved state
-    of segmenter and writers.
+    `.<video>.resume.pt` next to the maps of a video says from what settings and which file its
+    results are, and holds the last saved state of runner and writers; none if the video is whole.
 
     Args:
         root: Folder of the maps.
@@ -63,7 +60,7 @@ class Resume:
         self._every = every
         self._is_due = False
         self._saved: set[str] = set()
-        self._folders: list[Path] = []
+        self._videos: list[Source] = []
 
     @property
     def holds_state(self) -> bool:
@@ -81,25 +78,22 @@ class Resume:
             The videos that have frames to segment, in order.
         """
         todo: list[Source] = []
+        self._videos = list(sources)
         for video in sources:
             assert isinstance(video, Video)
-            self._folders.append(folder_of(self._root, video))
-            record = self._record(video)
-            counts = (record or {}).get("counts")
-            if counts is not None and (self._root / video.name).is_dir():
+            saved = self._load(video)
+            if saved and saved["runner"] is None and (self._root / video.name).is_dir():
                 log.info("%s: all of it was written before", video.name)
-                self.whole.append(counts)
+                self.whole.append(saved["counts"])
                 continue
-            state = self._restored(video) if record is not None else None
-            if state is None:
-                shutil.rmtree(self._folders[-1], ignore_errors=True)
-                write_json(self._folders[-1] / RECORD, self._identity(video))
-            else:
-                self.starts[len(todo)] = state["runner"]["next_frame"]
-                self.counted[len(todo)] = state["counts"]
-                runner.resume(len(todo), state["runner"])
+            if saved and saved["runner"] and self._restore(video, saved["writers"]):
+                self.starts[len(todo)] = saved["runner"]["next_frame"]
+                self.counted[len(todo)] = saved["counts"]
+                runner.resume(len(todo), saved["runner"])
                 log.info("%s: resumed at frame %d", video.name, self.starts[len(todo)])
                 self._saved.add(video.name)
+            else:
+                forget(self._root, [video])
             todo.append(video)
         return todo
 
@@ -112,83 +106,69 @@ class Resume:
             runner: Runner that segmented it.
             counts: Counts of this video so far.
         """
-        folder = folder_of(self._root, video)
         if item.is_last:
-            write_json(folder / RECORD, {**self._identity(video), "counts": counts})
-            (folder / STATE).unlink(missing_ok=True)
+            self._save(video, {"runner": None, "counts": counts})
             self._saved.discard(video.name)
             self._is_due = False
             return
         self._is_due = self._is_due or (item.number + 1) % self._every == 0
-        if not self._is_due or not isinstance(item, Frame) or not counts["frames"]:
-            return
-        state = {
-            "runner": runner.state(item.clip),
-            "writers": {name: one.save(video.name) for name, one in self._writers.items()},
-            "counts": counts,
-        }
-        with atomic_write(folder / STATE) as partial:
-            torch.save(state, partial)
-        self._is_due = False
-        self._saved.add(video.name)
+        if self._is_due and isinstance(item, Frame) and counts["frames"]:
+            writers = {name: one.save(video.name) for name, one in self._writers.items()}
+            state = {"runner": runner.state(item.clip), "writers": writers, "counts": counts}
+            self._save(video, state)
+            self._is_due = False
+            self._saved.add(video.name)
 
     def close(self) -> None:
         """Remove all states: all results are written, the same command would start again."""
-        for folder in self._folders:
-            shutil.rmtree(folder, ignore_errors=True)
+        forget(self._root, self._videos)
 
-    def _restored(self, video: Video) -> dict[str, Any] | None:
-        """Return the saved state with the writers restored; None if there is none that fits."""
-        path = folder_of(self._root, video) / STATE
+    def _save(self, video: Video, state: dict[str, Any]) -> None:
+        with atomic_write(_path(self._root, video)) as partial:
+            torch.save({"identity": self._identity(video), **state}, partial)
+
+    def _load(self, video: Video) -> dict[str, Any] | None:
+        """Return what was saved of the same video and settings; None without it."""
+        path = _path(self._root, video)
         if not path.is_file():
             return None
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        try:
-            for name, writer in self._writers.items():
-                writer.restore(video, state["writers"][name])
-        except DataError as error:
-            log.warning("%s starts again: %s", video.name, error)
-            for writer in self._writers.values():
-                writer.discard()
-            return None
-        return state
-
-    def _identity(self, video: Video) -> dict[str, Any]:
-        return {"source": _fingerprint(video.path), **self._settings}
-
-    def _record(self, video: Video) -> dict[str, Any] | None:
-        """Return the content of `video.json` if it is of the same video and settings."""
-        try:
-            record = read_json(folder_of(self._root, video) / RECORD)
-        except DataError:  # cut off
-            record = {"source": None}
-        if not record:
-            return None
-        wanted = self._identity(video)
-        other = ", ".join(sorted(name for name in wanted if record.get(name) != wanted[name]))
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        wanted, found = self._identity(video), saved["identity"]
+        other = ", ".join(sorted(name for name in wanted if found.get(name) != wanted[name]))
         if other:
             log.warning(
                 "%s starts again: the interrupted command had another %s", video.name, other
             )
             return None
-        return record
+        return saved
 
+    def _restore(self, video: Video, states: Mapping[str, dict[str, Any]]) -> bool:
+        """Return whether all writers could continue the video."""
+        try:
+            for name, writer in self._writers.items():
+                writer.restore(video, states[name])
+        except DataError as error:
+            log.warning("%s starts again: %s", video.name, error)
+            for writer in self._writers.values():
+                writer.discard()
+            return False
+        return True
 
-def folder_of(root: Path, video: Video) -> Path:
-    """Return where the state of a video is kept, next to its maps."""
-    return root / f".{video.name}.resume"
+    def _identity(self, video: Video) -> dict[str, Any]:
+        """Return settings, and size, time of last change and hash of the first bytes of a video."""
+        with video.path.open("rb") as file:
+            head = hashlib.sha256(file.read(HEAD_BYTES)).hexdigest()
+            status = os.fstat(file.fileno())
+        source = {"bytes": status.st_size, "changed_ns": status.st_mtime_ns, "head": head}
+        return {"source": source, **self._settings}
 
 
 def forget(root: Path, sources: Sequence[Source]) -> None:
     """Remove saved states, so that these videos start again."""
     for video in sources:
         if isinstance(video, Video):
-            shutil.rmtree(folder_of(root, video), ignore_errors=True)
+            _path(root, video).unlink(missing_ok=True)
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
-    """Return size, time of last change, and hash of the first bytes of a video."""
-    with path.open("rb") as file:
-        head = hashlib.sha256(file.read(HEAD_BYTES)).hexdigest()
-        status = os.fstat(file.fileno())
-    return {"bytes": status.st_size, "changed_ns": status.st_mtime_ns, "head": head}
+def _path(root: Path, video: Video) -> Path:
+    return root / f".{video.name}.resume.pt"

@@ -14,7 +14,6 @@ overlaps best continues, and the other returns under its own number if they part
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,13 +127,6 @@ def overlap(one: Box, other: Box) -> float:
     return shared / (one[2] * one[3] + other[2] * other[3] - shared)
 
 
-@dataclass
-class _Track:
-    number: int
-    box: Box
-    last_frame: int
-
-
 class Tracker:
     """Numbers of the tracks of one clip, from 1.
 
@@ -153,7 +145,7 @@ class Tracker:
             raise ConfigError(f"tracks.max_gap: got {max_gap}, wanted at least 0 frames")
         self._min_iou = min_iou
         self._max_gap = max_gap
-        self._tracks: list[_Track] = []
+        self._tracks: dict[int, tuple[Box, int]] = {}  # last box and last frame, by number
         self._begun = 0
 
     def step(self, frame: int, boxes: list[Box]) -> list[int]:
@@ -165,30 +157,31 @@ class Tracker:
         """
         from scipy.optimize import linear_sum_assignment
 
-        self._tracks = [t for t in self._tracks if frame - t.last_frame - 1 <= self._max_gap]
-        overlaps = np.array([[overlap(t.box, box) for box in boxes] for t in self._tracks])
-        taken: dict[int, _Track] = {}
+        self._tracks = {
+            number: (box, last)
+            for number, (box, last) in self._tracks.items()
+            if frame - last - 1 <= self._max_gap
+        }
+        known = list(self._tracks)
+        overlaps = np.array([[overlap(self._tracks[n][0], box) for box in boxes] for n in known])
+        numbers = [0] * len(boxes)
         if overlaps.size:
             allowed = np.where(overlaps >= self._min_iou, overlaps, 0)
             for row, column in zip(*linear_sum_assignment(allowed, maximize=True), strict=True):
                 if allowed[row, column] > 0:
-                    taken[int(column)] = self._tracks[row]
-        numbers = []
+                    numbers[column] = known[row]
         for index, box in enumerate(boxes):
-            track = taken.get(index)
-            if track is None:
+            if not numbers[index]:
                 self._begun += 1
-                track = _Track(self._begun, box, frame)
-                self._tracks.append(track)
-            track.box, track.last_frame = box, frame
-            numbers.append(track.number)
+                numbers[index] = self._begun
+            self._tracks[numbers[index]] = box, frame
         return numbers
 
     def state(self) -> dict[str, Any]:
         """Return plain numbers for `load_state`."""
-        return {"begun": self._begun, "tracks": [list(vars(t).values()) for t in self._tracks]}
+        return {"begun": self._begun, "tracks": dict(self._tracks)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from the `state` of another tracker."""
         self._begun = state["begun"]
-        self._tracks = [_Track(n, tuple(box), last) for n, box, last in state["tracks"]]
+        self._tracks = dict(state["tracks"])
