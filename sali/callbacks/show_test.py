@@ -11,7 +11,7 @@ import numpy as np
 from sali.callbacks.showing import show_images, show_table, show_video
 from sali.evaluation.inputs import ClipMaps
 from sali.evaluation.run import Evaluation
-from sali.report.samples import write_film, write_sheet
+from sali.report.frames import write_gif, write_sheet
 
 _CURVE_EVERY = 5
 """Thresholds between two rows of a curve's table."""
@@ -60,7 +60,7 @@ class ShowTest(L.Callback):
                 show_images(trainer, f"{key}/overlays", [path])
             if self.film_frames:
                 path = figures / f"clip_{subset}.gif"
-                write_film(maps[0], path, self.film_frames, self.frames_per_second, self.width)
+                write_gif(maps[0], path, self.film_frames, self.frames_per_second, self.width)
                 show_video(trainer, f"{key}/clip", path)
             for name in ("worst_frames", "precision_recall"):
                 path = figures / f"{name}_{subset}.png"

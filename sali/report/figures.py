@@ -12,9 +12,7 @@ also into `<output>/<method>/figures`:
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,52 +25,26 @@ from sali.report.folder import Curves, RunFolder
 from sali.report.style import save
 
 FOLDER = "figures"
+NOT_DRAWN = {
+    "vps": "dice_over_time, worst_frames and reliability need scores of raw probabilities",
+    "clinical": "dice_over_threshold, precision_recall and comparison need the curves of VPS",
+}
+"""Figures that a protocol leaves out, and why."""
 STRETCHED = "VPS: every map min-max stretched to 0-1 first"
 _LOSS, _RATE, _HELD_OUT = "train/loss", "lr-", "val/"
 Named = tuple[str, Figure]
 """A figure and the name of its files."""
 
 
-def save_figures(run: RunFolder) -> list[Path]:
-    """Write the figures of an evaluation that need nothing but its numbers.
-
-    Returns:
-        Paths without endings.
-    """
-    drawn = []
+def save_figures(run: RunFolder) -> None:
+    """Write the figures of an evaluation that need nothing but its numbers."""
     for method, by_subset in run.curves.items():
         for subset, own in by_subset.items():
             for name, figure in curve_figures({method: own}, subset):
-                drawn.append(run.home(method) / FOLDER / f"{name}_{subset}")
-                save(figure, drawn[-1])
+                save(figure, run.home(method) / FOLDER / f"{name}_{subset}")
     if len(run.methods) > 1:
         for name, figure in joint_figures(run):
-            drawn.append(run.path / FOLDER / name)
-            save(figure, drawn[-1])
-    return drawn
-
-
-def listing(drawn: Iterable[Path], output: Path) -> str:
-    """Return the names of figures by folder, those per clip as one."""
-    folders: dict[str, Counter[str]] = {}
-    for stem in drawn:
-        *home, name = stem.relative_to(output).as_posix().partition(f"{FOLDER}/")
-        per_clip = name.rpartition("/")[0]
-        folders.setdefault("".join(home), Counter())[f"{per_clip}/" if per_clip else name] += 1
-    return "; ".join(
-        f"{home}: "
-        + ", ".join(f"{name} ({n} clips)" if name[-1] == "/" else name for name, n in names.items())
-        for home, names in folders.items()
-    )
-
-
-def not_drawn(protocol: str) -> str:
-    """Return which figures the protocol leaves out, and why; empty if it leaves out none."""
-    left = {
-        "vps": "dice_over_time, worst_frames and reliability need scores of raw probabilities",
-        "clinical": "dice_over_threshold, precision_recall and comparison need the curves of VPS",
-    }.get(protocol)
-    return f"figures {left}; protocol=both draws them" if left else ""
+            save(figure, run.path / FOLDER / name)
 
 
 def page_figures(run: RunFolder) -> list[Figure]:

@@ -1,106 +1,157 @@
-"""A clip as small pictures and outlines: what a page needs to play it.
+"""Films: clips as small pictures and outlines, which a page plays.
 
-Kept as one JSON file per clip, so that a page can be made again without frames, masks or maps.
+Each is one JSON file, made while frames, masks and maps are still there; a page can be made again
+without them.
 """
 
 import base64
-from collections.abc import Mapping
+import logging
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from sali.data.frames import read_frame
+from sali.errors import FrameError
+from sali.evaluation.inputs import ClipMaps, read_truth
+from sali.evaluation.run import Evaluation
+from sali.metrics.calibration import PROBABILITIES
 from sali.metrics.counted_frame import BoolArray, ByteArray
-from sali.report.folder import films_folder
-from sali.report.options import FilmRules
+from sali.report.folder import Key, RunFolder, clip_score, films_folder, frame_metric
+from sali.report.frames import read_map
+from sali.report.options import FilmRules, ReportOptions
 from sali.run.io import write_json
+from sali.run.workers import workers
 
-Outlines = list[list[int]]
-"""Closed polygons, each x, y, x, y ... in pixels of the small picture."""
-
-
-def film_path(folder: Path, subset: str, clip: str) -> Path:
-    """Return where the film of a clip is in a run's folder."""
-    return films_folder(folder) / subset / f"{clip}.json"
+log = logging.getLogger(__name__)
+_CLIPS_PER_WORKER = 4
+"""Fewer are done sooner than a process has started."""
 
 
-class Film:
-    """The frames of a clip that are kept.
+class FilmFrame(NamedTuple):
+    """One frame at its own size.
 
-    Args:
-        subset: Subset of the clip.
-        clip: Name of the clip.
-        num_frames: Number of frames of the whole clip.
-        rules: How much is kept.
+    Attributes:
+        picture: Frame, RGB uint8 [h, w, 3] of any size; None where it cannot be read.
+        truth: True mask, bool [H, W].
+        predictions: Predicted masks, bool [H, W], by method.
     """
 
-    def __init__(self, subset: str, clip: str, num_frames: int, rules: FilmRules) -> None:
-        self.subset, self.clip, self.num_frames = subset, clip, num_frames
-        self.rules = rules
-        self.every = -(-num_frames // rules.max_frames)
-        self._size: tuple[int, int] | None = None
-        self._frames: list[dict[str, Any]] = []
+    picture: ByteArray | None
+    truth: BoolArray
+    predictions: Mapping[str, BoolArray]
 
-    def keeps(self, index: int) -> bool:
-        """Return whether a frame, by its place in the clip, is one of those that are kept."""
-        return index % self.every == 0
 
-    def add(
-        self,
-        index: int,
-        picture: ByteArray | None,
-        truth: BoolArray,
-        predictions: Mapping[str, BoolArray],
-    ) -> None:
-        """Add the next frame that is kept.
+def save_films(run: RunFolder, done: Evaluation, options: ReportOptions) -> None:
+    """Write films of the clips that `options.clips` chooses, by their mean score over methods."""
+    shutil.rmtree(films_folder(run.path), ignore_errors=True)
+    every: dict[Key, list[ClipMaps]] = {}
+    for one in done.maps:
+        every.setdefault((one.truth.subset, one.truth.name), []).append(one)
+    level = done.settings.clinical.threshold
+    tasks = [
+        _Task(every[subset, clip], level, options.film, path)
+        for subset, clip in _chosen(run, options)
+        for path in [films_folder(run.path) / subset / f"{clip}.json"]
+    ]
+    sizes = [min(len(task.maps[0].truth), options.film.max_frames) for task in tasks]
+    with workers(done.settings.num_workers, len(tasks) // _CLIPS_PER_WORKER) as pool:
+        lost = sum(pool.run(_make, tasks, sizes, "pictures"))
+    if lost:
+        log.warning("%d frames could not be read; the report shows grey instead", lost)
 
-        Args:
-            index: Place of the frame in the clip.
-            picture: Frame, RGB uint8 [h, w, 3] of any size; None where it cannot be read.
-            truth: True mask, bool [H, W].
-            predictions: Predicted masks, bool [H, W], by method.
-        """
-        if self._size is None:
+
+def _chosen(run: RunFolder, options: ReportOptions) -> list[Key]:
+    scores: dict[str, dict[str, list[float]]] = {}
+    for by_clip in run.frames.values():
+        for (subset, clip), rows in by_clip.items():
+            score = clip_score(rows, frame_metric(rows[0]))
+            scores.setdefault(subset, {}).setdefault(clip, []).append(score)
+    return [
+        (subset, clip)
+        for subset, own in scores.items()
+        for clip in options.clips.of({name: sum(v) / len(v) for name, v in own.items()})
+    ]
+
+
+class _Task(NamedTuple):
+    """One clip, and its maps by every method."""
+
+    maps: list[ClipMaps]
+    threshold: float
+    rules: FilmRules
+    path: Path
+
+
+def _make(task: _Task) -> int:
+    """Write the film of a clip; return how many of its frames could not be read."""
+    truth = task.maps[0].truth
+    lowest = np.searchsorted(PROBABILITIES, task.threshold)
+    lost = 0
+
+    def read(index: int) -> FilmFrame:
+        nonlocal lost
+        mask, picture = read_truth(truth, index), None
+        try:
+            if truth.frames:
+                picture, _ = read_frame(truth.frames[index], near=task.rules.height)
+        except FrameError:
+            lost += 1
+        marked = {one.method: read_map(one, index, mask) >= lowest for one in task.maps}
+        return FilmFrame(picture, mask, marked)
+
+    write_film(task.path, len(truth), task.rules, read)
+    return lost
+
+
+def write_film(
+    path: Path, num_frames: int, rules: FilmRules, read: Callable[[int], FilmFrame]
+) -> None:
+    """Write the film of a clip.
+
+    Args:
+        path: File to write.
+        num_frames: Number of frames of the clip.
+        rules: How much of it is kept.
+        read: Reads a frame by its place in the clip.
+    """
+    every = -(-num_frames // rules.max_frames)
+    frames: list[dict[str, Any]] = []
+    size = (0, 0)
+    for index in range(0, num_frames, every):
+        picture, truth, predictions = read(index)
+        if not frames:
             height, width = truth.shape
-            self._size = max(1, round(self.rules.height * width / height)), self.rules.height
-        self._frames.append(
+            size = max(1, round(rules.height * width / height)), rules.height
+        frames.append(
             {
                 "index": index,
-                "picture": None if picture is None else self._jpeg(picture),
-                "truth": self._outlines(truth),
-                "predictions": {name: self._outlines(m) for name, m in predictions.items()},
+                "picture": None if picture is None else _jpeg(picture, size, rules.quality),
+                "truth": _outlines(truth, size, rules.tolerance),
+                "predictions": {
+                    method: _outlines(mask, size, rules.tolerance)
+                    for method, mask in predictions.items()
+                },
             }
         )
+    content = {"num_frames": num_frames, "every": every, "width": size[0], "height": size[1]}
+    write_json(path, {**content, "frames": frames}, indent=None)
 
-    def save(self, path: Path) -> None:
-        """Write the film through a temporary file, so that nobody reads half of it."""
-        assert self._size is not None
-        content = {
-            "subset": self.subset,
-            "clip": self.clip,
-            "num_frames": self.num_frames,
-            "every": self.every,
-            "width": self._size[0],
-            "height": self._size[1],
-            "frames": self._frames,
-        }
-        write_json(path, content, indent=None)
 
-    def _jpeg(self, picture: ByteArray) -> str:
-        assert self._size is not None
-        small = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, self.rules.quality]
-        is_written, code = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)
-        assert is_written
-        return base64.b64encode(code.tobytes()).decode()
+def _jpeg(picture: ByteArray, size: tuple[int, int], quality: int) -> str:
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+    is_written, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert is_written
+    return base64.b64encode(code.tobytes()).decode()
 
-    def _outlines(self, mask: BoolArray) -> Outlines:
-        assert self._size is not None
-        share = cv2.resize(mask.astype(np.float32), self._size, interpolation=cv2.INTER_AREA)
-        area = (share >= 0.5).astype(np.uint8)
-        found, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        return [
-            cv2.approxPolyDP(points, self.rules.tolerance, True).ravel().tolist()
-            for points in found
-        ]
+
+def _outlines(mask: BoolArray, size: tuple[int, int], tolerance: float) -> list[list[int]]:
+    """Return closed polygons, each x, y, x, y ... in pixels of the small picture."""
+    share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    area = (share >= 0.5).astype(np.uint8)
+    found, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return [cv2.approxPolyDP(points, tolerance, True).ravel().tolist() for points in found]

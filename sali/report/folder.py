@@ -1,9 +1,10 @@
-"""The files in the folder of a run or an evaluation."""
+"""The folder of a run or an evaluation: its files, and what they say of it."""
 
 import csv
-import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -166,14 +167,6 @@ class RunFolder:
                         own[name] = stored[key]
         return found
 
-    def attributes(self) -> Rows:
-        """Return the rows of attributes.csv; none without it."""
-        path = self.path / "attributes.csv"
-        if not path.is_file():
-            return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
     def films(self) -> dict[Key, Path]:
         """Return the files of the films by clip; none without a finished test."""
         paths = films_folder(self.path).glob("*/*.json") if self.metrics else ()
@@ -185,7 +178,8 @@ class RunFolder:
         A resumed run repeats the steps since its checkpoint; the later ones hold.
         """
         found: dict[str, list[tuple[float, float]]] = {}
-        for path in sorted(self.path.glob("csv/version_*/metrics.csv"), key=_version):
+        paths = self.path.glob("csv/version_*/metrics.csv")
+        for path in sorted(paths, key=lambda path: (len(str(path)), path)):
             version: dict[str, list[tuple[float, float]]] = {}
             with path.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
@@ -197,12 +191,90 @@ class RunFolder:
                 found[name] = before + points
         return found
 
+    @property
+    def title(self) -> str:
+        """Name of the run or of the evaluation."""
+        name = self.settings.get("name")
+        if name:
+            return f"{name}, {self.path.resolve().name}"
+        if len(self.methods) > 1:
+            return f"{len(self.methods)} methods compared"
+        return next(iter(self.methods), "") if not self.status else self.path.resolve().name
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """How it ended, "finished", "failed" or "running", and what a reader must know of that."""
+        found = self.status.get("state", "finished" if self.metrics else "unknown")
+        if found == "failed":
+            return found, str(self.status.get("error") or "the error was not recorded")
+        if found == "running":
+            return found, "The run had not ended when this page was made; it may be running still."
+        return found, ""
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Names and values of what was run, what matters most first, long ones last."""
+        record, data = self.record, self.record.get("data")
+        started = record.get("started")
+        commit, plus, changes = str(record.get("git_commit") or "").partition("+")
+        versions = {"sali": record.get("sali"), "Python": record.get("python")}
+        versions |= record.get("versions", {}) | record.get("packages", {})
+        facts = [
+            ("Experiment", self.settings.get("name")),
+            ("Methods", "" if self.status else ", ".join(self.methods)),
+            ("Started" if self.status else "Written", started and _date(started)),
+            ("Duration", self._duration()),
+            ("Protocol", self.metrics.get("protocol")),
+            ("Checkpoint tested", self.metrics.get("checkpoint")),
+            *((f"Best {name}", f"{v:.4f}") for name, v in self.metrics.get("best", {}).items()),
+        ]
+        if data:
+            subsets = [f"{name} ({number})" for name, number in data["test_subsets"].items()]
+            facts += [
+                ("Training clips", f"{data['train_clips']} ({data['train_frames']} frames)"),
+                ("Test clips", ", ".join(subsets)),
+                ("Held-out cases", ", ".join(data["validation_clips"])),
+            ]
+        facts += [
+            ("Seed", record.get("seed", "")),
+            ("Device", self._device()),
+            ("Commit", commit[:12] + plus + changes),
+            ("Data", data and f"{data['root']}, fingerprint {data['fingerprint']}"),
+            ("Ground truth", record.get("gt")),
+            ("Maps", record.get("pred")),
+            ("Resumed from", record.get("resumed_from")),
+            ("Command", record.get("command")),
+        ]
+        if self.overrides is not None:
+            facts.append(("Changed from the defaults", shlex.join(self.overrides) or "nothing"))
+        facts.append(("Versions", ", ".join(f"{name} {v}" for name, v in versions.items() if v)))
+        return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+    def _device(self) -> str:
+        machine, processes = self.record.get("machine", ""), self.record.get("num_processes", 1)
+        if "device" not in self.record:
+            return machine
+        more = f", {processes} processes" if processes > 1 else ""
+        return f"{self.record['device']} ({machine}){more}"
+
+    def _duration(self) -> str:
+        """Return the time from the record's start to the last change of status.json."""
+        started = self.record.get("started")
+        if not started or self.status.get("state") not in ("finished", "failed"):
+            return ""
+        end = datetime.fromtimestamp((self.path / "status.json").stat().st_mtime, UTC)
+        seconds = round((end - datetime.fromisoformat(started)).total_seconds())
+        if seconds < 0:
+            return ""
+        text = f"{seconds // 3600} h " if seconds >= 3600 else ""
+        minutes = seconds % 3600 // 60
+        return f"{text}{minutes} min {seconds % 60} s (to the last change of status.json)"
+
+
+def _date(text: str) -> str:
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S %Z")
+
 
 def films_folder(folder: Path) -> Path:
-    """Return where the films are in a run's folder."""
+    """Return where the films are in a run's folder, as `<subset>/<clip>.json`."""
     return folder / "report" / "clips"
-
-
-def _version(path: Path) -> int:
-    number = re.search(r"\d+$", path.parent.name)
-    return int(number[0]) if number else 0

@@ -1,11 +1,10 @@
-"""What an evaluation shows of single frames, made while frames, masks and maps are still there.
+"""Pictures of single frames, made while frames, masks and maps are still there.
 
-Dice over the time of each clip, the worst frames, and the films that a page plays.
+Dice over the time of each clip, the worst frames, a sheet of frames, and a short film as GIF.
 """
 
 import heapq
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from operator import itemgetter
@@ -16,20 +15,19 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from PIL import Image
 
 from sali.data.frames import Mask, read_frame, read_grey
 from sali.errors import FrameError
 from sali.evaluation.inputs import ClipMaps, read_truth
 from sali.evaluation.run import Evaluation
-from sali.metrics.calibration import PROBABILITIES
-from sali.metrics.counted_frame import BoolArray, ByteArray, FloatArray
+from sali.metrics.counted_frame import ByteArray
 from sali.metrics.frame_quality import consecutive_runs
 from sali.metrics.vps import match_size
 from sali.report import plots
 from sali.report.figures import FOLDER
-from sali.report.film import Film, film_path
-from sali.report.folder import Key, Rows, RunFolder, clip_score, films_folder, frame_metric
-from sali.report.options import FilmRules, ReportOptions
+from sali.report.folder import Key, Rows, RunFolder, frame_metric
+from sali.report.options import ReportOptions
 from sali.report.overlay import PREDICTION_RGB, TRUTH_RGB, draw_overlay
 from sali.report.style import INK, PAD_INCHES, TITLE, WIDTH, legend_below, new_figure, save, wrapped
 from sali.run.workers import workers
@@ -38,104 +36,103 @@ log = logging.getLogger(__name__)
 _CELL_INCHES, _CELL_PIXELS = 2.3, 460
 _TITLE_POINTS, _TITLE_LINE_INCHES, _TITLE_CHARACTERS = 8.0, 0.145, 32
 _COLUMNS = 3
+_SHEET_COLUMNS, _SHEET_WIDTH, _SHEET_QUALITY = 4, 320, 90
 _TRUTH_GREY = 90
-# Fewer are done sooner than a process has started.
-_CLIPS_PER_WORKER = {"drawing": 16, "pictures": 4}
+_CLIPS_PER_WORKER = 16
+"""Fewer are done sooner than a process has started."""
 
 
-class WorstFrame(NamedTuple):
-    """One picture of a contact sheet.
+class Picture(NamedTuple):
+    """A frame with its truth and its map.
 
     Attributes:
         frame: Frame, RGB uint8 [H, W, 3].
         prediction: Map, uint8 [H, W].
         mask: Ground truth, bool [H, W].
-        title: Name of the frame, and its score; long lines are wrapped.
+        title: Name of the frame, and its score.
     """
 
     frame: ByteArray
     prediction: ByteArray
     mask: Mask
-    title: str
+    title: str = ""
+
+    def draw(self, scale: float, threshold: float = 0.5) -> ByteArray:
+        """Return the frame with truth and prediction drawn over it, RGB uint8 [h, w, 3].
+
+        It is resized first, so that contours stay visible.
+        """
+        height, width = (max(1, round(side * scale)) for side in self.mask.shape)
+        size = width, height
+        smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        return draw_overlay(
+            cv2.resize(self.frame, size, interpolation=smooth),
+            cv2.resize(self.prediction.astype(np.float32) / 255, size, interpolation=smooth),
+            cv2.resize(self.mask.astype(np.float32), size, interpolation=smooth) >= 0.5,
+            threshold,
+        )
 
 
-def save_frame_figures(run: RunFolder, done: Evaluation, options: ReportOptions) -> list[Path]:
-    """Write `dice_over_time/<subset>/<clip>` and `worst_frames_<subset>` of each method.
+def read_picture(maps: ClipMaps, index: int) -> Picture:
+    """Read a frame of a clip; its mask in grey stands for a frame that cannot be read."""
+    mask = read_truth(maps.truth, index)
+    frame = np.repeat(np.where(mask, _TRUTH_GREY, 0).astype(np.uint8)[..., None], 3, axis=2)
+    try:
+        if maps.truth.frames:
+            found, _ = read_frame(maps.truth.frames[index])
+            frame = np.asarray(cv2.resize(found, mask.shape[::-1]), np.uint8)
+    except FrameError as error:
+        log.warning("%s; a figure shows its mask instead", error)
+    return Picture(frame, read_map(maps, index, mask), mask)
 
-    Args:
-        run: Folder of the evaluation.
-        done: The evaluation.
-        options: Choices of the report.
 
-    Returns:
-        Paths without endings.
-    """
-    drawn = []
-    for method, by_clip in run.frames.items():
-        maps = {
-            (one.truth.subset, one.truth.name): one for one in done.maps if one.method == method
-        }
+def read_map(maps: ClipMaps, index: int, mask: Mask) -> ByteArray:
+    """Return a map in the size of its mask, uint8 [H, W]; empty where it is missing."""
+    path = maps.map_path(index)
+    if not path.is_file():
+        return np.zeros(mask.shape, np.uint8)
+    return match_size(read_grey(path), mask.shape)
+
+
+def save_frame_figures(run: RunFolder, done: Evaluation, options: ReportOptions) -> None:
+    """Write `dice_over_time/<subset>/<clip>` and `worst_frames_<subset>` of each method."""
+    threshold = done.settings.clinical.threshold
+    for method, every in run.frames.items():
+        by_clip = {key: own for key, own in every.items() if frame_metric(own[0]) != "dice_max"}
+        maps = {(m.truth.subset, m.truth.name): m for m in done.maps if m.method == method}
         folder = run.home(method) / FOLDER
-        drawn += _over_time(method, by_clip, folder, done.settings.num_workers)
-        level = done.settings.clinical.threshold
+        tasks = [
+            (folder / "dice_over_time" / subset / clip, f"{subset}/{clip}: {method}", rows)
+            for (subset, clip), rows in by_clip.items()
+            if any(row[frame_metric(row)] for row in rows)
+        ]
+        with workers(done.settings.num_workers, len(tasks) // _CLIPS_PER_WORKER) as pool:
+            pool.run(_draw_over_time, tasks, [len(rows) for _, _, rows in tasks], "drawing")
         for subset, found in _lowest(by_clip, options.worst_frames).items():
             items = [_worst(maps[subset, row["clip"]], row) for row in found]
-            metric = frame_metric(found[0])
-            title = f"{subset}: frames of the lowest {metric}, {method}"
-            drawn.append(folder / f"worst_frames_{subset}")
-            save(worst_frames(items, threshold=level, title=title), drawn[-1])
-    return drawn
+            title = f"{subset}: frames of the lowest {frame_metric(found[0])}, {method}"
+            figure = worst_frames(items, threshold=threshold, title=title)
+            save(figure, folder / f"worst_frames_{subset}")
 
 
-class _OverTime(NamedTuple):
-    """Where a figure of `plots.dice_over_time` goes, and its arguments."""
-
-    stem: Path
-    title: str
-    dice: FloatArray
-    bad_runs: list[tuple[int, int]]
-    has_polyp: BoolArray
-    metric: str
-
-
-def _draw_over_time(task: _OverTime) -> None:
-    save(plots.dice_over_time(*task[1:]), task.stem)
-
-
-def _over_time(
-    method: str, by_clip: dict[Key, Rows], folder: Path, num_workers: int | None
-) -> list[Path]:
-    tasks = []
-    for (subset, clip), rows in by_clip.items():
-        metric = frame_metric(rows[0])
-        if metric in rows[0] and metric != "dice_max" and any(row[metric] for row in rows):
-            tasks.append(
-                _OverTime(
-                    folder / "dice_over_time" / subset / clip,
-                    f"{subset}/{clip}: {method}",
-                    np.asarray([float(row[metric] or "nan") for row in rows]),
-                    consecutive_runs([row.get("low_quality") == "1" for row in rows], 1),
-                    np.asarray([row["polyp_pixels"] != "0" for row in rows]),
-                    metric,
-                )
-            )
-    sizes = [task.dice.size for task in tasks]
-    with workers(num_workers, len(tasks) // _CLIPS_PER_WORKER["drawing"]) as pool:
-        pool.run(_draw_over_time, tasks, sizes, "drawing")
-    return [task.stem for task in tasks]
+def _draw_over_time(task: tuple[Path, str, Rows]) -> None:
+    stem, title, rows = task
+    metric = frame_metric(rows[0])
+    dice = np.asarray([float(row[metric] or "nan") for row in rows])
+    bad_runs = consecutive_runs([row.get("low_quality") == "1" for row in rows], 1)
+    has_polyp = np.asarray([row["polyp_pixels"] != "0" for row in rows])
+    save(plots.dice_over_time(title, dice, bad_runs, has_polyp, metric), stem)
 
 
 def _lowest(by_clip: dict[Key, Rows], number: int) -> dict[str, Rows]:
     """Rows of the lowest Dice by subset; of the same, mostly 0, the clips take turns."""
     ranked: dict[str, list[tuple[float, int, dict[str, str]]]] = {}
     for (subset, _), rows in by_clip.items():
-        metric = frame_metric(rows[0])
         turns: Counter[float] = Counter()
-        for row in rows if metric != "dice_max" else ():
-            if row[metric]:
-                value = float(row[metric])
-                turns[value] += 1
-                ranked.setdefault(subset, []).append((value, turns[value], row))
+        for row in rows:
+            if text := row[frame_metric(row)]:
+                turns[float(text)] += 1
+                ranked.setdefault(subset, []).append((float(text), turns[float(text)], row))
     return {
         subset: [row for _, _, row in heapq.nsmallest(number, own, key=itemgetter(0, 1))]
         for subset, own in ranked.items()
@@ -143,27 +140,15 @@ def _lowest(by_clip: dict[Key, Rows], number: int) -> dict[str, Rows]:
     }
 
 
-def _worst(maps: ClipMaps, row: dict[str, str]) -> WorstFrame:
-    index, metric = int(row["index"]), frame_metric(row)
-    mask = read_truth(maps.truth, index)
-    prediction = read_map(maps, index, mask)
-    peak = f"peak {prediction.max() / 255:.2f}" if row["map"] == "there" else "map missing"
+def _worst(maps: ClipMaps, row: dict[str, str]) -> Picture:
+    metric = frame_metric(row)
+    picture = read_picture(maps, int(row["index"]))
+    peak = f"peak {picture.prediction.max() / 255:.2f}" if row["map"] == "there" else "map missing"
     title = f"{row['clip']} {row['frame']}\n{metric} {float(row[metric]):.3f}, {peak}"
-    return WorstFrame(background(maps, index, mask), prediction, mask, title)
+    return picture._replace(title=title)
 
 
-def background(maps: ClipMaps, index: int, mask: Mask) -> ByteArray:
-    """Return a frame in the size of its mask, or else the mask in grey, RGB uint8 [H, W, 3]."""
-    try:
-        if maps.truth.frames:
-            frame, _ = read_frame(maps.truth.frames[index])
-            return np.asarray(cv2.resize(frame, mask.shape[::-1]), np.uint8)
-    except FrameError as error:
-        log.warning("%s; a figure shows its mask instead", error)
-    return np.repeat(np.where(mask, _TRUTH_GREY, 0).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def worst_frames(items: Sequence[WorstFrame], threshold: float, title: str = "") -> Figure:
+def worst_frames(items: Sequence[Picture], threshold: float, title: str = "") -> Figure:
     """Return a contact sheet of frames with truth and prediction drawn over them.
 
     Args:
@@ -171,7 +156,7 @@ def worst_frames(items: Sequence[WorstFrame], threshold: float, title: str = "")
         threshold: Probability from which on the contour of the prediction is drawn.
         title: Text above the sheet.
     """
-    pictures = [_overlay(item, threshold) for item in items]
+    pictures = [item.draw(_CELL_PIXELS / max(item.mask.shape), threshold) for item in items]
     titles = [wrapped(item.title, _TITLE_CHARACTERS) for item in items]
     columns = min(_COLUMNS, len(items))
     num_rows = -(-len(items) // columns)
@@ -202,90 +187,42 @@ def worst_frames(items: Sequence[WorstFrame], threshold: float, title: str = "")
     return figure
 
 
-def _overlay(item: WorstFrame, threshold: float) -> ByteArray:
-    """Draw the overlay at the size of a cell, so that contours stay visible."""
-    height, width = item.mask.shape
-    scale = _CELL_PIXELS / max(height, width)
-    shape = max(1, round(width * scale)), max(1, round(height * scale))
-    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return draw_overlay(
-        cv2.resize(item.frame, shape, interpolation=smooth),
-        cv2.resize(item.prediction.astype(np.float32) / 255, shape, interpolation=smooth),
-        cv2.resize(item.mask.astype(np.float32), shape, interpolation=smooth) >= 0.5,
-        threshold,
-    )
-
-
-class _FilmTask(NamedTuple):
-    """One clip, and its maps by every method."""
-
-    maps: tuple[ClipMaps, ...]
-    threshold: float
-    rules: FilmRules
-    path: Path
-
-
-def save_films(run: RunFolder, done: Evaluation, options: ReportOptions) -> None:
-    """Write films of the clips that `options.clips` chooses, by their mean score over methods.
+def write_sheet(maps: Sequence[ClipMaps], path: Path, number: int) -> None:
+    """Write a contact sheet of frames at even distances over all clips.
 
     Args:
-        run: Folder of the evaluation.
-        done: The evaluation.
-        options: Choices of the report.
+        maps: Clips of one subset.
+        path: JPEG file to write.
+        number: Frames on the sheet, at most.
     """
-    shutil.rmtree(films_folder(run.path), ignore_errors=True)
-    every: dict[Key, list[ClipMaps]] = {}
-    for one in done.maps:
-        every.setdefault((one.truth.subset, one.truth.name), []).append(one)
-    level = done.settings.clinical.threshold
-    tasks = [
-        _FilmTask(tuple(every[key]), level, options.film, film_path(run.path, *key))
-        for key in _chosen(run, options)
-    ]
-    sizes = [min(len(task.maps[0].truth), options.film.max_frames) for task in tasks]
-    per_worker = _CLIPS_PER_WORKER["pictures"]
-    with workers(done.settings.num_workers, len(tasks) // per_worker) as pool:
-        lost = sum(pool.run(_make_film, tasks, sizes, "pictures"))
-    if lost:
-        log.warning("%d frames could not be read; the report shows grey instead", lost)
+    frames = [(one, index) for one in maps for index in range(len(one.truth))]
+    every = max(1, len(frames) // number)
+    shown = [read_picture(*frame) for frame in frames[every // 2 :: every][:number]]
+    pictures = [Image.fromarray(one.draw(_SHEET_WIDTH / one.mask.shape[1])) for one in shown]
+    height = max(picture.height for picture in pictures)
+    num_rows = -(-len(pictures) // _SHEET_COLUMNS)
+    sheet = Image.new("RGB", (_SHEET_COLUMNS * _SHEET_WIDTH, num_rows * height))
+    for place, picture in enumerate(pictures):
+        row, column = divmod(place, _SHEET_COLUMNS)
+        sheet.paste(picture, (column * _SHEET_WIDTH, row * height))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, quality=_SHEET_QUALITY)
 
 
-def _chosen(run: RunFolder, options: ReportOptions) -> list[Key]:
-    scores: dict[str, dict[str, list[float]]] = {}
-    for by_clip in run.frames.values():
-        for (subset, clip), rows in by_clip.items():
-            score = clip_score(rows, frame_metric(rows[0]))
-            scores.setdefault(subset, {}).setdefault(clip, []).append(score)
-    return [
-        (subset, clip)
-        for subset, own in scores.items()
-        for clip in options.clips.of({name: sum(v) / len(v) for name, v in own.items()})
-    ]
+def write_gif(
+    maps: ClipMaps, path: Path, max_frames: int, frames_per_second: float, width: int
+) -> None:
+    """Write the beginning of a clip as a GIF.
 
-
-def _make_film(task: _FilmTask) -> int:
-    """Write the film of a clip; return how many of its frames could not be read."""
-    truth = task.maps[0].truth
-    film = Film(truth.subset, truth.name, len(truth), task.rules)
-    lowest = np.searchsorted(PROBABILITIES, task.threshold)
-    lost = 0
-    for index in filter(film.keeps, range(len(truth))):
-        mask = read_truth(truth, index)
-        picture = None
-        try:
-            if truth.frames:
-                picture, _ = read_frame(truth.frames[index], near=task.rules.height)
-        except FrameError:
-            lost += 1
-        marked = {one.method: read_map(one, index, mask) >= lowest for one in task.maps}
-        film.add(index, picture, mask, marked)
-    film.save(task.path)
-    return lost
-
-
-def read_map(maps: ClipMaps, index: int, mask: Mask) -> ByteArray:
-    """Return a map in the size of its mask, uint8 [H, W]; empty where it is missing."""
-    path = maps.map_path(index)
-    if not path.is_file():
-        return np.zeros(mask.shape, np.uint8)
-    return match_size(read_grey(path), mask.shape)
+    Args:
+        maps: Clip to show.
+        path: File to write.
+        max_frames: Length of the film.
+        frames_per_second: Speed of the film.
+        width: Width in pixels.
+    """
+    shown = [read_picture(maps, index) for index in range(min(max_frames, len(maps.truth)))]
+    first, *rest = (Image.fromarray(one.draw(width / one.mask.shape[1])) for one in shown)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    milliseconds = round(1000 / frames_per_second)
+    first.save(path, save_all=True, append_images=rest, duration=milliseconds, loop=0)

@@ -1,4 +1,4 @@
-"""What a page may hold."""
+"""What a page may hold; configs/report/default.yaml says what each value means."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,7 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class ClipChoice:
-    """How many clips of a subset are shown in pictures.
-
-    Attributes:
-        worst: Number of clips of the lowest score.
-        median: Number of clips in the middle.
-        best: Number of clips of the highest score.
-    """
+    """Number of clips of a subset that are shown in pictures."""
 
     worst: int
     median: int
@@ -31,24 +25,14 @@ class ClipChoice:
         """
         ranked = sorted(scores, key=lambda name: scores[name])
         start = max(0, (len(ranked) - self.median) // 2)
-        parts = (
-            ranked[: self.worst],
-            ranked[start : start + self.median],
-            ranked[max(0, len(ranked) - self.best) :],
-        )
-        return list(dict.fromkeys(name for part in parts for name in part))
+        middle = ranked[start : start + self.median]
+        best = ranked[max(0, len(ranked) - self.best) :]
+        return list(dict.fromkeys([*ranked[: self.worst], *middle, *best]))
 
 
 @dataclass(frozen=True)
 class FilmRules:
-    """How much of a clip is kept.
-
-    Attributes:
-        max_frames: Most frames of a clip; longer ones are thinned evenly.
-        height: Height of the pictures, pixels.
-        quality: Quality of their JPEGs, 1 to 100.
-        tolerance: How far an outline may lie from the mask's edge, pixels of the picture.
-    """
+    """How much of a clip is kept: frames, and what each picture of them is like."""
 
     max_frames: int
     height: int
@@ -58,18 +42,10 @@ class FilmRules:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Choices of a report; configs/report/default.yaml holds them and says more.
+    """Choices of a report.
 
-    Attributes:
-        enabled: Whether runs write a page.
-        figures: Whether an evaluation writes figures as PNG and PDF.
-        worst_frames: Number of frames of each subset in a figure of the lowest Dice; 0 for none.
-        clips: Which clips are shown in pictures.
-        film: How much of such a clip is kept.
-        max_megabytes: Size of all pictures and outlines of a page together, 1e6 bytes.
-        bad_dice: Dice below which a frame is bad.
-        min_run: Shortest run of bad frames that is shaded, frames.
-        max_points: Most points of a training curve.
+    Raises:
+        ConfigError: A number out of range.
     """
 
     enabled: bool
@@ -83,7 +59,7 @@ class ReportOptions:
     max_points: int
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a number out of range."""
+        """Check the ranges."""
         clips, film = self.clips, self.film
         for name, value, least, most in (
             ("worst_frames", self.worst_frames, 0, None),

@@ -33,21 +33,15 @@ def draw_overlay(
         RGB uint8 [H, W, 3].
     """
     strength = TINT_STRENGTH * probability.astype(np.float32, copy=False)
-    colour = np.empty_like(frame)
-    cv2.rectangle(colour, (0, 0), frame.shape[1::-1], PREDICTION_RGB, cv2.FILLED)
-    drawn = cv2.blendLinear(frame, colour, 1 - strength, strength)
+    tint = np.empty_like(frame)
+    cv2.rectangle(tint, (0, 0), frame.shape[1::-1], PREDICTION_RGB, cv2.FILLED)
+    drawn = cv2.blendLinear(frame, tint, 1 - strength, strength)
     width = max(1, round(min(frame.shape[:2]) / 200))
-    if mask is not None:
-        _contour(drawn, mask > 0, TRUTH_RGB, width)
-    _contour(drawn, probability >= threshold, PREDICTION_RGB, width)
+    areas = [] if mask is None else [(mask > 0, TRUTH_RGB)]
+    for area, colour in (*areas, (probability >= threshold, PREDICTION_RGB)):
+        found, _ = cv2.findContours(area.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(drawn, found, -1, colour, width, cv2.LINE_AA)
     return drawn
-
-
-def _contour(
-    canvas: np.ndarray, area: np.ndarray, colour: tuple[int, int, int], width: int
-) -> None:
-    contours, _ = cv2.findContours(area.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(canvas, contours, -1, colour, width, cv2.LINE_AA)
 
 
 def draw_time(canvas: np.ndarray, seconds: float) -> None:
@@ -78,18 +72,3 @@ def clock(seconds: float) -> str:
     minutes, milliseconds = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"
-
-
-def contact_sheet(pictures: list[np.ndarray], columns: int, width: int) -> np.ndarray:
-    """Return pictures of any size as one sheet, row by row.
-
-    Args:
-        pictures: Pictures, RGB uint8 [H, W, 3]; at least one.
-        columns: Number of pictures in a row.
-        width: Width of one picture, pixels; the first one's shape gives the height.
-    """
-    height = round(width * pictures[0].shape[0] / pictures[0].shape[1])
-    cells = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in pictures]
-    cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
-    rows = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
-    return np.vstack(rows)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,6 @@ from sali.run.io import atomic_write
 from sali.run.processes import is_first
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
-
     from sali.evaluation.run import Evaluation
     from sali.report.folder import RunFolder
     from sali.report.sweep import Setting, Sweep
@@ -77,19 +75,22 @@ def report_evaluation(done: "Evaluation", options: ReportOptions, with_page: boo
         options: Choices of the report.
         with_page: Whether to write the page too; `reported` does it when a whole run ends.
     """
-    from sali.report.figures import listing, not_drawn, save_figures
+    from sali.report.figures import NOT_DRAWN, save_figures
+    from sali.report.film import save_films
     from sali.report.folder import RunFolder
-    from sali.report.frames import save_films, save_frame_figures
+    from sali.report.frames import save_frame_figures
     from sali.report.scores import write_tables
 
     run = RunFolder(done.output)
     write_tables(run)
     if options.figures:
-        if note := not_drawn(done.settings.protocol):
-            log.info(note)
-        log.info("drawing figures")
-        drawn = [*save_figures(run), *save_frame_figures(run, done, options)]
-        log.info("figures, as .png and .pdf: %s", listing(drawn, done.output))
+        if note := NOT_DRAWN.get(done.settings.protocol):
+            log.info("figures %s; protocol=both draws them", note)
+        save_figures(run)
+        save_frame_figures(run, done, options)
+        homes = dict.fromkeys([*map(run.home, run.methods), run.path])
+        folders = ", ".join(str(home / "figures") for home in homes)
+        log.info("figures, as .png and .pdf: %s", folders)
     if options.enabled:
         with _only_warned(done.output):
             save_films(run, done, options)
@@ -139,12 +140,12 @@ def _only_warned(folder: Path) -> Iterator[None]:
 
 def run_page(run: "RunFolder", options: ReportOptions) -> str:
     """Return the page of a run or of an evaluation."""
-    from sali.report import header, scores
+    from sali.report import scores
     from sali.report.clips import read_clips
     from sali.report.figures import page_figures, training_figures
     from sali.report.style import to_html
 
-    state, problem = header.state(run)
+    state, problem = run.state
     notes = scores.data_notes(run)
     if not run.metrics:
         notes.append("There is no metrics.json, so nothing of a test is shown.")
@@ -157,8 +158,8 @@ def run_page(run: "RunFolder", options: ReportOptions) -> str:
     published, published_notes = scores.run_beside_published(run)
     return render(
         "run.html",
-        title=header.title(run),
-        facts=header.facts(run),
+        title=run.title,
+        facts=run.facts,
         state=state,
         problem=problem,
         scores=scores.score_tables(run),
@@ -192,49 +193,36 @@ def sweep_page(folder: Path, sweep: "Sweep") -> str:
     )
 
 
-@cache
-def _templates() -> "Environment":
+def render(template: str, **content: Any) -> str:
+    """Return a filled template; everything but this package's own markup is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
+    from sali.report.overlay import FOOTER
     from sali.report.table import html_notes
 
-    found = Environment(
+    environment = Environment(
         loader=PackageLoader("sali.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals["html_notes"] = html_notes
-    return found
-
-
-def _source(name: str) -> str:
-    environment = _templates()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
-
-
-def render(template: str, **content: Any) -> str:
-    """Return a filled template; everything but this package's own markup is escaped."""
-    from markupsafe import Markup
-
-    from sali.report.overlay import FOOTER
-
-    style, script = _source("page.css"), _source("page.js") + _source("player.js")
-    return (
-        _templates()
-        .get_template(template)
-        .render(
-            **content,
-            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-            disclaimer=FOOTER,
-            style=Markup(style),
-            script=Markup(script),
-            style_hash=_hash(style),
-            script_hash=_hash(script),
-            safe=Markup,
-        )
+    templates = files("sali.report") / "templates"
+    style = (templates / "page.css").read_text(encoding="utf-8")
+    script = "".join(
+        (templates / name).read_text(encoding="utf-8") for name in ("page.js", "player.js")
+    )
+    return environment.get_template(template).render(
+        **content,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        disclaimer=FOOTER,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        safe=Markup,
+        html_notes=html_notes,
     )
 
 

@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import NamedTuple
 
 from sali.data.index import TEST_SUBSETS
 from sali.metrics.scores import NONE, ScoreInfo
@@ -20,42 +19,14 @@ WARNING = (
     "the reader to make sure. Values of different variants of Dice must not be compared."
 )
 _CLIPS = {"seen_easy": 33, "seen_hard": 17, "unseen_easy": 86, "unseen_hard": 37}
-# Published papers call Easy-Seen what is seen_easy here.
-_COLUMNS = {name: "_".join(reversed(name.split("_"))) for name in TEST_SUBSETS}
 _PERCENT = ScoreInfo("higher", ".1f")
+_LABELS = ("method", "venue", "backbone", "dice_variant")
 
 
-class PublishedRow(NamedTuple):
-    """One method in one publication.
-
-    Attributes:
-        method: Name of the method.
-        venue: Place and year of the publication.
-        backbone: Encoder.
-        dice_variant: Which Dice the numbers are, a key of `VARIANTS`.
-        percent: Values by our subset names; None where nothing was published.
-        source: Where the numbers were taken from.
-    """
-
-    method: str
-    venue: str
-    backbone: str
-    dice_variant: str
-    percent: dict[str, float | None]
-    source: str
-
-
-def published_rows() -> list[PublishedRow]:
-    """Read the table that comes with the package."""
+def published_rows() -> list[dict[str, str]]:
+    """Read the table that comes with the package: percent by subset, empty if not published."""
     text = (files("sali.report") / "published_results.csv").read_text(encoding="utf-8")
-    rows = []
-    for line in csv.DictReader(text.splitlines()):
-        percent = {
-            name: float(line[column]) if line[column] else None for name, column in _COLUMNS.items()
-        }
-        labels = (line["method"], line["venue"], line["backbone"], line["dice_variant"])
-        rows.append(PublishedRow(*labels, percent, line["source"]))
-    return rows
+    return list(csv.DictReader(text.splitlines()))
 
 
 def other_data(num_clips: Mapping[str, int]) -> list[str]:
@@ -83,22 +54,23 @@ def beside_published(
     """
     if not set(num_clips) & set(TEST_SUBSETS):
         return [], []
-    others = other_data(num_clips)
-    if others:
+    if others := other_data(num_clips):
         return [], ["No published rows, as this is other data than SUN-SEG.", *others]
     tables = []
     for variant, meaning in VARIANTS.items():
-        rows = [
-            _row((name, NONE, NONE, variant), values, 100, "this folder", is_ours=True)
-            for name, subsets in ours.items()
-            if any(values := {s: own[variant] for s, own in subsets.items() if variant in own})
-        ]
+        rows = []
+        for name, subsets in ours.items():
+            values = {s: own[variant] for s, own in subsets.items() if variant in own}
+            numbers = [value_text(values.get(s), _PERCENT, 100) for s in TEST_SUBSETS]
+            cells = [Cell(text, True, text != NONE) for text in numbers]
+            labels = [Cell(f"{name} (here)", is_best=True), Cell(NONE), Cell(NONE), Cell(variant)]
+            if values:
+                rows.append([*labels, *cells, Cell("this folder")])
         if rows:
-            rows += [
-                _row(published[:4], published.percent, 1, published.source)
-                for published in published_rows()
-                if published.dice_variant == variant
-            ]
+            for row in published_rows():
+                if row["dice_variant"] == variant:
+                    cells = [Cell(row[subset] or NONE, True) for subset in TEST_SUBSETS]
+                    rows.append([*(Cell(row[k]) for k in _LABELS), *cells, Cell(row["source"])])
             header = ["method", "venue", "backbone", "Dice variant", *TEST_SUBSETS, "source"]
             title = f"{variant}, percent: ours (bold) and published values"
             tables.append(Table(title, header, rows, [f"{variant} is {meaning}."]))
@@ -107,27 +79,10 @@ def beside_published(
 
 def published_sali(variant: str) -> dict[str, tuple[str, float]]:
     """Return the published SALI by subset, (label, share): the last row of its own paper."""
-    own = [r for r in published_rows() if r.method == "SALI" and r.dice_variant == variant]
+    own = [r for r in published_rows() if (r["method"], r["dice_variant"]) == ("SALI", variant)]
     return {
-        subset: (f"{row.method} {row.backbone}, {row.venue}", percent / 100)
+        subset: (f"{row['method']} {row['backbone']}, {row['venue']}", float(row[subset]) / 100)
         for row in own[-1:]
-        for subset, percent in row.percent.items()
-        if percent is not None
+        for subset in TEST_SUBSETS
+        if row[subset]
     }
-
-
-def _row(
-    labels: tuple[str, ...],
-    values: Mapping[str, Value],
-    factor: float,
-    source: str,
-    is_ours: bool = False,
-) -> list[Cell]:
-    name, *others = labels
-    numbers = [value_text(values.get(subset), _PERCENT, factor) for subset in TEST_SUBSETS]
-    return [
-        Cell(f"{name} (here)" if is_ours else name, is_best=is_ours),
-        *(Cell(text) for text in others),
-        *(Cell(text, True, is_ours and text != NONE) for text in numbers),
-        Cell(source),
-    ]

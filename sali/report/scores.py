@@ -1,5 +1,6 @@
 """Tables of the scores of a run: per subset, and differences between methods."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,29 +29,23 @@ def score_tables(run: RunFolder) -> list[Table]:
     parts: dict[str, dict[str, _Scores]] = {}
     for method, content in run.methods.items():
         low = content.get("low_quality", {})
-        low_vps = {s: _only(own, True) for s, own in low.items() if own["vps_clips"]}
-        for title, subsets in (
-            ("VPS protocol", content.get("subsets", {})),
-            ("Clinical protocol", content.get("clinical", {}).get("subsets", {})),
-            *_further(content),
-            ("VPS protocol, runs of low-quality frames", low_vps),
-            (
-                "Clinical protocol, runs of low-quality frames",
-                {s: _only(own, False) for s, own in low.items()},
-            ),
-        ):
+        found: dict[str, _Scores] = {
+            "VPS protocol": content.get("subsets", {}),
+            "Clinical protocol": content.get("clinical", {}).get("subsets", {}),
+        }
+        for name, part in content.items():  # say, scores of packages
+            if name != "clinical" and isinstance(part, dict) and "subsets" in part:
+                found[name.replace("_", " ").capitalize()] = part["subsets"]
+        found["VPS protocol, runs of low-quality frames"] = {
+            subset: _only(own, True) for subset, own in low.items() if own["vps_clips"]
+        }
+        found["Clinical protocol, runs of low-quality frames"] = {
+            subset: _only(own, False) for subset, own in low.items()
+        }
+        for title, subsets in found.items():
             if any(own.keys() - set(_COUNTS) for own in subsets.values()):
                 parts.setdefault(title, {})[method] = subsets
     return [_table(run, title, by_method) for title, by_method in parts.items()]
-
-
-def _further(content: Mapping[str, Any]) -> list[tuple[str, _Scores]]:
-    """Scores of other parts of a metrics.json, say those of packages, by their title."""
-    return [
-        (name.replace("_", " ").capitalize(), part["subsets"])
-        for name, part in content.items()
-        if name != "clinical" and isinstance(part, dict) and isinstance(part.get("subsets"), dict)
-    ]
 
 
 def _only(scores: Mapping[str, Any], is_vps: bool) -> dict[str, Any]:
@@ -71,7 +66,15 @@ def _table(run: RunFolder, title: str, by_method: Mapping[str, _Scores]) -> Tabl
     if is_vps:
         notes = [_VPS_NOTE]
     elif title.startswith("Clinical"):
-        notes = _clinical_notes(run)
+        rules = next(c["clinical"]["rules"] for c in run.methods.values() if "clinical" in c)
+        is_stretched = run.settings.get("compat", {}).get("maps") == "minmax"
+        what = "maps stretched to 0-1 frame by frame (compat.maps)"
+        notes = [
+            f"Clinical: {what if is_stretched else 'raw probabilities'} at "
+            f"{rules['threshold']:g}, all frames; seconds at {rules['frames_per_second']:g} "
+            "frames per second.",
+            "A dash: there is no such case, say no frame without a polyp.",
+        ]
     else:
         notes = [f"{n}: {run.info(n).meaning}." for n in names if run.info(n).meaning]
     labels = ("subset", "method", "clips")
@@ -82,17 +85,6 @@ def ordered(names: Mapping[str, Any] | Sequence[str]) -> list[str]:
     """Return names of scores, those of `FIRST` before the others."""
     first = [name for name in FIRST if name in names]
     return [*first, *(name for name in names if name not in first)]
-
-
-def _clinical_notes(run: RunFolder) -> list[str]:
-    rules = next(c["clinical"]["rules"] for c in run.methods.values() if "clinical" in c)
-    is_stretched = run.settings.get("compat", {}).get("maps") == "minmax"
-    what = "maps stretched to 0-1 frame by frame (compat.maps)" if is_stretched else ""
-    return [
-        f"Clinical: {what or 'raw probabilities'} at {rules['threshold']:g}, all frames; seconds "
-        f"at {rules['frames_per_second']:g} frames per second.",
-        "A dash: there is no such case, say no frame without a polyp.",
-    ]
 
 
 def data_notes(run: RunFolder) -> list[str]:
@@ -155,31 +147,34 @@ def _interval(interval: Mapping[str, float] | None) -> Cell:
 def write_tables(run: RunFolder) -> None:
     """Write `table.md`, `table.tex`, and `comparison.md` and `attributes.md` where they apply."""
     tables = score_tables(run)
+    latex = "\n".join(table.to_latex() for table in tables)
+    if differences := difference_table(run.metrics):
+        tables.append(differences)
     text = "".join(f"# {table.title}\n\n{table.to_markdown()}\n" for table in tables)
-    differences = difference_table(run.metrics)
-    every = tables + ([differences] if differences else [])
-    if differences:
-        text += f"# {differences.title}\n\n{differences.to_markdown()}\n"
-    notes = dict.fromkeys([*(note for table in every for note in table.notes), *data_notes(run)])
-    _write(run, "table.md", text + "".join(f"- {note}\n" for note in notes))
-    _write(run, "table.tex", "\n".join(table.to_latex() for table in tables))
+    notes = dict.fromkeys([*(note for table in tables for note in table.notes), *data_notes(run)])
+    found = {
+        "table.md": text + "".join(f"- {note}\n" for note in notes),
+        "table.tex": latex,
+    }
     published, notes_of_data = run_beside_published(run)
     if published or notes_of_data:
-        _write(run, "comparison.md", comparison(published, [*notes_of_data, *data_notes(run)]))
-    attributes = run.attributes()
-    if attributes:
-        labels = list(attributes[0])[:4]
-        columns = list(attributes[0])[4:]
+        found["comparison.md"] = comparison(published, [*notes_of_data, *data_notes(run)])
+    path = run.path / "attributes.csv"
+    if path.is_file():
+        lines = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+        header = list(lines.fieldnames or ())
         rows = [
             Row(
                 f"{row['subset']}/{row['attribute']}",
-                tuple(row[name] for name in labels),
-                {name: float(row[name]) if row[name] else None for name in columns},
+                tuple(row[name] for name in header[:4]),
+                {name: float(row[name]) if row[name] else None for name in header[4:]},
             )
-            for row in attributes
+            for row in lines
         ]
-        table = score_table("Scores by attribute", labels, columns, rows, info=run.info)
-        _write(run, "attributes.md", table.to_markdown())
+        table = score_table("Scores by attribute", header[:4], header[4:], rows, info=run.info)
+        found["attributes.md"] = table.to_markdown()
+    for name, content in found.items():
+        (run.path / name).write_text(content, encoding="utf-8")
 
 
 def comparison(tables: Sequence[Table], notes: Sequence[str]) -> str:
@@ -189,7 +184,3 @@ def comparison(tables: Sequence[Table], notes: Sequence[str]) -> str:
         parts += [f"## {table.title}\n", *(f"{note}\n" for note in table.notes)]
         parts.append(table.to_markdown())
     return "\n".join(parts)
-
-
-def _write(run: RunFolder, name: str, text: str) -> None:
-    (run.path / name).write_text(text, encoding="utf-8")

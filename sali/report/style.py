@@ -4,6 +4,7 @@ Everything is set on the figure itself, and pyplot is not used, so that a progra
 left alone and no display is needed.
 """
 
+import re
 import textwrap
 from collections.abc import Sequence
 from io import BytesIO
@@ -246,19 +247,15 @@ def inline(figure: Figure, name: str) -> Markup:
     root = ElementTree.fromstring(content.getvalue())
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag.rpartition("}")[2] in ("metadata", "style"):
+            if child.tag.endswith(("}metadata", "}style")):
                 parent.remove(child)
     for node in root.iter():
         node.tag = node.tag.rpartition("}")[2]
         attributes = {key.rpartition("}")[2]: value for key, value in node.attrib.items()}
         attributes |= _presentation(attributes.pop("style", ""))
-        node.attrib.clear()
-        for key, value in attributes.items():
-            if key == "id":
-                value = f"{name}-{value}"
-            elif key == "href" or value.startswith("url(#"):
-                value = value.replace("#", f"#{name}-")
-            node.attrib[key] = value
+        for key in attributes.keys() & {"id", "href", "clip-path"}:
+            attributes[key] = re.sub(r"^(url\(#|#|)", rf"\g<0>{name}-", attributes[key])
+        node.attrib = attributes
     root.attrib = {"viewBox": root.attrib["viewBox"], "class": "plot", "stroke-linejoin": "round"}
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 

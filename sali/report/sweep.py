@@ -1,8 +1,7 @@
 """The jobs of a sweep, means over their seeds, and the tables and figures of them."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -30,34 +29,18 @@ _EXPLAINED = (
 )
 
 
-@dataclass(frozen=True)
-class Job:
-    """A finished job.
-
-    Attributes:
-        overrides: Values by key.
-        scores: Values by subset and name; the best held-out score under `VALIDATION`.
-        num_clips: Number of tested clips by subset.
-    """
-
-    overrides: dict[str, str]
-    scores: dict[str, dict[str, float]]
-    num_clips: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """Jobs that differ in their seed only.
 
     Attributes:
         label: Overrides in which the settings of the sweep differ.
         seeds: Seeds in order.
-        scores: Values over seeds by subset and name.
+        scores: Values over seeds by subset and name; the best held-out score under `VALIDATION`.
     """
 
     label: str
-    seeds: tuple[str, ...]
-    scores: dict[str, dict[str, tuple[float, ...]]]
+    seeds: list[str]
+    scores: dict[str, dict[str, list[float]]]
 
     def spreads(self, subset: str) -> dict[str, Spread]:
         """Return mean and spread of every score of a subset."""
@@ -98,82 +81,66 @@ def read_sweep(folder: Path) -> Sweep:
     """
     if not folder.is_dir():
         raise DataError(f"there is no sweep at {folder}; wanted the folder that holds its jobs")
-    records = {path.parent: read_json(path) for path in folder.glob(f"*/{JOB}")}
-    folders = sorted(records, key=lambda job: (records[job].get("number", 0), job.name))
-    states = {job: read_json(job / STATUS) for job in folders}
-    jobs = [_job(job, records[job]) for job in folders if is_finished(job)]
-    failed = [
-        f"{job.name}: {records[job].get('error') or states[job].get('error') or 'not finished'}"
-        for job in folders
-        if states[job].get("state") != "finished"
-    ]
-    record = read_json(folder / SWEEP)
+    given = {path.parent: read_json(path) for path in folder.glob(f"*/{JOB}")}
+    jobs = dict(sorted(given.items(), key=lambda item: (item[1].get("number", 0), item[0].name)))
+    rows, failed = [], []
+    for job, record in jobs.items():
+        status = read_json(job / STATUS)
+        if status.get("state") != "finished":
+            why = record.get("error") or status.get("error") or "not finished"
+            failed.append(f"{job.name}: {why}")
+        best = next(iter(read_json(job / METRICS).get("best", {}).values()), None)
+        rows.append(
+            [
+                Cell(job.name, link=f"{job.name}/{PAGE}" if (job / PAGE).is_file() else ""),
+                Cell(str(status.get("state", "not started"))),
+                Cell(NONE if best is None else f"{best:.4f}", True),
+                Cell(" ".join(record.get("overrides", []))),
+                Cell(str(record.get("error") or "")),
+            ]
+        )
+    sweep = read_json(folder / SWEEP)
     facts = [
         ("Sweep", folder.resolve().name),
-        ("Started", str(record.get("started", "")).replace("T", " ")),
-        ("Jobs", f"{len(folders)}, {len(folders) - len(failed)} finished, {len(failed)} not"),
-        ("Commit", str(record.get("git_commit") or "")),
-        ("Command", str(record.get("command", ""))),
+        ("Started", str(sweep.get("started", "")).replace("T", " ")),
+        ("Jobs", f"{len(jobs)}, {len(jobs) - len(failed)} finished, {len(failed)} not"),
+        ("Commit", str(sweep.get("git_commit") or "")),
+        ("Command", str(sweep.get("command", ""))),
     ]
-    rows = [_job_row(job, records[job], states[job]) for job in folders]
     notes = ["Names lead to the pages of the jobs, where they lie in folders below this page."]
     header = ["job", "state", "best held-out", "overrides", "error"]
     return Sweep(
-        _settings(jobs),
-        {subset: number for job in jobs for subset, number in job.num_clips.items()},
+        *_settings({job: record for job, record in jobs.items() if is_finished(job)}),
         [fact for fact in facts if fact[1]],
         failed,
         Table("Jobs", header, rows, notes),
     )
 
 
-def _job(folder: Path, record: dict[str, Any]) -> Job:
-    run = RunFolder(folder)
-    (method,) = run.methods
-    scores = {
-        subset: {name: value for name, value in own.items() if value is not None}
-        for subset, own in run.scores(method).items()
-    }
-    best = {name.rpartition("/")[2]: value for name, value in run.metrics["best"].items()}
-    pairs = (override.partition("=") for override in record["overrides"])
-    return Job(
-        {key.lstrip("+~"): value for key, _, value in pairs},
-        {VALIDATION: best, **scores},
-        {subset: run.num_clips(method, subset) for subset in scores},
-    )
-
-
-def _job_row(job: Path, record: dict[str, Any], status: dict[str, Any]) -> list[Cell]:
-    best = next(iter(read_json(job / METRICS).get("best", {}).values()), None)
-    return [
-        Cell(job.name, link=f"{job.name}/{PAGE}" if (job / PAGE).is_file() else ""),
-        Cell(str(status.get("state", "not started"))),
-        Cell(NONE if best is None else f"{best:.4f}", True),
-        Cell(" ".join(record.get("overrides", []))),
-        Cell(str(record.get("error") or "")),
-    ]
-
-
-def _settings(jobs: Sequence[Job]) -> list[Setting]:
-    """Group jobs by all overrides but the seed."""
-    keys = list(dict.fromkeys(key for job in jobs for key in job.overrides if key != SEED))
-    varied = [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
-    groups: dict[tuple[str | None, ...], list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(tuple(job.overrides.get(key) for key in varied), []).append(job)
-    settings = []
-    for values, members in groups.items():
-        named = zip(varied, values, strict=True)
-        label = ", ".join(f"{key}={value}" for key, value in named if value is not None)
-        scores: dict[str, dict[str, tuple[float, ...]]] = {}
-        for job in members:
-            for subset, own in job.scores.items():
-                for name, value in own.items():
-                    found = scores.setdefault(subset, {})
-                    found[name] = (*found.get(name, ()), value)
-        seeds = tuple(job.overrides.get(SEED, NONE) for job in members)
-        settings.append(Setting(label or "as configured", seeds, scores))
-    return settings
+def _settings(jobs: Mapping[Path, Mapping[str, Any]]) -> tuple[list[Setting], dict[str, int]]:
+    """Group finished jobs by all overrides but the seed; count the clips of each subset."""
+    changes: dict[Path, dict[str, str]] = {}
+    for job, record in jobs.items():
+        pairs = (override.partition("=") for override in record["overrides"])
+        changes[job] = {key.lstrip("+~"): value for key, _, value in pairs}
+    keys = dict.fromkeys(key for own in changes.values() for key in own if key != SEED)
+    varied = [key for key in keys if len({own.get(key) for own in changes.values()}) > 1]
+    settings: dict[str, Setting] = {}
+    num_clips: dict[str, int] = {}
+    for job, own in changes.items():
+        label = ", ".join(f"{key}={own[key]}" for key in varied if key in own) or "as configured"
+        setting = settings.setdefault(label, Setting(label, [], {}))
+        setting.seeds.append(own.get(SEED, NONE))
+        run = RunFolder(job)
+        (method,) = run.methods
+        best = {name.rpartition("/")[2]: value for name, value in run.metrics["best"].items()}
+        tested = run.scores(method)
+        num_clips |= {subset: run.num_clips(method, subset) for subset in tested}
+        for subset, scores in {VALIDATION: best, **tested}.items():
+            for name, value in scores.items():
+                if value is not None:
+                    setting.scores.setdefault(subset, {}).setdefault(name, []).append(value)
+    return list(settings.values()), num_clips
 
 
 def sweep_tables(sweep: Sweep, name: str) -> tuple[Table | None, list[Table], list[str]]:

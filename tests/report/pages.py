@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from sali.config import config_dir
 from sali.report import ReportOptions, write_report
-from sali.report.film import Film, film_path
+from sali.report.film import FilmFrame, write_film
+from sali.report.folder import films_folder
 from sali.report.options import FilmRules
 
 RECORD = {
@@ -91,17 +92,17 @@ def write_frames(path: Path, clips, subset="seen_easy", frames=20, method=0) -> 
 
 def write_films(folder: Path, clips, every=1, methods=("prediction",)):
     """Grey pictures, brighter from frame to frame, whose masks move to the right."""
-    subset, frames = "seen_easy", 20
+    frames = 20
     rules = FilmRules(max_frames=-(-frames // every), height=64, quality=80, tolerance=0.5)
+
+    def read(f):
+        mask = np.zeros((128, 192), bool)
+        mask[30:70, 20 + 4 * f : 60 + 4 * f] = True
+        marks = {name: np.roll(mask, 8 * (m + 1), 0) for m, name in enumerate(methods)}
+        return FilmFrame(np.full((128, 192, 3), 20 + 10 * f, np.uint8), mask, marks)
+
     for clip in clips:
-        film = Film(subset, clip, frames, rules)
-        assert film.every == every
-        for f in range(0, frames, every):
-            mask = np.zeros((128, 192), bool)
-            mask[30:70, 20 + 4 * f : 60 + 4 * f] = True
-            marks = {name: np.roll(mask, 8 * (m + 1), 0) for m, name in enumerate(methods)}
-            film.add(f, np.full((128, 192, 3), 20 + 10 * f, np.uint8), mask, marks)
-        film.save(film_path(folder, subset, clip))
+        write_film(films_folder(folder) / f"seen_easy/{clip}.json", frames, rules, read)
 
 
 def write_curves(path: Path, subset="seen_easy") -> None:

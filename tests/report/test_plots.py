@@ -14,7 +14,7 @@ from sali.metrics.bootstrap import Interval
 from sali.metrics.calibration import brier_score, expected_calibration_error, reliability
 from sali.report import plots
 from sali.report import style as style_module
-from sali.report.frames import WorstFrame, worst_frames
+from sali.report.frames import Picture, worst_frames
 from sali.report.overlay import FOOTER, PREDICTION_RGB, TRUTH_RGB
 from sali.report.style import COLOURS, save, series_style, to_html
 
@@ -61,14 +61,14 @@ def counts() -> np.ndarray:
     return table
 
 
-def picture(height: int = 30, width: int = 40) -> WorstFrame:
+def picture(height: int = 30, width: int = 40) -> Picture:
     """A grey frame with a truth on the left and a prediction on the right."""
     frame = np.full((height, width, 3), 100, np.uint8)
     mask, prediction = np.zeros((2, height, width), np.uint8)
     rows = slice(height // 4, height // 2)
     mask[rows, width // 8 : width // 3] = 255
     prediction[rows, width * 2 // 3 : width * 7 // 8] = 255
-    return WorstFrame(frame, prediction, mask, "case1_1\nimage0001")
+    return Picture(frame, prediction, mask, "case1_1\nimage0001")
 
 
 def test_save_keeps_dots_and_makes_folders(tmp_path: Path) -> None:

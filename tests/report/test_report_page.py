@@ -139,7 +139,7 @@ def test_thinned_clips_and_clips_without_pictures(look, page):
     tab = look("#clip=seen_easy/case2_1&frame=11")
     tab.wait_for_selector("#player-body:not([hidden])")
     now = assert_all_at(tab, page.clip("case2_1"), 4)  # 12 is the nearest of every third
-    assert "pictures of every 3rd frame" in now["text"]
+    assert "pictures of 1 frame in 3" in now["text"]
     tab.locator("#stage").press("PageDown")  # by Dice, case3_1 comes next
     is_open(tab, "case3_1")
     assert not tab.locator("#screen").is_visible()

@@ -16,7 +16,7 @@ from pages import Page, options, write_json
 
 from sali.evaluation import Settings, run_evaluation
 from sali.report import report_evaluation, write_report, write_sweep
-from sali.report.film import Film
+from sali.report.film import FilmFrame, write_film
 from sali.report.folder import clip_score
 from sali.report.options import ClipChoice, FilmRules
 
@@ -36,18 +36,17 @@ def picture_of(frame):
 
 
 def test_a_film_holds_evenly_thinned_pictures_and_outlines_of_their_size(tmp_path):
-    film = Film("s", "c", 10, RULES)
-    assert [i for i in range(10) if film.keeps(i)] == [0, 3, 6, 9]
     truth = np.zeros((96, 128), bool)
     truth[20:60, 40:80] = True
     frame = np.zeros((96, 128, 3), np.uint8)
     frame[..., 0] = 200
-    film.add(3, frame, truth, {"m": np.zeros_like(truth)})
-    film.save(tmp_path / "film.json")
+    read = FilmFrame(frame, truth, {"m": np.zeros_like(truth)})
+    write_film(tmp_path / "film.json", 10, RULES, lambda index: read)
     written = json.loads((tmp_path / "film.json").read_text())
     assert (written["width"], written["height"], written["every"]) == (64, 48, 3)
-    (one,) = written["frames"]
-    assert one["index"] == 3 and one["predictions"] == {"m": []}
+    assert [one["index"] for one in written["frames"]] == [0, 3, 6, 9]
+    one = written["frames"][1]
+    assert one["predictions"] == {"m": []}
     assert area(one["truth"], (48, 64)) == 20 * 20  # half the height and width
     assert picture_of(one).shape == (48, 64, 3)
     np.testing.assert_allclose(picture_of(one).mean((0, 1)), [200, 0, 0], atol=4)

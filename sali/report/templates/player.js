@@ -80,7 +80,6 @@ class Player {
     byId("clip-name").textContent = `${clip.subset}/${clip.clip}`;
     byId("screen").hidden = !film;
     byId("no-picture").hidden = Boolean(film);
-    byId("no-picture").textContent = clip.why;
     const several = this.places.length > 1;
     byId("play").disabled = !several;
     byId("scrubber").disabled = !several;
@@ -161,16 +160,8 @@ class Player {
     if (polyp === 0) parts.push("no polyp");
     else if (polyp) parts.push(`polyp ${polyp} px`);
     for (const run of clip.runs) if (index >= run.start && index < run.stop) parts.push(run.text);
-    return parts.join(" · ") + this.thinned();
-  }
-
-  thinned() {
-    const film = this.clip.film;
-    if (!film || film.every === 1) return "";
-    const last = film.every % 10;
-    const isTeen = Math.floor(film.every / 10) % 10 === 1;
-    const ending = isTeen ? "th" : { 1: "st", 2: "nd", 3: "rd" }[last] ?? "th";
-    return ` · pictures of every ${film.every}${ending} frame`;
+    if (film && film.every > 1) parts.push(`pictures of 1 frame in ${film.every}`);
+    return parts.join(" · ");
   }
 
   shownMethods() {
