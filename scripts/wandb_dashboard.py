@@ -33,7 +33,7 @@ CHOICES = (
     "model.value._target_",
     "memory.value.max_frames",
     "align.value.kernel",
-    "compat.value.fusion",
+    "fusion.value.kind",
     "context_gradient.value",
     "seed.value",
 )

@@ -102,7 +102,7 @@ def test_compat_reaches_the_parts_that_it_names():
         (["+data.transform.shard=[]"], "did you mean 'data.transform.shared'"),
         (["+memory.max_frames_x=1"], "did you mean 'memory.max_frames'"),
         (["+max_epochs=3"], "did you mean 'trainer.max_epochs'"),
-        (["+align.zzz=3"], r"align has \['kernel', 'module', 'offset_groups'\]"),
+        (["+align.zzz=3"], r"align has \['kernel', 'module', 'offset_groups', 'probability'\]"),
         (["data.root=???"], "no value for data.root"),
         (["data.root=${nowhere}"], "cannot be resolved"),
     ],

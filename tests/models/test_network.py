@@ -22,7 +22,7 @@ def frames(count, batch=1, size=256):
         (OFF, ("current",), ("long_term", "short_term", "fusion")),
     ],
 )
-@pytest.mark.parametrize("fusion", ["released", "residual"])
+@pytest.mark.parametrize("fusion", ["released", "residual", "gated"])
 def test_parts_switch_off(switches, roles, absent, fusion):
     network = small_network(**switches, fusion=fusion).eval()
     assert network.roles == roles
@@ -35,8 +35,9 @@ def test_parts_switch_off(switches, roles, absent, fusion):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_residual_network_starts_as_its_single_frame_self(training):
-    full = small_network()
+@pytest.mark.parametrize("fusion", ["residual", "gated"])
+def test_network_starts_as_its_single_frame_self(training, fusion):
+    full = small_network(fusion=fusion)
     single = small_network(**OFF)
     single.load_state_dict(full.state_dict(), strict=False)
     full.train(training), single.train(training)
@@ -95,7 +96,7 @@ def test_any_timm_backbone_with_the_three_strides():
     [
         ({"backbone": "pvt_v2_b9"}, "no model 'pvt_v2_b9'.*pvt_v2_b0"),
         ({"backbone": "vit_tiny_patch16_224"}, "strides"),
-        ({"fusion": "sum"}, "'released' nor 'residual'"),
+        ({"fusion": "sum"}, "fusion: got 'sum', wanted one of .*'gated'"),
         ({"align_kernel": "cuda"}, "grid_sample"),
         ({"value_channels": 8}, "set it to 16"),
         ({"channels": 48, "value_channels": 24}, "multiple of 32"),

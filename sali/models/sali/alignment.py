@@ -4,6 +4,7 @@ Pyramid, cascading deformable alignment after EDVR (Wang et al., CVPR Workshops 
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,18 @@ NEGATIVE_SLOPE = 0.1
 
 def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, NEGATIVE_SLOPE)
+
+
+class Taps(NamedTuple):
+    """Where the nine taps of a deformable 3x3 convolution read, for each of G offset groups.
+
+    Attributes:
+        offset: Shifts in pixels [B, G * 9 * 2, H, W].
+        modulation: Weights of the taps, 0..1 [B, G * 9, H, W].
+    """
+
+    offset: Tensor
+    modulation: Tensor
 
 
 class DeformConv(nn.Module):
@@ -41,13 +54,33 @@ class DeformConv(nn.Module):
         nn.init.zeros_(self.to_offset.weight)
         nn.init.zeros_(self.to_offset.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+    def taps(self, guide: Tensor) -> Taps:
+        """Return where to read, as the second feature map says."""
         first, second, modulation = self.to_offset(guide).float().chunk(3, dim=1)
-        offset = torch.cat([first, second], 1)
-        out = deform_conv(
-            x, offset, modulation.sigmoid(), self.weight, self.bias, kernel=self.kernel
-        )
+        return Taps(torch.cat([first, second], 1), modulation.sigmoid())
+
+    def forward(self, x: Tensor, taps: Taps) -> Tensor:
+        out = deform_conv(x, *taps, self.weight, self.bias, kernel=self.kernel)
         return out.to(x.dtype)
+
+
+def carry(image: Tensor, taps: Taps, kernel: str) -> Tensor:
+    """Return the mean of an image over the positions that taps read, weighted by their modulation.
+
+    Args:
+        image: Image [B, 1, H, W], e.g. probabilities.
+        taps: Taps of all offset groups.
+        kernel: Key of `sali.ops.KERNELS`.
+
+    Returns:
+        Image [B, 1, H, W] within the range of the given one; zero is read outside of it.
+    """
+    offset, modulation = taps
+    groups = modulation.shape[1] // 9
+    share = modulation / modulation.sum(1, keepdim=True).clamp_min(1e-6)
+    ones, zero = share.new_ones(1, groups, 3, 3), share.new_zeros(1)
+    each = image.to(share.dtype).expand(-1, groups, -1, -1).contiguous()
+    return deform_conv(each, offset, share, ones, zero, kernel=kernel).to(image.dtype)
 
 
 class ShortTermAlignment(nn.Module):
@@ -58,15 +91,26 @@ class ShortTermAlignment(nn.Module):
         groups: Offset groups of the deformable convolutions.
         kernel: Deformable kernel, a key of `sali.ops.KERNELS`.
         num_levels: Levels of the pyramids.
+        probability: Whether the network also aligns the neighbor's own probability, see `align`,
+            and gives it to the fusion.
 
     Raises:
         ValueError: Unknown kernel.
     """
 
-    def __init__(self, channels: int, groups: int, kernel: str, num_levels: int = 3) -> None:
+    def __init__(
+        self,
+        channels: int,
+        groups: int,
+        kernel: str,
+        num_levels: int = 3,
+        probability: bool = False,
+    ) -> None:
         super().__init__()
         if kernel not in KERNELS:
             raise ValueError(f"align kernel {kernel!r} is not one of {sorted(KERNELS)}")
+        self.kernel = kernel
+        self.probability = probability
         finer = num_levels - 1
 
         def convs(in_channels: int, count: int) -> nn.ModuleList:
@@ -85,7 +129,12 @@ class ShortTermAlignment(nn.Module):
 
     def forward(self, neighbor: Pyramid, reference: Pyramid) -> Pyramid:
         """Return the pyramid of `neighbor` on the grid of `reference`; same shapes as both."""
+        return self.align(neighbor, reference)[0]
+
+    def align(self, neighbor: Pyramid, reference: Pyramid) -> tuple[Pyramid, list[Taps]]:
+        """Return what `forward` does, and the taps of each level, for `carry`."""
         aligned: Pyramid = []
+        all_taps: list[Taps] = []
         coarse_offset = coarse = None
         for level in reversed(range(len(reference))):
             x = neighbor[level]
@@ -97,11 +146,23 @@ class ShortTermAlignment(nn.Module):
                 above = 2 * resize(coarse_offset, scale=2)
                 offset = _leaky(self.refine[level](torch.cat([offset, above], 1)))
                 offset = _leaky(self.smooth[level](offset))
-            features = self.deform[level](x, offset)
+            deform = self.deform[level]
+            assert isinstance(deform, DeformConv)
+            taps = deform.taps(offset)
+            features = deform(x, taps)
             if coarse is not None:
                 features = self.merge[level](torch.cat([features, resize(coarse, scale=2)], 1))
             if level > 0:
                 features = _leaky(features)
             aligned.insert(0, features)
+            all_taps.insert(0, taps)
             coarse_offset, coarse = offset, features
-        return aligned
+        return aligned, all_taps
+
+    def carry(self, probability: Tensor, taps: list[Taps]) -> list[Tensor]:
+        """Return a neighbor's probability [B, 1, h, w] on the reference's grid of every level."""
+        grids = [level.offset.shape[2:] for level in taps]
+        return [
+            carry(resize(probability, size=(grid[0], grid[1])), level, self.kernel)
+            for grid, level in zip(grids, taps, strict=True)
+        ]

@@ -1,5 +1,8 @@
 """Fusion of two aligned pyramids into the one that is decoded ("harmonising" in the paper)."""
 
+import functools
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,23 +54,87 @@ class Fusion(nn.Module):
         residual: False is the released wiring, in which the decoder sees the fused pyramid only.
             True adds it to the current frame's own features through a last layer that starts at
             zero, so the network starts as its single-frame self.
+        num_maps: Number of further maps per level that the fusion sees, e.g. 1 for a probability.
     """
 
-    def __init__(self, channels: int, residual: bool) -> None:
+    def __init__(self, channels: int, residual: bool, num_maps: int = 0) -> None:
         super().__init__()
         self.residual = residual
         self.attend = nn.ModuleList([PooledNonLocal(2 * channels, pool) for pool in POOLS])
-        self.squeeze = nn.ModuleList([ConvBN(2 * channels, channels, 3) for _ in POOLS])
+        self.squeeze = nn.ModuleList([ConvBN(2 * channels + num_maps, channels, 3) for _ in POOLS])
         if residual:
             for block in self.squeeze:
                 nn.init.zeros_(block.bn.weight)  # type: ignore[union-attr, arg-type]
 
-    def forward(self, first: Pyramid, second: Pyramid, current: Pyramid) -> Pyramid:
-        """Return the fused pyramid, of the same shapes. The order of the two pyramids matters."""
-        fused = [
-            squeeze(attend(torch.cat([a, b], 1)))
-            for attend, squeeze, a, b in zip(self.attend, self.squeeze, first, second, strict=True)
-        ]
-        if self.residual:
-            return [x + y for x, y in zip(current, fused, strict=True)]
+    def forward(
+        self,
+        first: Pyramid,
+        second: Pyramid,
+        current: Pyramid,
+        maps: list[Tensor] | None = None,
+    ) -> Pyramid:
+        """Return the fused pyramid, of the same shapes.
+
+        Args:
+            first: One aligned pyramid, of the memory.
+            second: The other one, of the neighbor; the order of the two matters.
+            current: Pyramid of the current frame.
+            maps: Per level, further maps [B, num_maps, H, W] on the current frame's grid.
+        """
+        fused = []
+        for level, pair in enumerate(zip(first, second, strict=True)):
+            seen = self.attend[level](torch.cat(pair, 1))
+            if maps is not None:
+                seen = torch.cat([seen, maps[level].to(seen.dtype)], 1)
+            fused.append(self.combine(level, current[level], seen))
         return fused
+
+    def combine(self, level: int, current: Tensor, seen: Tensor) -> Tensor:
+        """Return the features to decode of the current ones and of all that the fusion sees."""
+        video = self.squeeze[level](seen)
+        return current + video if self.residual else video
+
+
+class GatedFusion(Fusion):
+    """Residual fusion that chooses per pixel between the current frame and the video branch.
+
+    A lean t in -1..1 weighs the two, separately on each level:
+
+        current * (1 - max(t, 0)) + video * (1 + min(t, 0))
+
+    At 1 only the video branch is decoded, so features of an unreadable frame do not get through; at
+    -1 only the current frame is. It starts at 0 everywhere, which is the residual fusion: the video
+    branch starts at zero, so the network starts as its single-frame self. A plain mix
+    current * (1 - g) + video * g that starts closed could not learn: the video branch has no
+    gradient where g is 0, and g has none while it mixes in nothing useful.
+
+    Args:
+        channels: Channels of the pyramids.
+        num_maps: See `Fusion`.
+    """
+
+    def __init__(self, channels: int, num_maps: int = 0) -> None:
+        super().__init__(channels, residual=True, num_maps=num_maps)
+        self.gate = nn.ModuleList([_gate(3 * channels + num_maps, channels) for _ in POOLS])
+
+    def combine(self, level: int, current: Tensor, seen: Tensor) -> Tensor:
+        lean = self.gate[level](torch.cat([current, seen], 1)).tanh()
+        video = self.squeeze[level](seen)
+        # Not clamp or relu, whose gradient at 0 is 0: nothing would be learned from the start.
+        to_video, to_current = (lean.abs() + lean) / 2, (lean.abs() - lean) / 2
+        return current * (1 - to_video) + video * (1 - to_current)
+
+
+def _gate(in_channels: int, channels: int) -> nn.Sequential:
+    """Return convolutions to one map [B, 1, H, W] that is zero at first."""
+    last = nn.Conv2d(channels, 1, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU(), last)
+
+
+FUSIONS: dict[str, Callable[..., Fusion]] = {
+    "released": functools.partial(Fusion, residual=False),
+    "residual": functools.partial(Fusion, residual=True),
+    "gated": GatedFusion,
+}

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from sali.models.backbone import Backbone
 from sali.models.blocks import Pyramid
 from sali.models.contract import ClipBatch, VideoSegmenter, frames_by_role, unknown_settings
-from sali.models.sali.alignment import ShortTermAlignment
+from sali.models.sali.alignment import ShortTermAlignment, Taps
 from sali.models.sali.bank import MemoryBank
 from sali.models.sali.decoder import Decoder, SideLogits
-from sali.models.sali.fusion import POOLS, Fusion
+from sali.models.sali.fusion import FUSIONS, POOLS
 from sali.models.sali.memory import KeyValue, LongTermInteraction, masks_on_levels, weigh_values
 from sali.models.sali.reduction import Reduction
 from sali.models.sali.state import SALIState
@@ -36,7 +36,7 @@ class SALI(VideoSegmenter):
         short_term: Makes the short-term alignment of `channels`; None switches it off.
         bank: Makes the empty memory bank of a video; its arguments are settings of `start`. None
             without a long-term memory.
-        fusion: "released" or "residual", see `Fusion`.
+        fusion: "released", "residual" or "gated", see `Fusion` and `GatedFusion`.
         neighbor: "previous" or "next", the frame that is aligned with the current one.
         context_gradient: False encodes the memory and neighbor frames of training samples without
             gradient, which saves about two thirds of the backbone's backward pass.
@@ -57,8 +57,8 @@ class SALI(VideoSegmenter):
         context_gradient: bool = True,
     ) -> None:
         super().__init__()
-        if fusion not in ("released", "residual"):
-            raise ValueError(f"fusion {fusion!r} is neither 'released' nor 'residual'")
+        if fusion not in FUSIONS:
+            raise ValueError(f"fusion: got {fusion!r}, wanted one of {sorted(FUSIONS)}")
         if (long_term is None) != (bank is None):
             raise ValueError("long_term and bank: got one of them, wanted both or neither")
         self.backbone = backbone
@@ -66,7 +66,7 @@ class SALI(VideoSegmenter):
         self.long_term = long_term(channels=channels) if long_term else None
         self.short_term = short_term(channels=channels) if short_term else None
         self.fusion = (
-            Fusion(channels, residual=fusion == "residual")
+            FUSIONS[fusion](channels, num_maps=int(self.uses_probability))
             if self.long_term or self.short_term
             else None
         )
@@ -81,6 +81,11 @@ class SALI(VideoSegmenter):
         memory = ("memory",) if self.long_term is not None else ()
         neighbor = ("neighbor",) if self.short_term is not None else ()
         return (*memory, "current", *neighbor)
+
+    @property
+    def uses_probability(self) -> bool:
+        """Whether the neighbor's own probability is aligned and fused, see `probability_of`."""
+        return self.short_term is not None and self.short_term.probability
 
     @property
     def pretrained(self) -> nn.Module:
@@ -117,13 +122,8 @@ class SALI(VideoSegmenter):
         neighbor = settings.pop("neighbor", self.neighbor)
         if neighbor not in NEIGHBORS:
             raise ValueError(f"neighbor: got {neighbor!r}, wanted one of {NEIGHBORS}")
-        return SALIState(
-            self.segment,
-            self.long_term.project if self.long_term is not None else None,
-            self._bank(**settings) if self._bank is not None else None,
-            looks_ahead=neighbor == "next" and self.short_term is not None,
-            device=next(self.parameters()).device,
-        )
+        bank = self._bank(**settings) if self._bank is not None else None
+        return SALIState(self, bank, neighbor == "next" and self.short_term is not None)
 
     def compile_for_streaming(self) -> None:
         super().compile_for_streaming()
@@ -133,24 +133,45 @@ class SALI(VideoSegmenter):
         """Return the pyramid of normalised images [B, 3, H, W]."""
         return self.reduction(self.backbone(images))
 
+    @torch.no_grad()
+    def probability_of(self, neighbor: Pyramid) -> Tensor:
+        """Return the probability [B, 1, h, w] that the neighbor has by itself.
+
+        It stands for that of its own result where this is not known: in training samples, for the
+        first frame of a video, and for a neighbor that is the next frame.
+        """
+        return self.decoder(neighbor).level1.sigmoid()
+
     def fuse(
-        self, current: Pyramid, remembered: Pyramid | None, neighbor: Pyramid | None
+        self,
+        current: Pyramid,
+        remembered: Pyramid | None,
+        neighbor: Pyramid | None,
+        probability: Tensor | None = None,
     ) -> Pyramid:
         """Return the pyramid to decode; an absent memory or neighbor is the current frame."""
         if self.fusion is None:
             return current
+        maps = None
         if self.short_term is not None:
             if neighbor is None:
                 raise ValueError("the network has a short-term alignment, so it needs a neighbor")
             if remembered is None:
-                neighbor = self.short_term(neighbor, current)
+                neighbor, taps = self.short_term.align(neighbor, current)
             else:
                 # One pass for both: the same weights move memory and neighbor.
                 moving = [torch.cat(pair) for pair in zip(remembered, neighbor, strict=True)]
-                both = self.short_term(moving, [torch.cat([x, x]) for x in current])
+                both, taps = self.short_term.align(moving, [torch.cat([x, x]) for x in current])
                 remembered = [level.chunk(2)[0] for level in both]
                 neighbor = [level.chunk(2)[1] for level in both]
-        return self.fusion(remembered or current, neighbor or current, current)
+            if self.uses_probability:
+                if probability is None:
+                    raise ValueError(
+                        "the network aligns the neighbor's probability, so it needs it"
+                    )
+                taps = [Taps(*(part[-len(probability) :] for part in level)) for level in taps]
+                maps = self.short_term.carry(probability, taps)
+        return self.fusion(remembered or current, neighbor or current, current, maps)
 
     def segment(
         self,
@@ -158,6 +179,7 @@ class SALI(VideoSegmenter):
         neighbor: Pyramid | None = None,
         query: list[KeyValue] | None = None,
         memory: list[KeyValue] | None = None,
+        probability: Tensor | None = None,
     ) -> tuple[SideLogits, list[Tensor]]:
         """Segment the current frame from pyramids.
 
@@ -166,6 +188,7 @@ class SALI(VideoSegmenter):
             neighbor: Pyramid of a frame next to it; needed with a short-term alignment.
             query: Keys and values of the frame; needed with a long-term memory.
             memory: Elements to read; the frame's own ones for the first frame of a clip.
+            probability: Probability [B, 1, h, w] of the neighbor; needed if it is aligned too.
 
         Returns:
             The side logits, and the usage of the memory's elements [1, N] per level.
@@ -175,7 +198,7 @@ class SALI(VideoSegmenter):
             if query is None or memory is None:
                 raise ValueError("the network has a long-term memory, so it needs query and memory")
             remembered, usage = self.long_term(current, query, memory)
-        return self.decoder(self.fuse(current, remembered, neighbor)), usage
+        return self.decoder(self.fuse(current, remembered, neighbor, probability)), usage
 
     def forward(self, sample: ClipBatch) -> list[Tensor]:
         """Return the four side logits of the current frames, the prediction last.
@@ -196,7 +219,9 @@ class SALI(VideoSegmenter):
             past = pyramids["memory"]
             masks = masks_on_levels(given["memory"][1], past)
             elements = weigh_values(self.long_term.project(past), masks)
-        logits, _ = self.segment(pyramids["current"], pyramids.get("neighbor"), query, elements)
+        neighbor = pyramids.get("neighbor")
+        probability = self.probability_of(neighbor) if neighbor and self.uses_probability else None
+        logits, _ = self.segment(pyramids["current"], neighbor, query, elements, probability)
         return list(logits)
 
     def _encode_frames(self, frames: list[Tensor]) -> list[Pyramid]:

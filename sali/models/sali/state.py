@@ -1,17 +1,17 @@
 """What SALI remembers of one video, and how a frame is segmented with it."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from sali.models.blocks import Pyramid
 from sali.models.contract import VideoState
 from sali.models.sali.attention import LevelRead, MemoryAttention
 from sali.models.sali.bank import MemoryBank
-from sali.models.sali.decoder import SideLogits
 from sali.models.sali.memory import KeyValue, weigh_values
+
+if TYPE_CHECKING:
+    from sali.models.sali.network import SALI
 
 
 class SALIState(VideoState):
@@ -22,48 +22,45 @@ class SALIState(VideoState):
     the result of the frame before, None for the first, and `flush` returns the last.
 
     Args:
-        segment: Method `segment` of the network.
-        project: Makes keys and values of a pyramid; None without a long-term memory.
+        network: Network that segments the frames.
         bank: An empty memory bank; None without a long-term memory.
         looks_ahead: Whether the neighbor is the next frame.
-        device: Device of the network.
     """
 
-    def __init__(
-        self,
-        segment: Callable[..., tuple[SideLogits, list[Tensor]]],
-        project: Callable[[Pyramid], list[KeyValue]] | None,
-        bank: MemoryBank | None,
-        looks_ahead: bool,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, network: "SALI", bank: MemoryBank | None, looks_ahead: bool) -> None:
         self.bank = bank
         self.looks_ahead = looks_ahead
         self.num_frames = 0
-        self._run = segment
-        self._project = project
-        self._device = device
+        self._network = network
         self._previous: Pyramid | None = None  # neighbor of the frame to come
+        self._probability: Tensor | None = None  # of that neighbor, where it is used
         self._waiting: Pyramid | None = None  # frame whose neighbor has not come yet
 
     def step(self, features: Pyramid) -> Tensor | None:
         if not self.looks_ahead:
-            return self._segment(features, self._previous or features)
+            return self._segment(features, self._previous or features, self._probability)
         waiting, self._waiting = self._waiting, features
         return self._segment(waiting, features) if waiting else None
 
     def flush(self) -> Tensor | None:
         waiting, self._waiting = self._waiting, None
-        return self._segment(waiting, self._previous or waiting) if waiting else None
+        if waiting is None:
+            return None
+        return self._segment(waiting, self._previous or waiting, self._probability)
 
-    def _segment(self, current: Pyramid, neighbor: Pyramid) -> Tensor:
-        bank, index = self.bank, self.num_frames
+    def _segment(
+        self, current: Pyramid, neighbor: Pyramid, probability: Tensor | None = None
+    ) -> Tensor:
+        """Segment a frame; `probability` is that of the neighbor if its result is known."""
+        network, bank, index = self._network, self.bank, self.num_frames
         query: list[KeyValue] | None = None
         memory: list[KeyValue] | None = None
-        if self._project is not None and bank is not None:
-            query = self._project(current)
+        if network.long_term is not None and bank is not None:
+            query = network.long_term.project(current)
             memory = bank.elements() or query
-        logits, usage = self._run(current, neighbor, query, memory)
+        if network.uses_probability and probability is None:
+            probability = network.probability_of(neighbor)
+        logits, usage = network.segment(current, neighbor, query, memory, probability)
         self.attention = None
         if query is not None and bank is not None:
             if bank.levels:
@@ -78,23 +75,27 @@ class SALIState(VideoState):
                 bank.add(weigh_values(query, logits.on_levels()), index)
         self.num_frames += 1
         self._previous = current
+        self._probability = logits.level1.sigmoid() if network.uses_probability else None
         return logits.level1
 
     def state(self) -> dict[str, Any]:
-        previous = self._previous
+        previous, probability = self._previous, self._probability
         return {
             "num_frames": self.num_frames,
             "previous": None if previous is None else [level.clone() for level in previous],
+            "probability": None if probability is None else probability.clone(),
             "bank": None if self.bank is None else self.bank.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.num_frames = state["num_frames"]
         self._waiting = self.attention = None
-        previous = state["previous"]
-        self._previous = previous and [level.to(self._device, copy=True) for level in previous]
+        device = next(self._network.parameters()).device
+        previous, probability = state["previous"], state.get("probability")
+        self._previous = previous and [level.to(device, copy=True) for level in previous]
+        self._probability = None if probability is None else probability.to(device, copy=True)
         if self.bank is not None:
-            self.bank.load_state(state["bank"], self._device)
+            self.bank.load_state(state["bank"], device)
 
     def statistics(self) -> dict[str, float]:
         return {} if self.bank is None else self.bank.statistics()
