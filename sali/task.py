@@ -177,7 +177,8 @@ class SegmentationTask(L.LightningModule):
     def validation_step(self, frame: Frame, batch_idx: int) -> None:
         assert self._val_scores is not None
         for done, probability in self._stream(frame):
-            assert done.mask is not None
+            if done.mask is None:  # a frame that nobody annotated
+                continue
             shown = normalize_map(probability, self.maps)
             self._val_scores.update(shown, done.mask.to(shown.device), done.clip)
 

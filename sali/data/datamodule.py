@@ -11,8 +11,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from sali.data.cache import FrameCache
+from sali.data.corruption import BadRuns
 from sali.data.datasets import ClipFrames, FrameReader, SampleDataset, Transform
-from sali.data.index import SUBSETS, Clip, fingerprint, index_subset
+from sali.data.frames import read_mask
+from sali.data.index import (
+    STILLS,
+    SUBSETS,
+    Clip,
+    fingerprint,
+    index_polyp_free,
+    index_stills,
+    index_subset,
+)
+from sali.data.motion import StillMotion
 from sali.data.samples import Frame, Unreadable
 from sali.data.sampling import ClipSampler, TrainSampler
 from sali.data.split import HELD_OUT, TRAIN, divide, hold_out_cases, read_split, split_of
@@ -21,6 +32,9 @@ from sali.errors import ConfigError
 from sali.models.contract import ClipBatch
 
 log = logging.getLogger(__name__)
+
+SHARED_GROUPS = ("stills", "polyp_free")
+"""Groups of training samples that may have a share of each epoch."""
 
 
 class ResumableLoader(DataLoader[ClipBatch]):
@@ -64,6 +78,13 @@ class ClipData(L.LightningDataModule):
 
     Attributes:
         root: Folder in the SUN-SEG layout.
+        stills: Folder of single frames to train on too (`images` and `masks`), or None.
+        still_motion: Makes short clips of them; None repeats the frame.
+        polyp_free: Folder of frames or clips without a polyp to train on too, or None.
+        sparse_masks: Whether clips may be annotated in part.
+        shares: Share of the training samples by group of `SHARED_GROUPS`; None leaves it to
+            chance. Frames with an empty mask are polyp-free too.
+        corruption: Runs of bad frames that are put into the test clips, or None.
         image_size: Side in pixels of the images that the network sees.
         batch_size: Samples per process and step.
         transform: Augmentation.
@@ -87,6 +108,12 @@ class ClipData(L.LightningDataModule):
     """
 
     root: str | Path
+    stills: str | Path | None
+    still_motion: StillMotion | None
+    polyp_free: str | Path | None
+    sparse_masks: bool
+    shares: Mapping[str, float | None]
+    corruption: BadRuns | None
     image_size: int
     batch_size: int
     transform: Transform
@@ -112,6 +139,10 @@ class ClipData(L.LightningDataModule):
                 f"data.cache is {self.cache!r} with data.decode={self.decode}; frames that are "
                 "augmented at their own size are not kept: use data.cache=null, or data.decode=fast"
             )
+        if unknown := sorted(set(self.shares) - set(SHARED_GROUPS)):
+            raise ConfigError(
+                f"data.shares: got {unknown[0]}, wanted a share of {' or '.join(SHARED_GROUPS)}"
+            )
         self.roles: tuple[str, ...] = ()
         self.train_clips: list[Clip] = []
         self.val_clips: list[Clip] = []
@@ -128,6 +159,8 @@ class ClipData(L.LightningDataModule):
         """
         root = Path(self.root)
         train = index_subset(root, TRAIN)
+        if self.polyp_free is not None:
+            train += index_polyp_free(Path(self.polyp_free))
         if self.split is not None:
             self.parts = divide(train, read_split(Path(self.split)))
         elif self.selection == HELD_OUT:
@@ -135,7 +168,8 @@ class ClipData(L.LightningDataModule):
             self.parts = {TRAIN: kept, HELD_OUT: held_out}
         else:
             self.parts = {TRAIN: train}
-        self.train_clips = self.parts[TRAIN]
+        stills = index_stills(Path(self.stills)) if self.stills is not None else []
+        self.train_clips = [*self.parts[TRAIN], *stills]
         self.val_clips = self._part(self.selection)
         self.test_clips = {name: self._part(name) for name in self.test_subsets}
         unused = set(self.parts) - {TRAIN, self.selection, *self.test_subsets}
@@ -165,6 +199,7 @@ class ClipData(L.LightningDataModule):
             "fingerprint": fingerprint(every, Path(self.root)),
             "train_clips": len(self.train_clips),
             "train_frames": sum(len(c) for c in self.train_clips),
+            "train_stills": sum(clip.subset == STILLS for clip in self.train_clips),
             "selection": self.selection,
             "split": split_of(self.parts),
             "validation_clips": [clip.name for clip in self.val_clips],
@@ -196,14 +231,30 @@ class ClipData(L.LightningDataModule):
             max_skip=dict(self.max_skip),
             seed=self.seed,
             cache=cache,
+            motion=self.still_motion,
+            sparse=self.sparse_masks,
         )
-        sampler = TrainSampler(len(dataset), self.seed, self.batch_size, *self._rank())
+        shares = self._shares(dataset)
+        sampler = TrainSampler(len(dataset), self.seed, self.batch_size, *self._rank(), shares)
         self._train_loader = ResumableLoader(
             dataset, batch_size=self.batch_size, sampler=sampler, **self._loading()
         )
         if self._resume_at is not None:
             self._train_loader.load_state_dict(self._resume_at)
         return self._train_loader
+
+    def _shares(self, dataset: SampleDataset) -> list[tuple[list[int], float]]:
+        """Return the groups that have a share, see `draw_with_shares`."""
+        groups: dict[str, list[int]] = {name: [] for name in SHARED_GROUPS}
+        with_free = self.shares.get("polyp_free") is not None
+        for index, (c, i) in enumerate(dataset.positions):
+            clip = self.train_clips[c]
+            mask = clip.masks[i]
+            if with_free and (mask is None or not read_mask(mask).any()):
+                groups["polyp_free"].append(index)
+            elif clip.subset == STILLS:
+                groups[STILLS].append(index)
+        return [(groups[name], share) for name, share in self.shares.items() if share is not None]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the epoch, for Lightning's checkpoints."""
@@ -222,7 +273,7 @@ class ClipData(L.LightningDataModule):
     def _stream(self, clips: list[Clip]) -> DataLoader[Frame | Unreadable]:
         """Return a loader of frames in order, one at a time; every process has whole clips."""
         return DataLoader(
-            ClipFrames(clips, self.reader, with_masks=True),
+            ClipFrames(clips, self.reader, with_masks=True, sparse=self.sparse_masks),
             batch_size=None,
             sampler=ClipSampler([len(clip) for clip in clips], *self._rank()),
             **self._loading(),

@@ -9,10 +9,12 @@ import torch
 from torch.utils.data import Dataset
 
 from sali.data.cache import FrameCache
+from sali.data.corruption import BadRuns
 from sali.data.frames import Bytes, check_size, read_frame, read_mask, resize_frame, resize_mask
 from sali.data.index import Clip, require_masks
+from sali.data.motion import StillMotion
 from sali.data.samples import Frame, Unreadable
-from sali.data.sampling import sample_frames, skip_at
+from sali.data.sampling import sample_frames, skip_at, still_times
 from sali.data.tensors import to_tensor
 from sali.errors import ConfigError, FrameError
 from sali.models.contract import ClipBatch
@@ -58,7 +60,7 @@ class SampleDataset(Dataset[ClipBatch]):
     with "exact" after, as released.
 
     Args:
-        clips: Clips with a mask for every frame.
+        clips: Clips; frames without a mask (of polyp-free clips, empty) are neighbors only.
         roles: Frames of a sample in order, of memory, current and neighbor.
         reader: Reader of the frames.
         transform: Augmentation.
@@ -66,6 +68,8 @@ class SampleDataset(Dataset[ClipBatch]):
         max_skip: First epoch -> largest distance of the memory frame.
         seed: Seed of all draws.
         cache: Cache of these clips, with "fast" only; samples are the same with and without.
+        motion: Makes the other frames of a sample from a clip of one frame; None repeats it.
+        sparse: Accept clips that are annotated in part, see `require_masks`.
 
     Raises:
         DataError: A frame without a mask.
@@ -82,8 +86,10 @@ class SampleDataset(Dataset[ClipBatch]):
         max_skip: Mapping[int, int],
         seed: int,
         cache: FrameCache | None = None,
+        motion: StillMotion | None = None,
+        sparse: bool = False,
     ) -> None:
-        require_masks(clips)
+        require_masks(clips, sparse)
         assert cache is None or reader.decode == "fast"
         self.clips = list(clips)
         self.roles = tuple(roles)
@@ -93,32 +99,49 @@ class SampleDataset(Dataset[ClipBatch]):
         self.max_skip = dict(max_skip)
         self.seed = seed
         self.cache = cache
-        self.positions = _positions(clips)
+        self.motion = motion
+        self.annotated = [
+            [i for i, mask in enumerate(clip.masks) if mask or clip.is_polyp_free] for clip in clips
+        ]
+        self.positions = [(c, i) for c, numbers in enumerate(self.annotated) for i in numbers]
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def __getitem__(self, key: tuple[int, int]) -> ClipBatch:
         """Return the sample of (epoch, index); equal keys give equal samples."""
-        return self.to_tensors(*self.transform(*self.read(key)))
+        frames, masks, known, rng = self.read(key)
+        sample = self.to_tensors(*self.transform(frames, masks, rng))
+        sample.masks[~torch.tensor(known)] = torch.nan
+        return sample
 
-    def read(self, key: tuple[int, int]) -> tuple[Bytes, Bytes, np.random.Generator]:
+    def read(self, key: tuple[int, int]) -> tuple[Bytes, Bytes, list[bool], np.random.Generator]:
         """Read the frames and masks of a sample.
 
         Args:
             key: (epoch, index).
 
         Returns:
-            Frames [T, h, w, 3], masks [T, h, w] of 0 and 1, and the generator of further draws.
+            Frames [T, h, w, 3], masks [T, h, w] of 0 and 1, whether each mask is known (that of a
+            neighbor may not be), and the generator of further draws.
         """
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         c, current = self.positions[index]
         skip = skip_at(epoch, self.max_skip)
+        if len(self.clips[c]) == 1 and self.motion is not None:
+            times = still_times(skip, self.neighbor, rng)
+            moved = self.motion(*self._read(c, 0), [times[role] for role in self.roles], rng)
+            return np.stack(moved[0]), np.stack(moved[1]), [True] * len(self.roles), rng
         picked = sample_frames(len(self.clips[c]), current, skip, self.neighbor, rng)
-        pairs = (self._read(c, picked[role]) for role in self.roles)
-        frames, masks = zip(*pairs, strict=True)
-        return np.stack(frames), np.stack(masks), rng
+        if picked["memory"] not in self.annotated[c]:
+            # What is stored of a frame depends on its mask: the annotated one that is nearest.
+            known = self.annotated[c]
+            picked["memory"] = min(known, key=lambda i: abs(i - picked["memory"]))
+        numbers = [picked[role] for role in self.roles]
+        frames, masks = zip(*(self._read(c, number) for number in numbers), strict=True)
+        known = [number in self.annotated[c] for number in numbers]
+        return np.stack(frames), np.stack(masks), known, rng
 
     def to_tensors(self, frames: Bytes, masks: Bytes) -> ClipBatch:
         """Return augmented frames and masks at the network's size."""
@@ -141,17 +164,15 @@ class SampleDataset(Dataset[ClipBatch]):
         return pair
 
     def _decode(self, c: int, i: int) -> tuple[Bytes, Bytes]:
-        path, mask_path = self.clips[c].frames[i], self.clips[c].masks[i]
-        assert mask_path is not None  # checked at construction
+        clip = self.clips[c]
+        path, mask_path = clip.frames[i], clip.masks[i]
+        exact = self.reader.decode == "exact"
+        frame, size = self.reader.decoded(path) if exact else self.reader.fitted(path)
+        if mask_path is None:  # empty of a polyp-free clip; of a neighbor, not known
+            return frame, np.zeros(frame.shape[:2], np.uint8)
         mask = read_mask(mask_path)
-        if self.reader.decode == "exact":
-            frame, size = self.reader.decoded(path)
-            fitted = mask.view(np.uint8)
-        else:
-            frame, size = self.reader.fitted(path)
-            fitted = resize_mask(mask, len(frame))
         check_size(path, size, mask_path, mask)
-        return frame, fitted
+        return frame, mask.view(np.uint8) if exact else resize_mask(mask, len(frame))
 
 
 class ClipFrames(Dataset[Frame | Unreadable]):
@@ -160,22 +181,31 @@ class ClipFrames(Dataset[Frame | Unreadable]):
     Args:
         clips: Clips in the order in which they are numbered.
         reader: Reader of the frames.
-        with_masks: Read masks too; a frame without one is an error.
+        with_masks: Read masks too; a frame without one is an error, unless `sparse`.
         keep_bad: Give an unreadable frame as `Unreadable` instead of raising.
+        corruption: Runs of bad frames to put into the clips, for tests.
+        sparse: Accept clips that are annotated in part, see `require_masks`.
 
     Raises:
         DataError: A mask is needed and missing.
     """
 
     def __init__(
-        self, clips: Sequence[Clip], reader: FrameReader, with_masks: bool, keep_bad: bool = False
+        self,
+        clips: Sequence[Clip],
+        reader: FrameReader,
+        with_masks: bool,
+        keep_bad: bool = False,
+        corruption: BadRuns | None = None,
+        sparse: bool = False,
     ) -> None:
         self.clips = list(clips)
         self.reader = reader
         self.with_masks = with_masks
         self.keep_bad = keep_bad
+        self.corruption = corruption
         if with_masks:
-            require_masks(clips)
+            require_masks(clips, sparse)
         self.positions = _positions(clips)
 
     def __len__(self) -> int:
@@ -192,8 +222,12 @@ class ClipFrames(Dataset[Frame | Unreadable]):
             if not self.keep_bad:
                 raise
             return Unreadable(clip=c, number=i, is_last=is_last, error=str(error))
+        if self.corruption is not None:
+            frame = self.corruption(frame, clip.name, i, len(clip))
         mask, path = None, clip.masks[i]
-        if self.with_masks and path is not None:
+        if self.with_masks and clip.is_polyp_free:
+            mask = torch.zeros(size, dtype=torch.uint8)
+        elif self.with_masks and path is not None:
             array = read_mask(path)
             check_size(clip.frames[i], size, path, array)
             mask = torch.from_numpy(array.view(np.uint8))

@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sali.data.order import clip_key, frame_key
@@ -22,8 +23,10 @@ SUBSETS = {
 TEST_SUBSETS = tuple(name for name in SUBSETS if name != "train")
 POLYP_FREE = "polyp_free"
 """Subset of clips that have frames but no masks, as there is nothing to mark."""
+STILLS = "stills"
+"""Subset of single frames, each of them a clip of its own."""
 
-FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
+FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,9 @@ def list_clip_folders(root: Path, what: str = "frames") -> list[Path]:
 
 
 def index_clip(folder: Path, subset: str = "", mask_folder: Path | None = None) -> Clip:
-    """Return the clip of one folder of frames, with masks of the same stems where there are any.
+    """Return the clip of one folder of frames, with masks where there are any.
+
+    A mask has its frame's stem, or that and `_mask`.
 
     Raises:
         DataError: As `list_images`, or masks that belong to no frame.
@@ -122,8 +127,12 @@ def index_clip(folder: Path, subset: str = "", mask_folder: Path | None = None) 
     frames = list_images(folder)
     masks: dict[str, Path] = {}
     if mask_folder is not None and mask_folder.is_dir():
-        masks = {path.stem: path for path in list_images(mask_folder, "masks")}
-        strays = sorted(set(masks) - {frame.stem for frame in frames})
+        stems = {frame.stem for frame in frames}
+        masks = {
+            path.stem if path.stem in stems else path.stem.removesuffix("_mask"): path
+            for path in list_images(mask_folder, "masks")
+        }
+        strays = sorted(set(masks) - stems)
         if strays:
             raise DataError(
                 f"{len(strays)} masks in {mask_folder} have no frame in {folder}, e.g. {strays[0]}"
@@ -224,22 +233,64 @@ def index_source(source: Path) -> list[Clip]:
     raise DataError(f"no frames in {source}: neither image files nor folders of them")
 
 
-def require_masks(clips: Sequence[Clip]) -> None:
-    """Refuse clips of which a frame has no mask.
+def index_stills(folder: Path) -> list[Clip]:
+    """Return a clip of one frame for every image of a folder that holds `images` and `masks`.
 
     Raises:
-        DataError: A frame without a mask.
+        DataError: As `index_clip`, or an image without a mask.
+    """
+    stills = index_clip(folder / "images", STILLS, folder / "masks")
+    require_masks([stills])
+    return [
+        Clip(frame.stem, STILLS, (frame,), (mask,))
+        for frame, mask in zip(stills.frames, stills.masks, strict=True)
+    ]
+
+
+def index_polyp_free(folder: Path) -> list[Clip]:
+    """Return the clips of a folder of frames, or of clips, that show no polyp.
+
+    Raises:
+        DataError: As `index_source`, or masks in it that are not empty.
+    """
+    from sali.data.frames import read_mask
+
+    for masks in (folder / "GT", folder / "masks"):
+        for path in sorted(masks.rglob("*")) if masks.is_dir() else ():
+            if path.suffix.lower() in FRAME_SUFFIXES and read_mask(path).any():
+                raise DataError(
+                    f"polyp_free: {path} marks a polyp; wanted frames without one, or empty masks"
+                )
+    frames = folder / "images" if (folder / "images").is_dir() else folder
+    return [replace(clip, subset=POLYP_FREE) for clip in index_source(frames)]
+
+
+def require_masks(clips: Sequence[Clip], sparse: bool = False) -> None:
+    """Refuse clips of which a frame has no mask; polyp-free clips need none.
+
+    Args:
+        clips: Clips to check.
+        sparse: Accept frames without a mask in a clip that has at least one.
+
+    Raises:
+        DataError: A frame without a mask, or a clip without any.
     """
     for clip in clips:
+        if clip.is_polyp_free or (sparse and any(clip.masks)):
+            continue
         for frame, mask in zip(clip.frames, clip.masks, strict=True):
             if mask is None:
-                raise DataError(f"frame {frame} has no mask in the GT folder of clip {clip.name}")
+                raise DataError(
+                    f"frame {frame} of clip {clip.name} has no mask; add it, or give "
+                    "data.sparse_masks=true if the clips are annotated in part"
+                )
 
 
 def fingerprint(clips: Sequence[Clip], root: Path) -> str:
-    """Return a short hash over the relative path and size in bytes of every file of the clips."""
+    """Return a short hash over path (from `root`) and size in bytes of every file of the clips."""
     digest = hashlib.sha256()
     for clip in clips:
         for path in (*clip.frames, *(mask for mask in clip.masks if mask)):
-            digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
+            relative = Path(os.path.relpath(path, root)).as_posix()
+            digest.update(f"{relative} {path.stat().st_size}\n".encode())
     return digest.hexdigest()[:16]

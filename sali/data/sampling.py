@@ -61,6 +61,53 @@ def sample_frames(
     return {"memory": drawn, "current": current, "neighbor": nearest}
 
 
+def still_times(max_skip: int, neighbor: str, rng: np.random.Generator) -> dict[str, int]:
+    """Return the times of memory, current and neighbor frame of a clip simulated from a still.
+
+    Args:
+        max_skip: Largest distance of the memory frame.
+        neighbor: "previous" or "next".
+        rng: Generator that the memory frame is drawn from.
+    """
+    memory = -int(rng.integers(1, max_skip + 1))
+    return {"memory": memory, "current": 0, "neighbor": 1 if neighbor == "next" else -1}
+
+
+def draw_with_shares(
+    num_samples: int, shares: Sequence[tuple[Sequence[int], float]], rng: np.random.Generator
+) -> np.ndarray:
+    """Return the order of an epoch in which groups of samples have given shares.
+
+    Without shares each sample comes once. Of a group with a share, samples come as often as it
+    takes, none twice before all others came once more; the samples of no group fill the rest.
+
+    Args:
+        num_samples: Number of samples, and of draws.
+        shares: Indices of each group's samples, of which none is in two groups, and its share.
+        rng: Generator of the draws.
+
+    Raises:
+        ConfigError: A group without samples, or shares that leave no room for the rest.
+    """
+    if not shares:
+        return rng.permutation(num_samples)
+    rest = np.setdiff1d(np.arange(num_samples), np.concatenate([group for group, _ in shares]))
+    counts = [round(share * num_samples) for _, share in shares]
+    left = num_samples - sum(counts)
+    if left < 0 or (left > 0) != (len(rest) > 0) or not all(len(group) for group, _ in shares):
+        sizes = ", ".join(f"{len(group)} samples at {share}" for group, share in shares)
+        raise ConfigError(
+            f"data.shares: got groups of {sizes} and {len(rest)} other samples; wanted samples in "
+            "each group, and shares that sum up to 1 only if there are no others"
+        )
+    groups = [*(np.asarray(group) for group, _ in shares), rest]
+    drawn = []
+    for group, count in zip(groups, [*counts, left], strict=True):
+        rounds = [rng.permutation(group) for _ in range(-(-count // max(len(group), 1)))]
+        drawn.append(np.concatenate(rounds)[:count] if rounds else group[:0])
+    return rng.permutation(np.concatenate(drawn))
+
+
 class TrainSampler(Sampler[tuple[int, int]]):
     """Every training frame once an epoch, shuffled, dealt out to the processes.
 
@@ -74,6 +121,7 @@ class TrainSampler(Sampler[tuple[int, int]]):
         batch_size: Samples per process and step.
         rank: Number of this process.
         world_size: Number of processes.
+        shares: Groups of samples and their shares, see `draw_with_shares`.
 
     Attributes:
         skip: Samples left out at the start of the next pass: those seen before an interruption.
@@ -83,7 +131,13 @@ class TrainSampler(Sampler[tuple[int, int]]):
     """
 
     def __init__(
-        self, num_samples: int, seed: int, batch_size: int, rank: int = 0, world_size: int = 1
+        self,
+        num_samples: int,
+        seed: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        shares: Sequence[tuple[Sequence[int], float]] = (),
     ) -> None:
         if num_samples < batch_size * world_size:
             raise ConfigError(
@@ -94,6 +148,7 @@ class TrainSampler(Sampler[tuple[int, int]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.shares = shares
         self.length = num_samples // (batch_size * world_size) * batch_size
         self.epoch = 0
         self.skip = 0
@@ -106,7 +161,8 @@ class TrainSampler(Sampler[tuple[int, int]]):
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_samples)
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = draw_with_shares(self.num_samples, self.shares, rng)
         mine = order[self.rank :: self.world_size][self.skip : self.length]
         self.skip = 0
         return ((self.epoch, int(index)) for index in mine)

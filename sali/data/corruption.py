@@ -1,0 +1,146 @@
+"""Bad frames: transforms that make a frame unreadable, and seeded runs of them in clips."""
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import albumentations as A
+import cv2
+import numpy as np
+
+from sali.errors import ConfigError
+
+
+class Cover(A.ImageOnlyTransform):
+    """Soft-edged patches over a frame, as of stool, bubbles or the wall at the lens.
+
+    Args:
+        patches: Smallest and largest number of patches.
+        radius: Range of the patches' half axes, as a share of the shorter side.
+        red: Range of the patches' red value, 0 to 255; likewise `green` and `blue`.
+        green: Range of green.
+        blue: Range of blue.
+        p: Probability.
+    """
+
+    def __init__(
+        self,
+        patches: tuple[int, int],
+        radius: tuple[float, float],
+        red: tuple[float, float],
+        green: tuple[float, float],
+        blue: tuple[float, float],
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p)
+        self.patches = tuple(patches)
+        self.radius = tuple(radius)
+        self.colour = (tuple(red), tuple(green), tuple(blue))
+
+    def get_params(self) -> dict[str, Any]:
+        draw = self.py_random
+        colour = [draw.uniform(*channel) for channel in self.colour]
+        patches = [
+            {
+                "center": (draw.random(), draw.random()),
+                "axes": (draw.uniform(*self.radius), draw.uniform(*self.radius)),
+                "angle": draw.uniform(0, 180),
+            }
+            for _ in range(draw.randint(*self.patches))
+        ]
+        return {"drawn": patches, "colour_drawn": colour}
+
+    def apply(
+        self,
+        img: np.ndarray,
+        drawn: Sequence[Mapping[str, Any]] = (),
+        colour_drawn: Sequence[float] = (0, 0, 0),
+        **params: Any,
+    ) -> np.ndarray:
+        height, width = img.shape[:2]
+        side = min(height, width)
+        cover = np.zeros((height, width), np.float32)
+        for one in drawn:
+            center = (round(one["center"][0] * width), round(one["center"][1] * height))
+            axes = (max(1, round(one["axes"][0] * side)), max(1, round(one["axes"][1] * side)))
+            cv2.ellipse(cover, center, axes, one["angle"], 0, 360, 1.0, thickness=-1)
+        cover = cv2.GaussianBlur(cover, (0, 0), side / 40)[..., None]
+        # A third of the frame's own contrast stays on the patch: what covers a lens has texture.
+        patch = np.asarray(colour_drawn, np.float32) + (img.astype(np.float32) - img.mean()) / 3
+        return (img * (1 - cover) + patch * cover).clip(0, 255).astype(np.uint8)
+
+
+class BadRuns:
+    """Seeded runs of bad frames in clips, the same ones for every network.
+
+    Args:
+        kinds: Transforms of a frame by name; one of them is drawn for each run.
+        length: Smallest and largest number of frames of a run.
+        gap: Smallest and largest number of readable frames before each run.
+        seed: Seed of runs and transforms; a clip's name is the other part of it.
+
+    Raises:
+        ConfigError: No kind, or ranges that are empty or below 1.
+    """
+
+    def __init__(
+        self,
+        kinds: Mapping[str, A.BasicTransform],
+        length: Sequence[int],
+        gap: Sequence[int],
+        seed: int,
+    ) -> None:
+        for name, (low, high) in {"length": length, "gap": gap}.items():
+            if not 1 <= low <= high:
+                raise ConfigError(
+                    f"corruption.{name}: got {[low, high]}, wanted a range of 1 or more"
+                )
+        if not kinds:
+            raise ConfigError("corruption.kinds is empty; wanted a transform by name")
+        self.kinds = {name: A.Compose([kind]) for name, kind in kinds.items()}
+        self.length = tuple(length)
+        self.gap = tuple(gap)
+        self.seed = seed
+
+    def runs(self, clip: str, frames: int) -> Iterator[tuple[int, int, str]]:
+        """Yield (first frame, frame after the last, kind) of every run in a clip.
+
+        A run that the clip would cut short is left out.
+
+        Args:
+            clip: Name of the clip.
+            frames: Number of its frames.
+        """
+        rng = np.random.default_rng([self.seed, zlib.crc32(clip.encode())])
+        names = sorted(self.kinds)
+        end = 0
+        while True:
+            start = end + int(rng.integers(self.gap[0], self.gap[1] + 1))
+            end = start + int(rng.integers(self.length[0], self.length[1] + 1))
+            kind = names[int(rng.integers(len(names)))]
+            if end > frames:
+                return
+            yield start, end, kind
+
+    def kind_of(self, clip: str, number: int, frames: int) -> str | None:
+        """Return the kind of a frame, None if it stays as it is.
+
+        Args:
+            clip: Name of the clip.
+            number: Number of the frame, from 0.
+            frames: Number of frames of the clip.
+        """
+        for start, end, kind in self.runs(clip, frames):
+            if start <= number < end:
+                return kind
+        return None
+
+    def __call__(self, frame: np.ndarray, clip: str, number: int, frames: int) -> np.ndarray:
+        """Return a frame uint8 [H, W, 3], corrupted if a run covers it; see `kind_of`."""
+        kind = self.kind_of(clip, number, frames)
+        if kind is None:
+            return frame
+        transform = self.kinds[kind]
+        draw = np.random.default_rng([self.seed, zlib.crc32(clip.encode()), number])
+        transform.set_random_seed(int(draw.integers(2**31)))
+        return np.asarray(transform(image=frame)["image"])

@@ -1,0 +1,88 @@
+"""Short clips of a still: smooth simulated motion of the camera, the wall and the light."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from sali.data.frames import Bytes
+
+
+class StillMotion:
+    """Frames of a still at other times, by a motion of constant speed.
+
+    At time 0 a frame is the still itself. All ranges are per frame and drawn from -value to value.
+
+    Args:
+        translate: Largest shift, as a share of the side.
+        rotate: Largest rotation in degrees.
+        scale: Largest growth as a share, as of a camera that comes nearer.
+        bend: Largest displacement of a smooth random field, as a share of the side.
+        knots: Points of that field along a side.
+        light: Largest change of brightness as a share.
+    """
+
+    def __init__(
+        self,
+        translate: float,
+        rotate: float,
+        scale: float,
+        bend: float,
+        knots: int,
+        light: float,
+    ) -> None:
+        self.translate = translate
+        self.rotate = rotate
+        self.scale = scale
+        self.bend = bend
+        self.knots = knots
+        self.light = light
+
+    def __call__(
+        self, frame: Bytes, mask: Bytes, times: Sequence[int], rng: np.random.Generator
+    ) -> tuple[list[Bytes], list[Bytes]]:
+        """Return the frames and masks at several times of one motion.
+
+        Args:
+            frame: Still, uint8 [H, W, 3].
+            mask: Its mask of 0 and 1, uint8 [H, W].
+            times: Times in frames; 0 is the still, negative ones are before it.
+            rng: Generator of the motion.
+        """
+        drawn = self._draw(rng)
+        moved = [self._at(frame, mask, time, drawn) for time in times]
+        return [one for one, _ in moved], [one for _, one in moved]
+
+    def _draw(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+        return {
+            "shift": rng.uniform(-self.translate, self.translate, 2),
+            "angle": rng.uniform(-self.rotate, self.rotate),
+            "growth": rng.uniform(-self.scale, self.scale),
+            "field": rng.uniform(-self.bend, self.bend, (2, self.knots, self.knots)),
+            "light": rng.uniform(-self.light, self.light),
+        }
+
+    def _at(
+        self, frame: Bytes, mask: Bytes, time: int, drawn: Mapping[str, np.ndarray]
+    ) -> tuple[Bytes, Bytes]:
+        if time == 0:
+            return frame, mask
+        height, width = mask.shape
+        size = np.array([width, height])
+        affine = cv2.getRotationMatrix2D(
+            (width / 2, height / 2),
+            float(drawn["angle"] * time),
+            float(1 + drawn["growth"]) ** time,
+        )
+        affine[:, 2] += drawn["shift"] * size * time
+        inverse = cv2.invertAffineTransform(affine)
+        columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+        points = np.stack([columns, rows, np.ones_like(rows)]).astype(np.float32)
+        where = np.tensordot(inverse.astype(np.float32), points, axes=1)
+        for axis in range(2):
+            field = drawn["field"][axis].astype(np.float32) * time * size[axis]
+            where[axis] += cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+        # Beyond its border a frame is black, as an endoscope's picture is.
+        moved = cv2.remap(frame, where[0], where[1], cv2.INTER_LINEAR)
+        lit = cv2.convertScaleAbs(moved, alpha=max(0.0, 1 + float(drawn["light"]) * time))
+        return lit, cv2.remap(mask, where[0], where[1], cv2.INTER_NEAREST)
