@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "sali"
 LAYERS = [
     {
         *("train", "training", "predict", "evaluate", "demo"),
-        *("check", "import_cvc_clinicdb", "report.__main__"),
+        *("check", "report.__main__"),
+        *("import_coco", "import_cvc_clinicdb", "import_folder", "import_polypgen"),
     },
     {"sweeps", "app"},
     {"build"},
@@ -34,7 +35,10 @@ ENTRY_POINTS = LAYERS[0]
 # Commands that live beside what they serve; they are on top all the same.
 COMMANDS = {
     "data/check.py": "check",
+    "data/import_coco.py": "import_coco",
     "data/import_cvc_clinicdb.py": "import_cvc_clinicdb",
+    "data/import_folder.py": "import_folder",
+    "data/import_polypgen.py": "import_polypgen",
     "report/__main__.py": "report.__main__",
 }
 

@@ -3,24 +3,18 @@
 python -m sali.data.import_cvc_clinicdb source=CVC-ClinicDB output=datasets/CVC-ClinicDB
 """
 
-import logging
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig
-from PIL import Image
 
 from sali.cli import command
 from sali.config import check_config
-from sali.data.frames import check_size, read_frame, read_mask
-from sali.data.index import SUBSETS, list_images
+from sali.data.frames import POLYP_ABOVE
+from sali.data.importing import Picture, Writing, home_of, mask_file, write_pictures
+from sali.data.index import list_images
 from sali.errors import ConfigError, DataError
-from sali.run.io import atomic_write
-from sali.run.progress import progress_bar
-
-log = logging.getLogger(__name__)
 
 
 def numbered(folder: Path, count: int) -> list[Path]:
@@ -49,36 +43,32 @@ def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) 
 
     Args:
         source: Folder that holds `Original/` and `Ground Truth/`.
-        output: Folder to make; it appears when everything is written.
+        output: Data root to write to.
         last_frames: Number of the last frame of each sequence, ascending.
 
     Raises:
         ConfigError: Numbers that do not ascend.
-        DataError: Frames or masks that are missing, or an output that is already there.
+        DataError: Frames or masks that are missing, or clips that are already there.
         FrameError: A file that cannot be read, or a mask that does not fit its frame.
     """
     starts = [0, *last_frames]
     if len(starts) < 2 or any(stop <= start for start, stop in pairwise(starts)):
         raise ConfigError(f"last_frames is {list(last_frames)}; wanted ascending frame numbers")
-    if output.exists():
-        raise DataError(f"{output} is already there; delete it or choose another output")
     frames = numbered(source / "Original", starts[-1])
     masks = numbered(source / "Ground Truth", starts[-1])
     sequences = [
         n for n, (start, stop) in enumerate(pairwise(starts), 1) for _ in range(start, stop)
     ]
-    files = list(zip(sequences, frames, masks, strict=True))
-    with atomic_write(output) as draft, progress_bar("frames") as progress:
-        for n, frame_path, mask_path in progress.track(files, description="import"):
-            frame, size = read_frame(frame_path)
-            mask = read_mask(mask_path)
-            check_size(frame_path, size, mask_path, mask)
-            for kind, pixels in (("Frame", frame), ("GT", mask * np.uint8(255))):
-                name = f"image{int(frame_path.stem):04d}.png"
-                target = draft / SUBSETS["train"] / kind / f"case{n}_1" / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(target)
-    log.info("%d frames in %d clips: %s", len(frames), len(last_frames), output)
+    pictures = [
+        Picture(
+            frame,
+            mask_file(frame, mask, POLYP_ABOVE),
+            home_of(f"case{n}_1", "train"),
+            f"image{int(frame.stem):04d}",
+        )
+        for n, frame, mask in zip(sequences, frames, masks, strict=True)
+    ]
+    write_pictures(output, pictures, Writing(longest_side=None, quality=100))
 
 
 @command("import_cvc_clinicdb")

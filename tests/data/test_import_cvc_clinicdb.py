@@ -120,8 +120,8 @@ def test_faults_are_named_and_leave_nothing(source, tmp_path, spoil, error, mess
 
 
 def test_an_output_that_is_there_is_kept(source, tmp_path):
-    (tmp_path / "clips").mkdir()
-    with pytest.raises(DataError, match="already there"):
+    (tmp_path / "clips/TrainDataset/GT/case2_1").mkdir(parents=True)
+    with pytest.raises(DataError, match="case2_1 is already there"):
         import_cvc_clinicdb(source, tmp_path / "clips", LAST)
     with pytest.raises(ConfigError, match="ascending"):
         import_cvc_clinicdb(source, tmp_path / "other", [3, 3, 12])

@@ -1,0 +1,189 @@
+"""PolypGen as published, written as clips in the SUN-SEG layout, stills and polyp-free clips.
+
+python -m sali.data.import_polypgen source=PolypGen2021_MultiCenterData_v3 output=datasets/PolypGen
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from scipy.spatial.distance import cdist
+
+from sali.cli import command
+from sali.config import check_config
+from sali.data.frames import read_frame, resize_frame
+from sali.data.importing import (
+    Home,
+    Picture,
+    Writing,
+    home_of,
+    litter,
+    log_passed_over,
+    mask_file,
+    pair,
+    write_pictures,
+)
+from sali.data.index import POLYP_FREE, list_clip_folders, list_images
+from sali.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+CENTRES = range(1, 7)
+MASK_SUFFIXES = ("_mask", "mask")
+"""Endings of masks; the second is of `C3_EndoCV2021_00489_.jpg`, which ends in an underscore."""
+_THUMBNAIL = 32
+"""Side in pixels at which frames are compared."""
+
+
+def import_polypgen(
+    source: Path,
+    output: Path,
+    subsets: Mapping[str, Sequence[int]],
+    renumbered: Sequence[int],
+    max_first: int,
+    max_step: int,
+    polyp_above: int,
+    smallest_region: int,
+    writing: Writing,
+) -> None:
+    """Write positive sequence n as clip `case<n>_1`, with empty masks where no polyp is in view.
+
+    Frames are numbered in order of time, before the name they had. Sequences without a polyp become
+    clips without masks in `polyp_free/`, single images `stills/`.
+
+    Args:
+        source: The published archive, unpacked, or the folder that holds it.
+        output: Data root to write to.
+        subsets: Numbers of the positive sequences in each subset; others are left out.
+        renumbered: Sequences whose numbers are places in a listing, see `time_order`.
+        max_first: Largest first number to try for these.
+        max_step: Largest step between numbers to try.
+        polyp_above: Grey value of a mask above which a pixel is polyp.
+        smallest_region: Regions of a mask with fewer pixels are left out.
+        writing: How images are written.
+
+    Raises:
+        ConfigError: A sequence in two subsets, or numbers that no subset has.
+        DataError: Folders that are missing, images without a mask, or folders that are already
+            there.
+        FrameError: A file that cannot be read, or a mask that does not fit its image.
+    """
+    subset_of = {n: subset for subset, numbers in subsets.items() for n in numbers}
+    if len(subset_of) < sum(map(len, subsets.values())):
+        raise ConfigError(f"subsets is {dict(subsets)}; wanted each sequence in one subset")
+    unknown = sorted(set(renumbered) - set(subset_of))
+    if unknown:
+        raise ConfigError(f"renumbered names {unknown[0]}, which is a sequence of no subset")
+    archive = find_archive(source)
+    pictures: list[Picture] = []
+
+    def add(images: Sequence[Path], masks: Path, home: Home, in_time: bool) -> None:
+        pairs = pair(images, list_images(masks, "masks"), MASK_SUFFIXES)
+        for number, (image, mask) in enumerate(pairs):
+            if mask is None:
+                raise DataError(f"{image} has no mask in {masks}; wanted {image.stem}_mask.jpg")
+            stem = f"{number:04d}_{image.stem}" if in_time else image.stem.rstrip("_")
+            read = mask_file(image, mask, polyp_above, smallest_region)
+            pictures.append(Picture(image, read, home, stem))
+
+    for c in CENTRES:
+        home = archive / f"data_C{c}"
+        images = list_images(home / f"images_C{c}", "images")
+        add(images, home / f"masks_C{c}", home_of(None, ""), in_time=False)
+    for n, subset in sorted(subset_of.items()):
+        home = archive / f"sequenceData/positive/seq{n}"
+        frames = list_images(home / f"images_seq{n}")
+        if n in renumbered:
+            frames = time_order(frames, max_first, max_step)
+        add(frames, home / f"masks_seq{n}", home_of(f"case{n}_1", subset), in_time=True)
+    for folder in list_clip_folders(archive / "sequenceData/negativeOnly"):
+        home = Home(f"{POLYP_FREE}/{folder.name}", None)
+        pictures += [
+            Picture(frame, None, home, f"{number:04d}_{frame.stem}")
+            for number, frame in enumerate(list_images(folder))
+        ]
+    write_pictures(output, pictures, writing)
+    positive = list_clip_folders(archive / "sequenceData/positive")
+    log_passed_over(
+        [path for path in positive if path.name not in {f"seq{n}" for n in subset_of}],
+        "sequences of no subset",
+    )
+    log_passed_over(litter(source), "files of file managers")
+
+
+def find_archive(source: Path) -> Path:
+    """Return the folder that holds `sequenceData`: the source, or the only such folder in it.
+
+    Raises:
+        DataError: There is none, or more than one.
+    """
+    found = [path.parent for path in (source / "sequenceData", *source.glob("*/sequenceData"))]
+    found = [path for path in found if (path / "sequenceData").is_dir() and path.name != "__MACOSX"]
+    if len(found) != 1:
+        raise DataError(
+            f"{source} holds {len(found)} folders with sequenceData/; wanted the unpacked archive "
+            "PolypGen2021_MultiCenterData_v3"
+        )
+    return found[0]
+
+
+def time_order(listed: Sequence[Path], max_first: int, max_step: int) -> list[Path]:
+    """Return frames in order of time that were numbered as a listing sorted their names.
+
+    Some copies number frames from 0 in the order in which strings sort: 0, 10, 100, 15, 5 ... The
+    original numbers are taken to be first, first + step, ...; of all such first numbers and steps
+    the ones are taken that bring consecutive frames closest. Whether this is right shows in
+    how much closer they get, which the log says.
+
+    Args:
+        listed: Frames in order of their numbers.
+        max_first: Largest first number to try.
+        max_step: Largest step to try.
+    """
+    thumbnails = [resize_frame(read_frame(path, near=_THUMBNAIL)[0], _THUMBNAIL) for path in listed]
+    flat = np.stack(thumbnails).reshape(len(listed), -1).astype(np.float32)
+    distances = cdist(flat, flat, "cityblock")
+    tried: dict[tuple[int, ...], tuple[int, int]] = {tuple(range(len(listed))): (0, 0)}
+    for step in range(1, max_step + 1):
+        for first in range(max_first + 1):
+            tried.setdefault(places(len(listed), first, step), (first, step))
+    lengths = {order: distances[order[:-1], order[1:]].sum() for order in tried}
+    as_listed, *_ = lengths.values()
+    best = min(lengths, key=lengths.__getitem__)
+    first, step = tried[best]
+    log.info(
+        "%s: %s; consecutive frames then differ by %.0f %% of what they do as they are numbered",
+        listed[0].parent,
+        f"original numbers taken as {first}, {first + step} ..." if step else "the order is kept",
+        100 * lengths[best] / as_listed,
+    )
+    return [listed[place] for place in best]
+
+
+def places(count: int, first: int, step: int) -> tuple[int, ...]:
+    """Return the place of each number first, first + step, ... in a listing sorted as strings."""
+    listing = sorted(range(count), key=lambda i: str(first + i * step))
+    return tuple(np.argsort(listing).tolist())
+
+
+@command("import_polypgen")
+def main(cfg: DictConfig) -> None:
+    """Run `import_polypgen` from the command line."""
+    check_config(cfg, "import_polypgen")
+    import_polypgen(
+        Path(cfg.source),
+        Path(cfg.output),
+        OmegaConf.to_container(cfg.subsets),  # type: ignore[arg-type]
+        list(cfg.renumbered),
+        cfg.max_first,
+        cfg.max_step,
+        cfg.polyp_above,
+        cfg.smallest_region,
+        Writing(cfg.longest_side, cfg.quality),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""What the importers share: images and masks of any origin, written as clips or as stills."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sali.data.frames import Bytes, Mask, check_size, read_frame, read_grey, read_size
+from sali.data.index import SUBSETS
+from sali.errors import ConfigError, DataError, FrameError
+from sali.run.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+STILLS = "stills"
+"""Folder of single images below a data root; its parts are `images` and `masks`."""
+
+MaskReader = Callable[[tuple[int, int]], Mask]
+"""Returns the mask of a frame of size (H, W)."""
+_JPEG = {".jpg", ".jpeg"}
+_KEPT = {*_JPEG, ".png", ".webp"}
+_JPEG_COLOR = 16
+"""Largest difference of the channels of grey that was stored as a colour JPEG."""
+_COARSEST = 1
+"""Side to decode near, to find out whether a JPEG can be read to its end."""
+
+
+class Home(NamedTuple):
+    """Folders below a data root for frames and their masks; None for frames that need no masks."""
+
+    frames: str
+    masks: str | None
+
+
+class Picture(NamedTuple):
+    """One image to import.
+
+    Attributes:
+        frame: Image file.
+        mask: Reader of its mask; None leaves the frame without one.
+        home: Folders to write to.
+        stem: Name to write, without suffix.
+    """
+
+    frame: Path
+    mask: MaskReader | None
+    home: Home
+    stem: str
+
+
+class Writing(NamedTuple):
+    """How images are written.
+
+    Attributes:
+        longest_side: Pixels that a larger image is reduced to; None keeps all sizes.
+        quality: Quality, 1 to 100, of JPEG and WebP images that are reduced.
+    """
+
+    longest_side: int | None
+    quality: int
+
+
+def home_of(clip: str | None, subset: str) -> Home:
+    """Return the folders of a clip of a subset; without a clip, those of the stills.
+
+    Raises:
+        ConfigError: Unknown subset, or a clip's name that is no name of a folder.
+    """
+    if clip is None:
+        return Home(f"{STILLS}/images", f"{STILLS}/masks")
+    if subset not in SUBSETS:
+        raise ConfigError(f"unknown subset {subset!r}; wanted one of {', '.join(SUBSETS)}")
+    if not clip or clip.startswith(".") or Path(clip).name != clip:
+        raise ConfigError(f"clip is {clip!r}; wanted the name of a folder, such as case1_1")
+    return Home(f"{SUBSETS[subset]}/Frame/{clip}", f"{SUBSETS[subset]}/GT/{clip}")
+
+
+def pair(
+    images: Sequence[Path], masks: Sequence[Path], suffixes: Sequence[str]
+) -> list[tuple[Path, Path | None]]:
+    """Return each image with its mask, if there is one.
+
+    Args:
+        images: Image files, of which no two have the same stem.
+        masks: Mask files, likewise.
+        suffixes: What a mask's stem may have after its image's, such as "" or "_mask".
+
+    Raises:
+        DataError: An image with two masks, or masks of no image.
+    """
+    by_stem = {path.stem: path for path in masks}
+    pairs: list[tuple[Path, Path | None]] = []
+    for image in images:
+        names = [image.stem + suffix for suffix in suffixes]
+        found = [by_stem.pop(name) for name in names if name in by_stem]
+        if len(found) > 1:
+            raise DataError(
+                f"{image} has the masks {found[0].name} and {found[1].name}; wanted one"
+            )
+        pairs.append((image, found[0] if found else None))
+    if by_stem:
+        stray = next(iter(by_stem.values()))
+        raise DataError(
+            f"{len(by_stem)} masks in {stray.parent} have no image, e.g. {stray.name}; wanted an "
+            f"image's name with one of the endings {', '.join(repr(s) for s in suffixes)}"
+        )
+    return pairs
+
+
+def mask_file(frame: Path, path: Path, above: int, smallest: int = 1) -> MaskReader:
+    """Return the reader of a mask file that may be a JPEG.
+
+    A JPEG blurs what was 0 and 255, so that one without any value above the threshold is taken as
+    empty, with a line in the log; any other file is then refused.
+
+    Args:
+        frame: Image file that the mask belongs to.
+        path: Mask file.
+        above: Grey value above which a pixel is polyp.
+        smallest: Regions of fewer pixels are left out.
+    """
+
+    def read(size: tuple[int, int]) -> Mask:
+        is_jpeg = path.suffix.lower() in _JPEG
+        grey = _jpeg_grey(path) if is_jpeg else read_grey(path)
+        highest = int(grey.max())
+        if 0 < highest <= above:
+            if not is_jpeg:
+                raise FrameError(
+                    f"{path} has no value above {above}, its highest is {highest}; if it is stored "
+                    "as 0 and 1, say polyp_above=0"
+                )
+            log.warning("%s: nothing is above %d, taken as empty (%d)", path, above, highest)
+        mask = np.asarray(grey > above)
+        check_size(frame, size, path, mask)
+        return without_specks(mask, smallest)
+
+    return read
+
+
+def empty_mask(size: tuple[int, int]) -> Mask:
+    """Return the mask of a frame of size (H, W) without a polyp."""
+    return np.zeros(size, np.bool_)
+
+
+def without_specks(mask: Mask, smallest: int) -> Mask:
+    """Return a mask without its regions (8-connected) of fewer pixels than `smallest`."""
+    if smallest <= 1 or not mask.any():
+        return mask
+    import cv2
+
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    is_large = stats[:, cv2.CC_STAT_AREA] >= smallest
+    is_large[0] = False  # the background
+    return np.asarray(is_large[labels])
+
+
+def write_pictures(output: Path, pictures: Sequence[Picture], writing: Writing) -> None:
+    """Write images and masks; their folders appear when everything is written.
+
+    JPEG, PNG and WebP files that keep their size are copied as they are; others become PNG.
+
+    Args:
+        output: Data root; it may hold other clips already.
+        pictures: What to write.
+        writing: How to write it.
+
+    Raises:
+        DataError: Folders that are already there, or two images of one name.
+        FrameError: A file that cannot be read, or a mask that does not fit its frame.
+    """
+    homes = dict.fromkeys(folder for picture in pictures for folder in picture.home if folder)
+    for folder in homes:
+        if (output / folder).exists():
+            raise DataError(f"{output / folder} is already there; delete it or name another")
+    _refuse_doubles(pictures)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        draft = Path(folder)
+        with progress_bar("images") as progress:
+            tracked = progress.track(pictures, description="import")
+            num_polyps = sum(_write(draft, picture, writing) for picture in tracked)
+        for home in homes:
+            (output / home).parent.mkdir(parents=True, exist_ok=True)
+            (draft / home).rename(output / home)
+    log.info(
+        "%d images, %d of them with a polyp, in %d folders of %s",
+        len(pictures),
+        num_polyps,
+        len({picture.home for picture in pictures}),
+        output,
+    )
+
+
+def log_passed_over(files: Iterable[Path], what: str) -> None:
+    """Log how many files were not imported, if any, with an example."""
+    passed = sorted(files)
+    if passed:
+        log.info("passed over %d %s, e.g. %s", len(passed), what, passed[0])
+
+
+def litter(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that file managers left there: hidden ones and __MACOSX."""
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder)
+        hidden = path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini")
+        if (hidden or "__MACOSX" in inside.parts) and path.is_file():
+            yield path
+
+
+def _write(draft: Path, picture: Picture, writing: Writing) -> bool:
+    """Write an image and its mask, and return whether it shows a polyp."""
+    size = read_size(picture.frame)
+    mask = picture.mask(size) if picture.mask else None
+    fitted = _fitted(size, writing.longest_side)
+    suffix = picture.frame.suffix.lower()
+    frames = draft / picture.home.frames
+    frames.mkdir(parents=True, exist_ok=True)
+    if fitted == size and suffix in _KEPT:
+        read_frame(picture.frame, near=_COARSEST)
+        shutil.copyfile(picture.frame, frames / f"{picture.stem}{suffix}")
+    else:
+        image = _resized(read_frame(picture.frame)[0], fitted)
+        target = frames / f"{picture.stem}{suffix if suffix in _KEPT else '.png'}"
+        image.save(target, quality=writing.quality)
+    if mask is None:
+        return False
+    assert picture.home.masks is not None
+    masks = draft / picture.home.masks
+    masks.mkdir(parents=True, exist_ok=True)
+    grey = np.asarray(_resized(mask * np.uint8(255), fitted))
+    Image.fromarray((grey > 127) * np.uint8(255)).save(masks / f"{picture.stem}.png")
+    return bool(mask.any())
+
+
+def _fitted(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
+    if longest is None or max(size) <= longest:
+        return size
+    scale = longest / max(size)
+    height, width = (max(1, round(side * scale)) for side in size)
+    return height, width
+
+
+def _resized(pixels: Bytes, size: tuple[int, int]) -> Image.Image:
+    image = Image.fromarray(pixels)
+    height, width = size
+    same = image.size == (width, height)
+    return image if same else image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _jpeg_grey(path: Path) -> Bytes:
+    image, _ = read_frame(path)
+    if int((image.max(axis=2) - image.min(axis=2)).max()) > _JPEG_COLOR:
+        raise FrameError(f"{path} is in colour, wanted a grey mask")
+    return image[..., 0]
+
+
+def _refuse_doubles(pictures: Sequence[Picture]) -> None:
+    seen: dict[tuple[Home, str], Path] = {}
+    for picture in pictures:
+        key = picture.home, picture.stem
+        if key in seen:
+            raise DataError(
+                f"{seen[key]} and {picture.frame} would both be {picture.home.frames}/"
+                f"{picture.stem}; rename one"
+            )
+        seen[key] = picture.frame
