@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sali.data.order import clip_key, frame_key
+from sali.data.rates import read_rates
 from sali.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,15 @@ class Clip:
         subset: Key of `SUBSETS`, `POLYP_FREE`, or another name of the set of clips.
         frames: Files of the frames; empty for a ground truth whose frames are not there.
         masks: Mask of each frame, None for a frame without one; of a ground truth never None.
+        frames_per_second: Rate of the recording by the table of the data, see `with_rates`; None
+            where it has none.
     """
 
     name: str
     subset: str
     frames: tuple[Path, ...]
     masks: tuple[Path | None, ...]
+    frames_per_second: float | None = None
 
     @property
     def case(self) -> str:
@@ -195,7 +199,19 @@ def index_subset(root: Path, subset: str) -> list[Clip]:
             f"no {base / 'Frame'}; data.root must be a folder in the SUN-SEG layout, with "
             f"{folder}/Frame/<clip>/ and {folder}/GT/<clip>/ (see docs/data.md)"
         )
-    return index_clip_folders(base / "Frame", subset, base / "GT")
+    return with_rates(index_clip_folders(base / "Frame", subset, base / "GT"), Path(root))
+
+
+def with_rates(clips: Sequence[Clip], folder: Path) -> list[Clip]:
+    """Return clips of a data root, or of a folder of clips, with their rates by its table, if any.
+
+    Raises:
+        DataError: As `read_rates`.
+    """
+    parts = [folder / part / kind for part in (*SUBSETS.values(), ".") for kind in ("Frame", "GT")]
+    homes = [home for home in (folder, folder / POLYP_FREE, *parts) if home.is_dir()]
+    rates = read_rates(folder, {path.name for home in homes for path in visible(home)})
+    return [replace(clip, frames_per_second=rates.get(clip.name)) for clip in clips]
 
 
 def present_subsets(root: Path, kind: str) -> list[str]:
