@@ -4,6 +4,7 @@ python -m sali.data.import_polypgen source=PolypGen2021_MultiCenterData_v3 outpu
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,7 +27,9 @@ from sali.data.importing import (
     write_pictures,
 )
 from sali.data.index import POLYP_FREE, list_clip_folders, list_images
+from sali.data.rates import RATES_FILE
 from sali.errors import ConfigError, DataError
+from sali.run.io import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +49,14 @@ def import_polypgen(
     max_step: int,
     polyp_above: int,
     smallest_region: int,
+    recording_fps: float,
     writing: Writing,
 ) -> None:
     """Write positive sequence n as clip `case<n>_1`, with empty masks where no polyp is in view.
 
     Frames are numbered in order of time, before the name they had. Sequences without a polyp become
-    clips without masks in `polyp_free/`, single images `stills/`.
+    clips without masks in `polyp_free/`, single images `stills/`. `fps.csv` has the rate of each
+    clip, as the steps of its frames' numbers show it.
 
     Args:
         source: The published archive, unpacked, or the folder that holds it.
@@ -62,6 +67,7 @@ def import_polypgen(
         max_step: Largest step between numbers to try.
         polyp_above: Grey value of a mask above which a pixel is polyp.
         smallest_region: Regions of a mask with fewer pixels are left out.
+        recording_fps: Frames per second that the numbers of frames count.
         writing: How images are written.
 
     Raises:
@@ -77,7 +83,10 @@ def import_polypgen(
     if unknown:
         raise ConfigError(f"renumbered names {unknown[0]}, which is a sequence of no subset")
     archive = find_archive(source)
+    if (output / RATES_FILE).exists():
+        raise DataError(f"{output / RATES_FILE} is already there; choose another output")
     pictures: list[Picture] = []
+    steps: dict[str, float] = {}
 
     def add(images: Sequence[Path], masks: Path, home: Home, in_time: bool) -> None:
         pairs = pair(images, list_images(masks, "masks"), MASK_SUFFIXES)
@@ -95,16 +104,22 @@ def import_polypgen(
     for n, subset in sorted(subset_of.items()):
         home = archive / f"sequenceData/positive/seq{n}"
         frames = list_images(home / f"images_seq{n}")
+        steps[f"case{n}_1"] = number_step(frames)
         if n in renumbered:
-            frames = time_order(frames, max_first, max_step)
+            frames, steps[f"case{n}_1"] = time_order(frames, max_first, max_step)
         add(frames, home / f"masks_seq{n}", home_of(f"case{n}_1", subset), in_time=True)
     for folder in list_clip_folders(archive / "sequenceData/negativeOnly"):
+        frames = list_images(folder)
+        steps[folder.name] = number_step(frames)
         home = Home(f"{POLYP_FREE}/{folder.name}", None)
         pictures += [
             Picture(frame, None, home, f"{number:04d}_{frame.stem}")
-            for number, frame in enumerate(list_images(folder))
+            for number, frame in enumerate(frames)
         ]
     write_pictures(output, pictures, writing)
+    rates = [f"{clip},{recording_fps / step:.3g}\n" for clip, step in steps.items() if step]
+    with atomic_write(output / RATES_FILE) as draft:
+        draft.write_text("".join(["clip,fps\n", *rates]), encoding="utf-8")
     positive = list_clip_folders(archive / "sequenceData/positive")
     log_passed_over(
         [path for path in positive if path.name not in {f"seq{n}" for n in subset_of}],
@@ -129,7 +144,13 @@ def find_archive(source: Path) -> Path:
     return found[0]
 
 
-def time_order(listed: Sequence[Path], max_first: int, max_step: int) -> list[Path]:
+def number_step(frames: Sequence[Path]) -> float:
+    """Return the median step between the last numbers in the names of frames; 0 without any."""
+    numbers = [int(found[-1]) for path in frames if (found := re.findall(r"\d+", path.stem))]
+    return float(np.median(np.abs(np.diff(numbers)))) if len(numbers) > 1 else 0
+
+
+def time_order(listed: Sequence[Path], max_first: int, max_step: int) -> tuple[list[Path], float]:
     """Return frames in order of time that were numbered as a listing sorted their names.
 
     Some copies number frames from 0 in the order in which strings sort: 0, 10, 100, 15, 5 ... The
@@ -141,6 +162,9 @@ def time_order(listed: Sequence[Path], max_first: int, max_step: int) -> list[Pa
         listed: Frames in order of their numbers.
         max_first: Largest first number to try.
         max_step: Largest step to try.
+
+    Returns:
+        The frames, and the step; 0 where no other order brings them closer.
     """
     thumbnails = [resize_frame(read_frame(path, near=_THUMBNAIL)[0], _THUMBNAIL) for path in listed]
     flat = np.stack(thumbnails).reshape(len(listed), -1).astype(np.float32)
@@ -159,7 +183,7 @@ def time_order(listed: Sequence[Path], max_first: int, max_step: int) -> list[Pa
         f"original numbers taken as {first}, {first + step} ..." if step else "the order is kept",
         100 * lengths[best] / as_listed,
     )
-    return [listed[place] for place in best]
+    return [listed[place] for place in best], step
 
 
 def places(count: int, first: int, step: int) -> tuple[int, ...]:
@@ -181,6 +205,7 @@ def main(cfg: DictConfig) -> None:
         cfg.max_step,
         cfg.polyp_above,
         cfg.smallest_region,
+        cfg.recording_fps,
         Writing(cfg.longest_side, cfg.quality),
     )
 

@@ -19,6 +19,7 @@ OPTIONS = {
     "max_step": 5,
     "polyp_above": 128,
     "smallest_region": 20,
+    "recording_fps": 25,
     "writing": Writing(None, 95),
 }
 
@@ -86,6 +87,7 @@ def test_the_archive_becomes_a_data_root(archive, tmp_path, caplog, inside):
         f"{i:04d}_0_endocv2021_positive_{n}" for i, n in enumerate((7, 69, 104, 1000))
     )
     assert areas(clip) == [12 * 32, 0, 12 * 32, 12 * 32]
+    assert clip.frames_per_second == pytest.approx(25 / 62, rel=1e-2)
     assert [c.name for c in index_subset(root, "unseen_hard")] == ["case3_1"]
     stills = index_clip(root / "stills/images", "stills", root / "stills/masks")
     assert len(stills) == 13 and "C3_EndoCV2021_00489" in stills.stems
@@ -156,10 +158,10 @@ def test_a_listing_is_put_back_in_order_of_time(tmp_path, first, step):
         pixels[30 + time // 6 :] += 100
         Image.fromarray(pixels).save(tmp_path / f"{rank[time]}.png")
     listed = [tmp_path / f"{place}.png" for place in range(45)]
-    restored = time_order(listed, 40, 5)
+    restored, found = time_order(listed, 40, 5)
     np.testing.assert_array_equal([read_frame(p)[0][20].argmax() for p in restored], 3 * spots)
-    in_order = time_order(restored, 40, 5)
-    assert in_order == restored
+    assert found == step
+    assert time_order(restored, 40, 5) == (restored, 0)
 
 
 def test_the_shipped_subsets_are_disjoint_and_keep_some_sequences_back():
