@@ -8,7 +8,6 @@ import logging
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from rich.table import Table
 from sali.cli import command
 from sali.config import check_config
 from sali.data.frames import check_size, read_frame, read_mask
+from sali.data.importing import STILLS
 from sali.data.index import POLYP_FREE, SUBSETS, Clip, list_images, visible
 from sali.errors import ConfigError, DataError, FrameError
 from sali.run.io import write_json
@@ -41,8 +41,7 @@ class ClipFolder(NamedTuple):
     masks: Path | None
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong.
 
     Attributes:
@@ -95,7 +94,7 @@ def check(
         DataError: No clips at all.
         ConfigError: Counts of a subset that does not exist.
     """
-    names = [*SUBSETS, POLYP_FREE]
+    names = [*SUBSETS, STILLS, POLYP_FREE]
     unknown = sorted(set(counts or ()) - set(names))
     if unknown:
         raise ConfigError(f"counts: unknown subset {unknown[0]!r}; wanted {', '.join(SUBSETS)}")
@@ -114,31 +113,32 @@ def check(
         reports = pool.run(inspect_clip, folders, sizes, "reading")
     problems = [problem for report in reports for problem in report.problems]
     problems += leaked_cases(reports) + duplicates(reports)
-    found = {name: _count(reports, name) for name in names}
-    problems += [
-        Problem("count", name, f"{name} has {found[name][what]} {what}, published are {number}")
-        for name, published in wanted.items()
-        for what, number in published.items()
-        if found[name][what] != number
-    ]
+    subsets: dict[str, dict[str, Any]] = {}
+    for name in names:
+        own = [report for report in reports if report.subset == name]
+        if not own and name not in wanted:
+            continue
+        found = {"clips": len(own), "frames": sum(report.num_frames for report in own)}
+        published = wanted.get(name)
+        problems += [
+            Problem("count", name, f"{name} has {found[what]} {what}, published are {number}")
+            for what, number in (published or {}).items()
+            if found[what] != number
+        ]
+        kinds = Counter(problem.kind for problem in problems if problem.subset == name)
+        subsets[name] = {**found, "published": published, "problems": dict(kinds)}
     return {
         "root": str(root),
-        "subsets": {
-            name: {
-                **found[name],
-                "published": dict(wanted[name]) if name in wanted else None,
-                "problems": dict(Counter(p.kind for p in problems if p.subset == name)),
-            }
-            for name in names
-            if name in wanted or found[name]["clips"]
-        },
-        "problems": [asdict(problem) for problem in problems],
+        "subsets": subsets,
+        "problems": [problem._asdict() for problem in problems],
     }
 
 
 def clip_folders(root: Path) -> list[ClipFolder]:
-    """Return the clip folders of all subsets; those that only have masks too."""
+    """Return the clip folders of all subsets; those that only have masks too, and the stills."""
     found = []
+    if (root / STILLS).is_dir():
+        found.append(ClipFolder(STILLS, root / STILLS / "images", root / STILLS / "masks"))
     for subset, folder in SUBSETS.items():
         frames, masks = root / folder / "Frame", root / folder / "GT"
         names = {path.name for home in (frames, masks) for path in _folders(home)}
@@ -243,11 +243,6 @@ def show(found: Mapping[str, Any], most: int) -> None:
         console.print(f"{problem['kind']}: {problem['message']}", markup=False, soft_wrap=True)
     if len(found["problems"]) > most:
         console.print(f"... and {len(found['problems']) - most} more, see check.json")
-
-
-def _count(reports: Sequence[ClipReport], subset: str) -> dict[str, int]:
-    own = [report for report in reports if report.subset == subset]
-    return {"clips": len(own), "frames": sum(report.num_frames for report in own)}
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -113,9 +113,9 @@ def test_counts_that_differ_are_told_with_both_numbers(root):
         shutil.rmtree(root / "TestEasyDataset/Seen" / kind)
     counts = {**COUNTS, "seen_easy": {"clips": 1, "frames": 4}}
     assert [message for _, _, message in problems(root, counts)] == [
-        "unseen_hard has 3 frames, published are 4",
         "seen_easy has 0 clips, published are 1",
         "seen_easy has 0 frames, published are 4",
+        "unseen_hard has 3 frames, published are 4",
     ]
     assert problems(root) == []
     with pytest.raises(ConfigError, match="unknown subset 'test'"):
@@ -129,6 +129,17 @@ def test_leaks_between_subsets_are_found_and_still_videos_are_not(root):
     ((kind, subset, message),) = problems(root)
     assert (kind, subset) == ("duplicate", "unseen_hard")
     assert str(train[1]) in message and str(files(root, UNSEEN, "Frame")[2]) in message
+
+
+def test_stills_are_checked_and_must_not_be_test_frames(root):
+    for kind, folder in (("Frame", "images"), ("GT", "masks")):
+        (root / "stills" / folder).mkdir(parents=True)
+        path = files(root, UNSEEN, kind)[1]
+        shutil.copy(path, root / "stills" / folder / f"one{path.suffix}")
+    assert [(kind, subset) for kind, subset, _ in problems(root)] == [("duplicate", "unseen_hard")]
+    (root / "stills/masks/one.png").rename(root / "stills/masks/two.png")
+    kinds = {(kind, subset) for kind, subset, _ in problems(root)}
+    assert kinds >= {("missing_mask", "stills"), ("stray_mask", "stills")}
 
 
 def test_a_training_case_among_the_unseen_is_found(root):
