@@ -155,9 +155,9 @@ def find_images(folder: Path, names: Sequence[str]) -> list[Path]:
             by_name[path.name].append(path)
     found, missing = [], []
     for name in names:
-        path = PurePosixPath(name.replace("\\", "/"))
-        same = by_name[path.name]
-        direct = [candidate for candidate in same if candidate == folder / path]
+        inside = PurePosixPath(name.replace("\\", "/"))
+        same = by_name[inside.name]
+        direct = [path for path in same if path == folder / inside]
         if len(direct or same) > 1:
             raise DataError(f"image {name} may be {same[0]} or {same[1]}; wanted one of that name")
         if same:

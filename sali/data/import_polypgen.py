@@ -47,6 +47,7 @@ def import_polypgen(
     renumbered: Sequence[int],
     max_first: int,
     max_step: int,
+    min_gain: float,
     polyp_above: int,
     smallest_region: int,
     recording_fps: float,
@@ -65,6 +66,7 @@ def import_polypgen(
         renumbered: Sequences whose numbers are places in a listing, see `time_order`.
         max_first: Largest first number to try for these.
         max_step: Largest step between numbers to try.
+        min_gain: Share by which consecutive frames must get closer, or else the order is kept.
         polyp_above: Grey value of a mask above which a pixel is polyp.
         smallest_region: Regions of a mask with fewer pixels are left out.
         recording_fps: Frames per second that the numbers of frames count.
@@ -98,16 +100,16 @@ def import_polypgen(
             pictures.append(Picture(image, read, home, stem))
 
     for c in CENTRES:
-        home = archive / f"data_C{c}"
-        images = list_images(home / f"images_C{c}", "images")
-        add(images, home / f"masks_C{c}", home_of(None, ""), in_time=False)
+        centre = archive / f"data_C{c}"
+        images = list_images(centre / f"images_C{c}", "images")
+        add(images, centre / f"masks_C{c}", home_of(None, ""), in_time=False)
     for n, subset in sorted(subset_of.items()):
-        home = archive / f"sequenceData/positive/seq{n}"
-        frames = list_images(home / f"images_seq{n}")
+        sequence = archive / f"sequenceData/positive/seq{n}"
+        frames = list_images(sequence / f"images_seq{n}")
         steps[f"case{n}_1"] = number_step(frames)
         if n in renumbered:
-            frames, steps[f"case{n}_1"] = time_order(frames, max_first, max_step)
-        add(frames, home / f"masks_seq{n}", home_of(f"case{n}_1", subset), in_time=True)
+            frames, steps[f"case{n}_1"] = time_order(frames, max_first, max_step, min_gain)
+        add(frames, sequence / f"masks_seq{n}", home_of(f"case{n}_1", subset), in_time=True)
     for folder in list_clip_folders(archive / "sequenceData/negativeOnly"):
         frames = list_images(folder)
         steps[folder.name] = number_step(frames)
@@ -150,21 +152,24 @@ def number_step(frames: Sequence[Path]) -> float:
     return float(np.median(np.abs(np.diff(numbers)))) if len(numbers) > 1 else 0
 
 
-def time_order(listed: Sequence[Path], max_first: int, max_step: int) -> tuple[list[Path], float]:
+def time_order(
+    listed: Sequence[Path], max_first: int, max_step: int, min_gain: float
+) -> tuple[list[Path], float]:
     """Return frames in order of time that were numbered as a listing sorted their names.
 
     Some copies number frames from 0 in the order in which strings sort: 0, 10, 100, 15, 5 ... The
     original numbers are taken to be first, first + step, ...; of all such first numbers and steps
-    the ones are taken that bring consecutive frames closest. Whether this is right shows in
-    how much closer they get, which the log says.
+    the ones are taken that bring consecutive frames closest. How much closer they get says how
+    certain that is; frames a second apart may be as close in any order.
 
     Args:
         listed: Frames in order of their numbers.
         max_first: Largest first number to try.
         max_step: Largest step to try.
+        min_gain: Share by which they must get closer.
 
     Returns:
-        The frames, and the step; 0 where no other order brings them closer.
+        The frames, and the step; as they were, and 0, where no order brings them closer.
     """
     thumbnails = [resize_frame(read_frame(path, near=_THUMBNAIL)[0], _THUMBNAIL) for path in listed]
     flat = np.stack(thumbnails).reshape(len(listed), -1).astype(np.float32)
@@ -177,11 +182,17 @@ def time_order(listed: Sequence[Path], max_first: int, max_step: int) -> tuple[l
     as_listed, *_ = lengths.values()
     best = min(lengths, key=lengths.__getitem__)
     first, step = tried[best]
+    gain = 1 - lengths[best] / as_listed if as_listed else 0
+    if gain < min_gain:
+        log.warning(
+            "%s: kept as it is numbered, as the best order, that of numbers %d, %d ..., brings "
+            "consecutive frames only %.0f %% closer",
+            *(listed[0].parent, first, first + step, 100 * gain),
+        )
+        return list(listed), 0
     log.info(
-        "%s: %s; consecutive frames then differ by %.0f %% of what they do as they are numbered",
-        listed[0].parent,
-        f"original numbers taken as {first}, {first + step} ..." if step else "the order is kept",
-        100 * lengths[best] / as_listed,
+        "%s: put in the order of numbers %d, %d ...: consecutive frames are %.0f %% closer",
+        *(listed[0].parent, first, first + step, 100 * gain),
     )
     return [listed[place] for place in best], step
 
@@ -203,6 +214,7 @@ def main(cfg: DictConfig) -> None:
         list(cfg.renumbered),
         cfg.max_first,
         cfg.max_step,
+        cfg.min_gain,
         cfg.polyp_above,
         cfg.smallest_region,
         cfg.recording_fps,
