@@ -11,14 +11,11 @@ import numpy as np
 from PIL import Image
 
 from sali.data.frames import Bytes, Mask, check_size, read_frame, read_grey, read_size
-from sali.data.index import SUBSETS
+from sali.data.index import STILLS, SUBSETS
 from sali.errors import ConfigError, DataError, FrameError
 from sali.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
-
-STILLS = "stills"
-"""Folder of single images below a data root; its parts are `images` and `masks`."""
 
 MaskReader = Callable[[tuple[int, int]], Mask]
 """Returns the mask of a frame of size (H, W)."""
