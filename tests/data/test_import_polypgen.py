@@ -159,10 +159,10 @@ def test_a_listing_is_put_back_in_order_of_time(tmp_path, first, step):
         pixels[30 + time // 6 :] += 100
         Image.fromarray(pixels).save(tmp_path / f"{rank[time]}.png")
     listed = [tmp_path / f"{place}.png" for place in range(45)]
-    restored, found = time_order(listed, 40, 5, 0.1)
+    restored, found = time_order(listed, 40, 5, 0.03)
     np.testing.assert_array_equal([read_frame(p)[0][20].argmax() for p in restored], 3 * spots)
     assert found == step
-    assert time_order(restored, 40, 5, 0.1) == (restored, 0)
+    assert time_order(restored, 40, 5, 0.03) == (restored, 0)
 
 
 def test_the_shipped_subsets_are_disjoint_and_keep_some_sequences_back():
