@@ -101,7 +101,7 @@ class ClipData(L.LightningDataModule):
         num_workers: Number of loader processes.
         prefetch_factor: Batches fetched ahead by each.
         pin_memory: Whether batches are page-locked, for GPUs.
-        seed: Seed of held-out cases, order and draws.
+        seed: Seed of order and draws.
         roles: Frames of a training sample, as the network's `roles`; to be set before training.
         train_clips: Clips of the training set, once indexed; likewise `val_clips`, `test_clips`.
         parts: Clips that were divided by case, by the name of their part.
@@ -164,7 +164,7 @@ class ClipData(L.LightningDataModule):
         if self.split is not None:
             self.parts = divide(train, read_split(Path(self.split)))
         elif self.selection == HELD_OUT:
-            kept, held_out = hold_out_cases(train, self.validation_fraction, self.seed)
+            kept, held_out = hold_out_cases(train, self.validation_fraction, self.split_seed)
             self.parts = {TRAIN: kept, HELD_OUT: held_out}
         else:
             self.parts = {TRAIN: train}

@@ -57,7 +57,9 @@ class FoldedClipData(ClipData):
         """Deal the cases into parts."""
         dealt = deal_cases(index_present(Path(self.root)), self.folds, self.fold_seed)
         rest = [clip for i, part in enumerate(dealt) if i != self.fold for clip in part]
-        self.train_clips, self.val_clips = hold_out_cases(rest, self.validation_fraction, self.seed)
+        self.train_clips, self.val_clips = hold_out_cases(
+            rest, self.validation_fraction, self.split_seed
+        )
         self.test_clips = {FOLD: dealt[self.fold]}
         self.parts = {TRAIN: self.train_clips, HELD_OUT: self.val_clips, **self.test_clips}
 

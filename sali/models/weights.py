@@ -5,6 +5,7 @@ missing, what was left over.
 """
 
 import importlib.util
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,8 @@ def load_into(module: nn.Module, state: StateDict, source: str) -> LoadReport:
 def read_file(path: str | Path) -> dict[str, Any]:
     """Read a dictionary saved by torch, on the CPU, without running code from the file.
 
+    A `.safetensors` file gives its tensors as `state_dict`, and `sali` of its metadata.
+
     Raises:
         WeightsError: No such file, or not a plain dictionary of tensors.
     """
@@ -83,6 +86,8 @@ def read_file(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise WeightsError(f"no checkpoint at {path}: give the path of a .ckpt or .pth file")
     try:
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types here; all mean the same to a user
         raise WeightsError(
@@ -92,6 +97,15 @@ def read_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}; wanted a dictionary")
     return content
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        about = json.loads((file.metadata() or {}).get("sali", "null"))
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    return {"state_dict": state} if about is None else {"state_dict": state, "sali": about}
 
 
 def load_pretrained(model: nn.Module, name: str, weights: str) -> LoadReport:
