@@ -1,12 +1,13 @@
 """Reading and resizing frames, masks and maps: the only place where image files are decoded."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sali.errors import FrameError
 
@@ -15,14 +16,21 @@ Mask = NDArray[np.bool_]
 
 POLYP_ABOVE = 128
 """Grey value of a mask above which a pixel is polyp (VPS toolbox protocol)."""
+LABEL_COLOURS = 32
+"""Most colours of a mask whose colours are labels; a picture has more."""
+NEARLY_GREY = 24
+"""Largest difference of a pixel's channels that compression makes of grey."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_GREY, _PNG_COLOUR, _PNG_PALETTE = 0, 2, 3
 _TAIL_BYTES = 4096
+_ORIENTATION = 0x0112  # tag of EXIF
 
 
 def read_frame(path: Path, near: int | None = None) -> tuple[Bytes, tuple[int, int]]:
-    """Return a frame as RGB, and its true size.
+    """Return a frame as RGB, upright, and its true size.
+
+    A frame is turned as its EXIF orientation says; of 16-bit grey the upper 8 bits are taken.
 
     Args:
         path: Image file.
@@ -31,82 +39,118 @@ def read_frame(path: Path, near: int | None = None) -> tuple[Bytes, tuple[int, i
             time. None decodes in full.
 
     Returns:
-        uint8 [h, w, 3], and (H, W) of the file.
+        uint8 [h, w, 3], and (H, W) of the file, upright.
 
     Raises:
-        FrameError: Not a readable image.
+        FrameError: Not a readable image, or one of 32 bits per channel.
     """
     try:
         with Image.open(path) as image:
-            width, height = image.size
+            size = _upright_size(image)
             if near is not None:
                 image.draft("RGB", (near, near))
-            return np.array(image.convert("RGB")), (height, width)
+            if image.mode in ("I", "F"):
+                raise FrameError(f"frame {path} has 32 bits per channel, wanted 8 or 16")
+            if image.mode.startswith("I;16"):
+                grey = (np.array(image).astype(np.uint16) >> 8).astype(np.uint8)
+                image = ImageOps.exif_transpose(Image.fromarray(grey))
+            return np.array(ImageOps.exif_transpose(image).convert("RGB")), size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FrameError(f"cannot read frame {path}: {error}") from error
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return (H, W) of a frame from its header, without decoding it.
+    """Return (H, W) of a frame, upright, from its header, without decoding it.
 
     Raises:
         FrameError: Not an image.
     """
     try:
         with Image.open(path) as image:
-            return image.height, image.width
+            return _upright_size(image)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise FrameError(f"cannot read frame {path}: {error}") from error
 
 
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (H, W) after turning by the EXIF orientation, of which 5 to 8 lie on a side."""
+    on_side = image.getexif().get(_ORIENTATION, 1) >= 5
+    return (image.width, image.height) if on_side else (image.height, image.width)
+
+
 def read_grey(path: Path) -> Bytes:
-    """Return a mask or map as 8-bit grey, uint8 [H, W].
+    """Return a map as 8-bit grey, uint8 [H, W].
 
     Grey stored as RGB or with a palette is the same grey; colour is refused, as it could be turned
-    into several greys. OpenCV decodes, because it notices any damage to a PNG; PIL does not check
-    the checksums.
+    into several greys.
 
     Raises:
         FrameError: Not a readable image, not 8 bits, coloured or with transparency.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise FrameError(f"{path} cannot be read as an image; it is damaged or not one")
-    if image.dtype != np.uint8:
-        raise _not_grey(path, f"is {8 * image.dtype.itemsize}-bit")
+    image = _decode(path)
     if image.ndim == 2:
-        return np.asarray(image, np.uint8)
-    if image.shape[2] == 4:
-        raise _not_grey(path, "has an alpha channel")
+        return image
     blue, green, red = cv2.split(image)
     if not (np.array_equal(blue, green) and np.array_equal(green, red)):
-        raise _not_grey(path, "is in colour")
+        raise _refused(path, "is in colour", "8-bit grey")
     return np.asarray(blue, np.uint8)
 
 
 def read_mask(path: Path) -> Mask:
     """Return a mask, bool [H, W]: True where grey is above 128, which is polyp.
 
+    Channels that differ by compression only are grey. In a mask of few colours, as annotation
+    tools write them, every colour but black is polyp.
+
     Raises:
-        FrameError: As `read_grey`, or nothing is above 128 though the mask is not empty.
+        FrameError: Not a readable image, not 8 bits, with transparency, a picture in colour, or
+            nothing is above 128 though the mask is not empty.
     """
-    grey = read_grey(path)
-    highest = int(grey.max())
+    image = _decode(path)
+    if image.ndim == 3:
+        spread = int((image.max(2) - image.min(2)).max())
+        if spread > NEARLY_GREY:
+            if len(np.unique(image.reshape(-1, 3), axis=0)) > LABEL_COLOURS:
+                raise _refused(
+                    path, "is in colour", f"8-bit grey, or at most {LABEL_COLOURS} label colours"
+                )
+            return np.asarray(image.any(2))
+        image = image[..., 0] if not spread else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    highest = int(image.max())
     if 0 < highest <= POLYP_ABOVE:
         raise FrameError(
             f"{path} has no value above {highest}, wanted 0 and 255 (is it stored as 0/1?)"
         )
-    return np.asarray(grey > POLYP_ABOVE)
+    return np.asarray(image > POLYP_ABOVE)
 
 
-def check_grey_header(path: Path) -> None:
-    """Refuse a mask or map that `read_grey` refuses, as far as that shows without decoding it.
+def _decode(path: Path) -> Bytes:
+    """Return the pixels of a mask or map, uint8 [H, W] or, as BGR, [H, W, 3].
+
+    OpenCV decodes, because it notices any damage to a PNG; PIL does not check the checksums.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise FrameError(f"{path} cannot be read as an image; it is damaged or not one")
+    if image.dtype != np.uint8:
+        raise _refused(path, f"is {8 * image.dtype.itemsize}-bit", "8-bit grey")
+    if image.ndim == 3 and image.shape[2] == 4:
+        raise _refused(path, "has an alpha channel", "8-bit grey")
+    return np.asarray(image, np.uint8)
+
+
+def check_header(path: Path, read: Callable[[Path], object]) -> None:
+    """Refuse a mask or map that `read` refuses, as far as that shows without decoding it.
 
     A PNG tells depth and channels in its first bytes and its wholeness in the last. Files of
     other types, and PNGs that may hold colour, are decoded.
 
+    Args:
+        path: File of the mask or map.
+        read: `read_mask` or `read_grey`.
+
     Raises:
-        FrameError: As `read_grey`.
+        FrameError: As `read`.
         OSError: The file cannot be opened.
     """
     with path.open("rb") as file:
@@ -120,17 +164,17 @@ def check_grey_header(path: Path) -> None:
     if not head.startswith(_PNG):
         if path.suffix.lower() == ".png":
             raise FrameError(f"{path} is not a PNG file")
-        read_grey(path)
+        read(path)
         return
     if len(head) < 26 or _PNG_END not in tail:
         raise FrameError(f"{path} is cut short ({size} bytes, the end of the PNG is missing)")
     depth, kind = struct.unpack(">BB", head[24:26])
     if depth > 8:
-        raise _not_grey(path, f"is {depth}-bit")
+        raise _refused(path, f"is {depth}-bit", "8-bit grey")
     if kind in (_PNG_COLOUR, _PNG_PALETTE):
-        read_grey(path)
+        read(path)
     elif kind != _PNG_GREY:
-        raise _not_grey(path, "has an alpha channel")
+        raise _refused(path, "has an alpha channel", "8-bit grey")
 
 
 def check_size(frame: Path, size: tuple[int, int], mask_path: Path, mask: Mask) -> None:
@@ -161,5 +205,5 @@ def resize_mask(mask: NDArray[np.bool_ | np.uint8], side: int) -> Bytes:
     return (np.asarray(grey) > 127).astype(np.uint8)
 
 
-def _not_grey(path: Path, got: str) -> FrameError:
-    return FrameError(f"{path} {got}, wanted 8-bit grey")
+def _refused(path: Path, got: str, wanted: str) -> FrameError:
+    return FrameError(f"{path} {got}, wanted {wanted}")

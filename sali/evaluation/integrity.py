@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from sali.data.frames import check_grey_header, read_grey, read_mask
+from sali.data.frames import check_header, read_grey, read_mask
 from sali.data.index import Clip, visible
 from sali.errors import DataError, FrameError
 from sali.evaluation.inputs import ClipMaps, extra_entries, maps_of, needed_frames
@@ -100,11 +100,11 @@ def _check(task: _Task) -> _Checked:
     for index, mask in enumerate(maps.truth.masks):
         try:
             if task.with_masks and mask is not None:
-                check_grey_header(mask)
+                check_header(mask, read_mask)
                 if index == middle:
                     read_mask(mask)
             if maps.present[index]:
-                check_grey_header(maps.map_path(index))
+                check_header(maps.map_path(index), read_grey)
                 if index == middle:
                     highest = int(read_grey(maps.map_path(index)).max())
         except (FrameError, OSError) as error:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sali.data.check import check
 from sali.data.datasets import ClipFrames, FrameReader, SampleDataset
-from sali.data.frames import check_grey_header, read_mask
+from sali.data.frames import check_header, read_frame, read_grey, read_mask, read_size
 from sali.data.index import index_subset
 from sali.data.transforms import ClipTransform
 from sali.errors import FrameError
@@ -100,7 +100,7 @@ def test_grey_stored_otherwise_is_the_same_grey(tmp_path, mode, suffix):
     path = tmp_path / f"mask.{suffix}"
     levels = {255: 60} if mode == "1" else LEVELS
     Image.fromarray(mask_of(levels)).convert(mode).save(path)
-    check_grey_header(path)
+    check_header(path, read_mask)
     np.testing.assert_array_equal(read_mask(path), mask_of(levels) > 128)
 
 
@@ -121,7 +121,7 @@ def write_transparent_palette(path):
 
 
 def write_colour(path):
-    Image.fromarray(np.dstack([mask_of(LEVELS), *[mask_of({255: 9})] * 2])).save(path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(path)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,72 @@ def write_colour(path):
 def test_what_is_not_8_bit_grey_is_refused_by_header_and_by_content(tmp_path, write, got):
     path = tmp_path / "mask.png"
     write(path)
-    for read in (check_grey_header, read_mask):
+    for read in (lambda one: check_header(one, read_mask), read_mask):
         with pytest.raises(FrameError, match=rf"mask\.png .*{got}.*wanted 8-bit grey"):
             read(path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_every_label_colour_is_polyp_and_black_is_not(tmp_path, mode):
+    labels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    labels[2:9, 2:9] = (250, 50, 83)  # a palette of CVAT
+    labels[12:20, 2:9] = (0, 128, 0)
+    labels[2:9, 12:20] = (0, 0, 60)
+    path = tmp_path / "mask.png"
+    Image.fromarray(labels).convert(mode).save(path)
+    check_header(path, read_mask)
+    np.testing.assert_array_equal(read_mask(path), labels.any(2))
+    with pytest.raises(FrameError, match="in colour"):
+        read_grey(path)  # a map has no labels
+
+
+def test_a_grey_mask_whose_channels_differ_by_compression_is_its_grey(tmp_path):
+    rng = np.random.default_rng(1)
+    grey = mask_of({255: 300, 128: 20})
+    channels = np.dstack([grey.astype(int)] * 3) + rng.integers(-6, 7, (SIDE, SIDE, 3))
+    path = tmp_path / "mask.png"
+    Image.fromarray(channels.clip(0, 255).astype(np.uint8)).save(path)
+    np.testing.assert_array_equal(read_mask(path)[grey != 128], (grey > 128)[grey != 128])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_frames_are_upright_whatever_reads_them(tmp_path, orientation):
+    upright = np.zeros((48, 64, 3), np.uint8)
+    upright[:16, :20] = (200, 30, 30)
+    upright[32:, 44:] = (30, 200, 30)
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = Image.fromarray(upright)
+    if orientation in turns:
+        stored = stored.transpose(turns[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "frame.jpg"
+    stored.save(path, exif=exif, quality=100, subsampling=0)
+    assert read_size(path) == (48, 64)
+    for near in (None, 24):
+        frame, size = read_frame(path, near)
+        assert size == (48, 64)
+        whole = cv2.resize(frame, (64, 48), interpolation=cv2.INTER_AREA)
+        assert np.abs(whole.astype(int) - upright).mean() < 6
+
+
+def test_16_bit_grey_frames_keep_their_range(tmp_path):
+    ramp = np.tile(np.arange(0, 65536, 1024, dtype=np.uint16), (32, 1))
+    cv2.imwrite(str(tmp_path / "frame.png"), ramp)
+    frame, size = read_frame(tmp_path / "frame.png")
+    assert size == (32, 64)
+    np.testing.assert_array_equal(frame, np.dstack([(ramp // 256).astype(np.uint8)] * 3))
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "frame.tif")
+    with pytest.raises(FrameError, match="32 bits"):
+        read_frame(tmp_path / "frame.tif")
 
 
 def test_any_damage_to_a_mask_is_noticed(tmp_path):
