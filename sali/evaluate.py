@@ -14,6 +14,7 @@ from sali.cli import INTERRUPTED, command
 from sali.config import build, check_config
 from sali.errors import ConfigError, UserError
 from sali.evaluation import Bootstrap, Settings, run_evaluation
+from sali.evaluation.runs import read_runs
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.frame_metric import FrameMetric
 from sali.metrics.frame_quality import QualityLimits
@@ -47,6 +48,7 @@ def settings_from(cfg: DictConfig) -> Settings:
     for name in _NOT_SETTINGS:
         given.pop(name)
     given["metrics"] = build_metrics(cfg.get("metrics"))
+    given["runs"] = read_runs(Path(cfg.runs)) if cfg.runs else None
     try:
         given |= {name: kind(**given[name]) for name, kind in _GROUPS.items()}
         given |= {name: Path(given[name]) if given[name] else None for name in _PATHS}

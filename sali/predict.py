@@ -77,6 +77,7 @@ def predict(cfg: DictConfig) -> dict[str, int]:
         keep_pictures=bool(cfg.overlay or cfg.recording),
         live=LiveSettings(**cfg.live),
         quiet=rank > 0,
+        corruption=_corruption(cfg, sources),
     )
     resume = _resume(cfg, settings, sources, writers)
     counts = predict_sources(sources, network, settings, [*writers.values()], options, resume)
@@ -147,6 +148,22 @@ def _writers(cfg: DictConfig, settings: dict[str, Any], sources: Sequence[Any]) 
         root, choices = folder("recordings"), dict(cfg.recordings)
         writers["recordings"] = recordings(root, cfg.threshold, about, choices)
     return writers
+
+
+def _corruption(cfg: DictConfig, sources: Sequence[Any]) -> Any:
+    """Return the runs of bad frames to put into the clips, and list them; None without."""
+    from sali.config import build
+    from sali.data.index import Clip
+    from sali.evaluation.runs import write_runs
+
+    if cfg.data.corruption is None:
+        return None
+    corruption = build(cfg.data.corruption)
+    clips = [source for source in sources if isinstance(source, Clip)]
+    table = Path(cfg.output).with_name(f"{Path(cfg.output).name}_runs.csv")
+    write_runs(table, corruption.table(clips))
+    log.info("runs of bad frames: %s", table)
+    return corruption
 
 
 def _resume(

@@ -20,6 +20,7 @@ from sali.data.index import Clip, require_masks
 from sali.errors import ConfigError, DataError
 from sali.evaluate import build_metrics
 from sali.evaluation import Settings, evaluate_clips
+from sali.evaluation.runs import write_runs
 from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import VideoSegmenter
 from sali.prediction.loop import Options, predict
@@ -70,6 +71,8 @@ def _train(
     data.index()
     tested = _tested(data.test_clips, cfg.limit_test_clips)
     settings = _evaluation(cfg)
+    if data.corruption is not None:
+        settings = replace(settings, runs=data.corruption.table(tested))
     network = build_network(cfg)
     data.roles = network.roles
     task = build_task(cfg, network)
@@ -113,6 +116,8 @@ def _train(
         meet()
         if trainer.is_global_zero:
             trees = {str(settings.name): maps}
+            if settings.runs is not None:
+                write_runs(output / "bad_runs.csv", settings.runs)
             done = evaluate_clips(tested, trees, output, settings, facts)
             report_evaluation(done, report, with_page=False)
             log_scores(trainer, done.metrics)
@@ -169,6 +174,7 @@ def _predict_test(
         num_workers=cfg.data.num_workers,
         prefetch_factor=cfg.data.prefetch_factor,
         quiet=rank > 0,
+        corruption=trainer.datamodule.corruption,  # type: ignore[attr-defined]
     )
     settings = {**checkpoint.settings, **checkpoint.settings["streaming"], "video": {}}
     writers = [map_pictures(maps, settings["maps"])]

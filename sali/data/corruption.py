@@ -1,13 +1,15 @@
 """Bad frames: transforms that make a frame unreadable, and seeded runs of them in clips."""
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import albumentations as A
 import cv2
 import numpy as np
 
+from sali.data.index import Clip
 from sali.errors import ConfigError
 
 
@@ -108,10 +110,10 @@ class BadRuns:
         A run that the clip would cut short is left out.
 
         Args:
-            clip: Name of the clip.
+            clip: Name of the clip; folders before it do not count.
             frames: Number of its frames.
         """
-        rng = np.random.default_rng([self.seed, zlib.crc32(clip.encode())])
+        rng = np.random.default_rng([self.seed, _number(clip)])
         names = sorted(self.kinds)
         end = 0
         while True:
@@ -121,6 +123,16 @@ class BadRuns:
             if end > frames:
                 return
             yield start, end, kind
+
+    def table(self, clips: Iterable[Clip]) -> dict[str, list[tuple[str, str, str]]]:
+        """Return (name of the first frame, of the last one, kind) of every run, by clip."""
+        return {
+            clip.name: [
+                (clip.stem(start), clip.stem(end - 1), kind)
+                for start, end, kind in self.runs(clip.name, len(clip))
+            ]
+            for clip in clips
+        }
 
     def kind_of(self, clip: str, number: int, frames: int) -> str | None:
         """Return the kind of a frame, None if it stays as it is.
@@ -141,6 +153,10 @@ class BadRuns:
         if kind is None:
             return frame
         transform = self.kinds[kind]
-        draw = np.random.default_rng([self.seed, zlib.crc32(clip.encode()), number])
+        draw = np.random.default_rng([self.seed, _number(clip), number])
         transform.set_random_seed(int(draw.integers(2**31)))
         return np.asarray(transform(image=frame)["image"])
+
+
+def _number(clip: str) -> int:
+    return zlib.crc32(PurePath(clip).name.encode())

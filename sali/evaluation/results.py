@@ -104,7 +104,7 @@ class MethodResults:
         if settings.frame_metrics:
             content["frame_metrics"] = self._part(self.frame_metrics, self._by_subset)
             content["scores"] = {n: asdict(metric.info) for n, metric in settings.metrics.items()}
-        if settings.quality:
+        if settings.with_low:
             content["low_quality"] = self._low_part()
         content["left_out"] = {}
         for clip in self.clips if settings.with_vps else ():

@@ -14,6 +14,7 @@ from sali.evaluation.attributes import read_attributes
 from sali.evaluation.inputs import ClipMaps, find_methods, index_truth
 from sali.evaluation.integrity import check_maps
 from sali.evaluation.results import MethodResults
+from sali.evaluation.runs import check_runs
 from sali.evaluation.scoring import ScoreTask, score_clip
 from sali.evaluation.settings import Settings
 from sali.evaluation.writing import write_joint, write_method
@@ -111,6 +112,8 @@ def evaluate_clips(
     attributes = read_attributes(settings.attributes) if settings.attributes else None
     if settings.with_vps and settings.short_clips == "error":
         _refuse_short(clips)
+    if settings.runs is not None:
+        check_runs(settings.runs, clips)
     if settings.reference is not None and settings.reference not in trees:
         raise ConfigError(f"reference {settings.reference!r} is not one of {', '.join(trees)}")
     useful = len(clips) * len(trees)

@@ -14,6 +14,7 @@ from sali.data.order import is_scored
 from sali.errors import FrameError
 from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores
 from sali.evaluation.inputs import ClipMaps, needed_frames, read_truth
+from sali.evaluation.runs import run_rows
 from sali.evaluation.settings import Settings
 from sali.metrics.clinical import ClipTracker
 from sali.metrics.counted_frame import BoolArray, ByteArray
@@ -79,7 +80,9 @@ def frame_columns(settings: Settings) -> list[str]:
         columns += ["detected", "false_positive"]
     columns += settings.frame_metrics
     if settings.quality:
-        columns += [*FrameQuality._fields, "broken_limits", "low_quality"]
+        columns += FrameQuality._fields
+    if settings.with_low:
+        columns += ["broken_limits", "low_quality"]
     return columns
 
 
@@ -96,6 +99,8 @@ class _ClipScorer:
         self._quality: list[Row] = [{}] * len(truth)
         if settings.quality:
             self._quality = quality_rows(truth, settings.quality_limits, settings.min_run)
+        elif settings.runs is not None:
+            self._quality = run_rows(truth, settings.runs)
         self._whole, self._low = ClipTracker(settings.clinical), ClipTracker(settings.clinical)
         counts = dict.fromkeys(COUNTS, 0)
         counts["frames"] = len(truth)

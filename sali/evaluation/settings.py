@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sali import __version__
 from sali.errors import ConfigError
+from sali.evaluation.runs import Runs
 from sali.metrics.clinical import ClinicalRules, ClipTally
 from sali.metrics.clinical_summary import clinical_names
 from sali.metrics.frame_metric import FRAME_METRICS, FrameMetric
@@ -58,6 +59,7 @@ class Settings:
         num_workers: Processes that read and score; None for one per core.
         quality: Whether to also score runs of low-quality frames, which reads the frames.
         min_run: Shortest such run, frames.
+        runs: Runs to score as those, named instead of found.
         quality_limits: What makes a frame bad.
         clinical: Rules of the clinical protocol.
         bootstrap: How intervals are drawn.
@@ -77,6 +79,7 @@ class Settings:
     num_workers: int | None = None
     quality: bool = False
     min_run: int = 5
+    runs: Runs | None = None
     quality_limits: QualityLimits = field(default_factory=QualityLimits)
     clinical: ClinicalRules = field(default_factory=ClinicalRules)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
@@ -94,6 +97,8 @@ class Settings:
                 )
         if self.num_workers is not None and self.num_workers < 1:
             raise ConfigError(f"num_workers: got {self.num_workers}, wanted at least 1 or null")
+        if self.quality and self.runs is not None:
+            raise ConfigError("runs are named and quality=true would find others; give one")
         if self.min_run < 1:
             raise ConfigError(f"min_run: got {self.min_run}, wanted at least 1")
         if self.subsets is not None and not self.subsets:
@@ -118,6 +123,11 @@ class Settings:
         return self.protocol != "vps"
 
     @property
+    def with_low(self) -> bool:
+        """Whether runs of low-quality frames are scored on their own."""
+        return self.quality or self.runs is not None
+
+    @property
     def frame_metrics(self) -> dict[str, FrameMetric]:
         """Scores of `metrics.json` under "frame_metrics"; ours are of the clinical protocol."""
         return {**(FRAME_METRICS if self.with_clinical else {}), **self.metrics}
@@ -133,6 +143,6 @@ class Settings:
                 self.protocol,
                 self.missing,
                 self.clinical,
-                (self.min_run, self.quality_limits) if self.quality else None,
+                (self.min_run, self.quality_limits) if self.quality else self.runs,
             )
         )

@@ -43,7 +43,7 @@ def write_method(
     rows = clip_rows(method)
     write_rows(folder / "clips.csv", list(rows[0]), rows)
     _join_frames(method, folder / "frames.csv", store)
-    if method.settings.quality:
+    if method.settings.with_low:
         columns = ("subset", "clip", "first", "last", "frames", "broken_limits")
         write_rows(folder / "runs.csv", columns, _low_runs(folder / "frames.csv"))
     np.savez_compressed(folder / "curves.npz", **method.curves())  # type: ignore[arg-type]

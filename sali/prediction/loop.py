@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from sali.data.corruption import BadRuns
 from sali.data.datasets import FrameReader
 from sali.data.samples import End, Frame
 from sali.data.video.files import Video
@@ -45,6 +46,7 @@ class Options:
         keep_pictures: Whether a writer needs the frames of videos themselves.
         live: Settings of a live source; None if there is none.
         quiet: Whether to draw no progress bar.
+        corruption: Runs of bad frames to put into clips, to test a network on them.
     """
 
     device: torch.device
@@ -57,6 +59,7 @@ class Options:
     keep_pictures: bool = False
     live: LiveSettings | None = None
     quiet: bool = False
+    corruption: BadRuns | None = None
 
 
 def predict(
@@ -106,6 +109,7 @@ def predict(
             options.streams,
             options.keep_pictures,
             resume.starts if resume else {},
+            options.corruption,
         )
         skip_bad, quiet = options.skip_bad, options.quiet
         counts = segment(batches, todo, runner, writers, skip_bad, resume, quiet)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from sali.data.corruption import BadRuns
 from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.index import Clip
 from sali.data.index import index_source as index_clips
@@ -57,6 +58,7 @@ def load(
     streams: int,
     keep_pictures: bool,
     starts: Mapping[int, int],
+    corruption: BadRuns | None = None,
 ) -> "DataLoader[Any]":
     """Return the frames of clips or videos as `Batches`.
 
@@ -68,16 +70,24 @@ def load(
         streams: Clips that are streamed together; videos are streamed one by one.
         keep_pictures: Whether videos give their frames at their own size too.
         starts: First frame by number of the video; 0 for the others.
+        corruption: Runs of bad frames to put into the clips.
+
+    Raises:
+        ConfigError: `corruption` of videos.
     """
     clips = [one for one in sources if isinstance(one, Clip)]
     videos = [one for one in sources if isinstance(one, Video)]
     options: dict[str, Any]
     if videos:
+        if corruption is not None:
+            raise ConfigError("data.corruption is for clips of frame files, and this is a video")
         num_workers = min(1, num_workers)
         options = {"dataset": VideoFrames(videos, reader.image_size, keep_pictures, starts)}
     else:
         options = {
-            "dataset": ClipFrames(clips, reader, with_masks=False, keep_bad=True),
+            "dataset": ClipFrames(
+                clips, reader, with_masks=False, keep_bad=True, corruption=corruption
+            ),
             "batch_sampler": ClipBatches([len(clip.frames) for clip in clips], streams),
         }
     return DataLoader(
