@@ -95,6 +95,7 @@ class ClipData(L.LightningDataModule):
         selection: "held_out" validates on whole cases held out of the training set; the name of a
             test subset validates on that, as the released script does.
         validation_fraction: Share of the training cases to hold out.
+        split_seed: Seed that chooses them.
         split: File that says which cases of the training set are trained on, held out or tested,
             see `read_split`; None holds out cases by `seed`.
         test_subsets: Subsets, or parts of `split`, that are tested after training.
@@ -123,6 +124,7 @@ class ClipData(L.LightningDataModule):
     cache: str | None
     selection: str
     validation_fraction: float
+    split_seed: int
     split: str | None
     test_subsets: Sequence[str]
     num_workers: int
