@@ -155,19 +155,19 @@ def run_page(run: "RunFolder", options: ReportOptions) -> str:
         notes.append("There are no training curves: the folder holds no csv/version_*/metrics.csv.")
     if run.metrics and not any(run.curves.values()):
         notes.append("There are no curves of the test: the folder holds no curves.npz.")
-    published, published_notes = scores.run_beside_published(run)
+    differences = scores.difference_table(run.metrics)
     return render(
-        "run.html",
+        kind="Training and test" if run.status else "Evaluation",
         title=run.title,
         facts=run.facts,
         state=state,
         problem=problem,
-        scores=scores.score_tables(run),
-        differences=scores.difference_table(run.metrics),
-        published=published,
-        published_notes=published_notes,
-        training=to_html(training, "training"),
-        figures=to_html(page_figures(run), "test"),
+        scores=scores.score_tables(run) + ([differences] if differences else []),
+        published=scores.run_beside_published(run),
+        charts={
+            "Training": to_html(training, "training"),
+            "Test": to_html(page_figures(run), "test"),
+        },
         clips=read_clips(run, options),
         config=run.config,
         notes=notes,
@@ -179,22 +179,27 @@ def sweep_page(folder: Path, sweep: "Sweep") -> str:
     from sali.report.style import to_html
     from sali.report.sweep import sweep_figures, sweep_tables
 
-    table, published, notes = sweep_tables(sweep, "Scores by setting")
+    table, *published = sweep_tables(sweep, "Scores by setting")
     return render(
-        "sweep.html",
+        kind="Sweep",
         title=f"Sweep {folder.resolve().name}",
         facts=sweep.facts,
+        state="failed" if sweep.failed else "finished",
+        problem=f"{len(sweep.failed)} of the jobs did not finish" if sweep.failed else "",
         failed=sweep.failed,
-        scores=table,
+        scores=[table] if table else [],
         published=published,
-        published_notes=notes,
-        figures=to_html(list(sweep_figures(sweep).values()), "sweep"),
+        charts={"Settings": to_html(list(sweep_figures(sweep).values()), "sweep")},
         jobs=sweep.jobs,
     )
 
 
-def render(template: str, **content: Any) -> str:
-    """Return a filled template; everything but this package's own markup is escaped."""
+def render(**content: Any) -> str:
+    """Return the filled template; everything but this package's own markup is escaped.
+
+    Args:
+        content: Values of the template; parts of the page without a value are left out.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -209,12 +214,17 @@ def render(template: str, **content: Any) -> str:
         lstrip_blocks=True,
     )
     templates = files("sali.report") / "templates"
-    style = (templates / "page.css").read_text(encoding="utf-8")
-    script = "".join(
-        (templates / name).read_text(encoding="utf-8") for name in ("page.js", "player.js")
+    style, page_script, player_script = (
+        (templates / name).read_text(encoding="utf-8")
+        for name in ("page.css", "page.js", "player.js")
     )
-    return environment.get_template(template).render(
-        **content,
+    script = page_script + player_script
+    published, published_notes = content.pop("published")
+    content["charts"] = [chart for chart in content["charts"].items() if chart[1]]
+    return environment.get_template("page.html").render(
+        **{**dict.fromkeys(("failed", "clips", "config", "jobs", "notes"), ()), **content},
+        published=published,
+        published_notes=published_notes,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         disclaimer=FOOTER,
         style=Markup(style),

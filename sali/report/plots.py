@@ -36,7 +36,7 @@ from sali.report.style import (
     wrapped,
 )
 
-FIXED_THRESHOLD = 0.5
+FIXED_THRESHOLD, _FIXED_NAME = 0.5, "dice_vps_at_0.5"
 NUM_BINS = 15
 _LABEL_CHARACTERS = 34
 Interval = tuple[float, float, float]
@@ -46,12 +46,9 @@ Interval = tuple[float, float, float]
 def precision_recall(
     curves: Mapping[str, tuple[FloatArray, FloatArray]], title: str = ""
 ) -> Figure:
-    """Return precision against recall, over lines of equal F1 in grey.
+    """Return precision [K] against recall [K] by label, over lines of equal F1 in grey.
 
-    Args:
-        curves: (precision [K], recall [K]) by label, one value per threshold in order. NaN is a gap
-            in the line.
-        title: Text above the axes.
+    NaN is a gap in the line.
     """
     figure = new_figure(WIDTH, 4.6 + legend_inches(len(curves)))
     axes = figure.add_subplot()
@@ -79,10 +76,7 @@ def precision_recall(
 
 
 def dice_over_threshold(
-    curves: Mapping[str, FloatArray],
-    thresholds: FloatArray,
-    title: str = "",
-    fixed_name: str = "dice_vps_at_0.5",
+    curves: Mapping[str, FloatArray], thresholds: FloatArray, title: str = ""
 ) -> Figure:
     """Return Dice over the threshold, with the three numbers that get published as "Dice".
 
@@ -91,11 +85,10 @@ def dice_over_threshold(
     thresholds.
 
     Args:
-        curves: Dice [K] by label.
+        curves: Dice [K] of stretched maps by label, so that the value at 0.5 is not the
+            `dice_at_0.5` of the tables.
         thresholds: Thresholds [K], all different, in any order; one is at least 0.5.
         title: Text above the axes.
-        fixed_name: Name of the value at 0.5; of curves of stretched maps it is not the
-            `dice_at_0.5` of the tables.
     """
     order = np.argsort(thresholds)
     levels = thresholds[order]
@@ -121,12 +114,12 @@ def dice_over_threshold(
             )
         labels.append(
             f"{label}\ndice_max {dice[best]:.3f} at {levels[best]:.2f},  "
-            f"dice_mean {dice.mean():.3f},  {fixed_name} {dice[fixed]:.3f}"
+            f"dice_mean {dice.mean():.3f},  {_FIXED_NAME} {dice[fixed]:.3f}"
         )
     style_axes(axes, title, "threshold", "Dice at the threshold")
     set_unit_limits(axes)
     markers = [Line2D([], [], color=GREY, marker=m, linestyle="", markersize=6.5) for m in "oD"]
-    _legend_inside(axes, markers, ["dice_max", fixed_name], "lower center")
+    _legend_inside(axes, markers, ["dice_max", _FIXED_NAME], "lower center")
     legend_below(figure, handles, labels)
     return figure
 
@@ -279,14 +272,7 @@ def intervals(
 def over_steps(
     title: str, series: Mapping[str, FloatArray], y_label: str, is_share: bool = False
 ) -> Figure:
-    """Return what a training logged, over its steps.
-
-    Args:
-        title: Text above the axes.
-        series: (step, value) [K, 2] by label.
-        y_label: Text of the vertical axis.
-        is_share: Whether that axis runs from 0 to 1.
-    """
+    """Return what a training logged, (step, value) [K, 2] by label; a share runs from 0 to 1."""
     figure = new_figure(WIDTH, 3.0 + legend_inches(len(series)))
     axes = figure.add_subplot()
     lines = []
@@ -353,9 +339,9 @@ def settings(
 
 def _line(axes: Axes, index: int, label: str, x: FloatArray, y: FloatArray) -> Line2D:
     """Draw series number `index`; its label is that of the table of its values."""
-    colour, line, _ = series_style(index)
-    look = {"color": colour, "linestyle": line, "linewidth": 1.8, "clip_on": False}
-    return axes.plot(x, y, label=label, **look)[0]  # type: ignore[arg-type]
+    colour, style, _ = series_style(index)
+    (line,) = axes.plot(x, y, style, label=label, color=colour, linewidth=1.8, clip_on=False)
+    return line
 
 
 def _legend_inside(

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,7 +19,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.legend import Legend
 
 from sali.metrics.scores import NONE
 from sali.report.overlay import FOOTER
@@ -49,13 +48,7 @@ PAD_INCHES = 0.06
 
 
 class SeriesStyle(NamedTuple):
-    """How one series differs from the others: always by more than its colour.
-
-    Attributes:
-        colour: Colour of line and markers.
-        line: Line style.
-        marker: Marker style.
-    """
+    """How one series differs from the others: always by more than its colour."""
 
     colour: str
     line: str
@@ -72,12 +65,7 @@ def series_style(index: int) -> SeriesStyle:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty white figure with the footer.
-
-    Args:
-        width: Width, inches.
-        height: Height, inches, footer included.
-    """
+    """Return an empty white figure with the footer; sizes in inches, footer included."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     bottom = _FOOTER_INCHES / height
     figure.set_layout_engine(
@@ -94,15 +82,7 @@ def new_figure(width: float, height: float) -> Figure:
 def style_axes(
     axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "", grid: str = "both"
 ) -> None:
-    """Set labels, sizes and colours.
-
-    Args:
-        axes: Axes to style.
-        title: Text above, on the left.
-        xlabel: Text of the horizontal axis.
-        ylabel: Text of the vertical axis.
-        grid: Direction of the grid's lines: "both", "x", "y", or empty for none.
-    """
+    """Set labels, sizes and colours; `grid` is "both", "x", "y", or empty for none."""
     axes.set_facecolor("white")
     if title:
         axes.set_title(title, loc="left", fontsize=TITLE, color=INK)
@@ -130,18 +110,9 @@ def legend_below(
     handles: Sequence[Artist],
     labels: Sequence[str],
     columns: int = 1,
-    **kwargs: Any,
-) -> Legend:
-    """Put a legend under the axes, where it hides no data.
-
-    Args:
-        figure: Figure whose layout makes room for it.
-        handles: Artists, one per label.
-        labels: Texts; long ones are wrapped to the width of one column.
-        columns: Number of columns.
-        kwargs: Arguments of `Figure.legend`.
-    """
-    return figure.legend(
+) -> None:
+    """Put a legend under the axes, where it hides no data; long labels are wrapped."""
+    figure.legend(
         handles,
         [wrapped(label, _LEGEND_CHARACTERS) for label in labels],
         loc="outside lower center",
@@ -152,25 +123,20 @@ def legend_below(
         borderpad=0,
         # The layout keeps the footer's strip free for axes only.
         borderaxespad=_FOOTER_INCHES * 72 / SMALL,
-        **kwargs,
     )
 
 
-def save(figure: Figure, stem: Path | str) -> tuple[Path, Path]:
+def save(figure: Figure, stem: Path | str) -> None:
     """Write a figure as PNG and as PDF; equal figures give equal files.
 
     Args:
         figure: Figure to write.
         stem: Path without an ending; dots in it are kept (`dice_at_0.5`). Missing folders are made.
-
-    Returns:
-        The two paths.
     """
     png, pdf = Path(f"{stem}.png"), Path(f"{stem}.pdf")
     png.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(png, dpi=DPI, facecolor="white")
     figure.savefig(pdf, dpi=DPI, facecolor="white", metadata={"CreationDate": None})
-    return png, pdf
 
 
 def legend_inches(num_lines: int) -> float:

@@ -14,7 +14,7 @@ from sali.report import plots
 from sali.report.folder import RunFolder
 from sali.report.options import PAGE
 from sali.report.published import beside_published, other_data, published_sali
-from sali.report.scores import FIRST, ordered
+from sali.report.scores import FIRST, comparison, ordered
 from sali.report.style import save
 from sali.report.table import Cell, Row, Spread, Table, score_table
 from sali.run.io import read_json
@@ -200,9 +200,7 @@ def write_files(folder: Path, sweep: Sweep) -> None:
     table, published, notes = sweep_tables(sweep, folder.name)
     assert table is not None
     parts = [f"# {folder.name}\n", f"{_EXPLAINED}\n", table.to_markdown()]
-    parts += ["# Ours and published results\n", *(f"- {note}" for note in notes), ""]
-    for own in published:
-        parts += [f"## {own.title}\n", own.to_markdown()]
+    parts.append(comparison(published, notes))
     (folder / "sweep.md").write_text("\n".join(parts), encoding="utf-8")
     latex = table.to_latex(f"{folder.name}. {_EXPLAINED}")
     (folder / "sweep.tex").write_text(latex, encoding="utf-8")

@@ -10,12 +10,7 @@ from sali.metrics.scores import NONE, ScoreInfo, score_info
 
 
 class Spread(NamedTuple):
-    """A score over several runs.
-
-    Attributes:
-        mean: Mean over runs.
-        std: Sample standard deviation (n - 1); None for a single run.
-    """
+    """Mean and sample standard deviation (n - 1) of a score over runs; None for a single one."""
 
     mean: float
     std: float | None

@@ -5,7 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
 
 function make(tag, attributes = {}, text = "") {
-  const isShape = ["svg", "path", "line", "rect", "circle", "text", "defs", "pattern", "title", "g"];
+  const isShape = ["svg", "path", "line", "rect", "circle", "text"];
   const node = isShape.includes(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.textContent = text;

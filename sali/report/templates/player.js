@@ -262,7 +262,7 @@ class Player {
     this.frameAt = (x) => Math.floor(((x - left) / (width - left - right)) * number);
     const down = (dice) => top + (1 - dice) * (floor - top);
     const edge = (index) => this.across(index - 0.5);
-    const shapes = [hatching()];
+    const shapes = [];
     for (const run of clip.runs) {
       const box = { x: edge(run.start), y: top, width: edge(run.stop) - edge(run.start), height: floor - top };
       if (run.kind === "quality") shapes.push(make("rect", { ...box, fill: "url(#hatching)", class: "band" }));
@@ -410,16 +410,6 @@ function spans(values, isIn) {
 function niceStep(least) {
   const size = 10 ** Math.floor(Math.log10(Math.max(1, least)));
   return [1, 2, 5, 10].map((m) => m * size).find((step) => step >= least) ?? 10 * size;
-}
-
-function hatching() {
-  const defs = make("defs");
-  const pattern = make("pattern", {
-    id: "hatching", width: 7, height: 7, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
-  });
-  pattern.append(make("line", { class: "hatch", x1: 0, y1: 0, x2: 0, y2: 7 }));
-  defs.append(pattern);
-  return defs;
 }
 
 const list = byId("clip-list");
