@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.frames import as_step, over
-from benchmarks.full_memory import frame_elements
-from benchmarks.setup import Setup, Variant
+from benchmarks.setup import Setup, Variant, frame_elements
 from benchmarks.timing import Table, summarize, time_interleaved
 from benchmarks.training import Training, TrainingVariant, make_step
 from sali.errors import ConfigError

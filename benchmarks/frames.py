@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.full_memory import Elements, fill, frame_elements
-from benchmarks.peaks import in_fresh_process, peak_of
 from benchmarks.released_way import RELEASED, ReleasedStream
-from benchmarks.setup import Setup, Variant, write_jpegs
-from benchmarks.timing import Call, Table, summarize, time_interleaved
+from benchmarks.setup import Elements, Setup, Variant, fill, frame_elements, write_jpegs
+from benchmarks.timing import Call, Table, in_fresh_process, peak_of, summarize, time_interleaved
 from sali.data.frames import read_frame
 from sali.models.sali import SALI
 from sali.streaming import StreamSegmenter, prepare_network
@@ -38,8 +36,7 @@ def measure_frames(
         variants: Ways of running our network, by name.
         rounds: Timed frames of each variant.
         warmup: Rounds before those.
-        memory_steps: Frames that a fresh process streams before its peak of memory is read; 0
-            leaves that out.
+        memory_steps: Frames of a fresh process before its peak of memory is read; 0 for no peaks.
 
     Returns:
         Times, peaks of memory, and how our maps differ from the released way's.

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.full_memory import Elements, fill, frame_elements
 from benchmarks.parts import MEMORY_READS, read_levels
-from benchmarks.setup import Setup, Variant
+from benchmarks.setup import Elements, Setup, Variant, fill, frame_elements
 from benchmarks.timing import Call, fit_exponent, time_interleaved
 from sali.models.sali import SALI
 from sali.streaming import step_streams
@@ -36,7 +35,7 @@ def measure_growth(
         variant: Way of running our network.
         rounds: Timed calls for each point, of which the median is taken.
         warmup: Calls before those.
-        frames_seen: Length of the stream, memory full from the start, whose frames are timed.
+        frames_seen: Frames of a stream whose memory is full from the start.
         blocks: Points that this stream is summed up in.
         memory_frames: Sizes of the memory in frames.
         image_sizes: Sides in pixels.

@@ -89,14 +89,7 @@ def measure_loaders(
     caches: Sequence[str | None],
     num_batches: int,
 ) -> Table:
-    """Apply `measure_loader` to numbers of workers, with and without a cache.
-
-    Args:
-        make: Makes the data module of (num_workers, cache).
-        num_workers: Numbers of loader processes.
-        caches: Values of `data.cache`.
-        num_batches: Number of timed batches of each.
-    """
+    """Apply `measure_loader` to the data modules that `make` makes of (num_workers, cache)."""
     return {
         f"{count} workers, cache {cache or 'off'}": measure_loader(make(count, cache), num_batches)
         for cache in caches

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import released_way as released
-from benchmarks.full_memory import Bank, fill, frame_elements
 from benchmarks.released_way import RELEASED
-from benchmarks.setup import Setup, Variant, autocast, write_jpegs
+from benchmarks.setup import Bank, Setup, Variant, autocast, fill, frame_elements, write_jpegs
 from benchmarks.timing import Call, Table, summarize, time_interleaved
 from sali.data.frames import read_frame, resize_frame
 from sali.data.synthetic import draw_clip
@@ -39,17 +38,7 @@ MEMORY_READS: dict[str, MemoryRead] = {
 def measure_parts(
     setup: Setup, variants: Mapping[str, Variant], rounds: int, warmup: int
 ) -> dict[str, Table]:
-    """Time the parts of a frame, with a full memory.
-
-    Args:
-        setup: What is measured.
-        variants: Ways of running our network, by name.
-        rounds: Timed calls of each variant of each part.
-        warmup: Rounds before those.
-
-    Returns:
-        Times of each part.
-    """
+    """Return times of the parts of a frame, with a full memory."""
     device = setup.start()
     images = setup.images(setup.frames())
     network = setup.build_network(calibrate=images)

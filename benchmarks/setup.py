@@ -1,29 +1,33 @@
 """What is measured, and on which machine: the network, generated frames, a segmenter of ours."""
 
 import copy
+import itertools
 import os
 import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.full_memory import Elements, fill
 from sali.data.frames import resize_frame
 from sali.data.synthetic import draw_clip
 from sali.data.tensors import to_tensor
 from sali.models.contract import ClipBatch
 from sali.models.nodes import instantiate
 from sali.models.sali import SALI
+from sali.models.sali.memory import KeyValue
 from sali.streaming import StreamSegmenter, prepare_network
 from sali.streaming.precision import PRECISIONS
 
 JPEG_QUALITY = 90
+
+Elements = list[list[KeyValue]]
+"""Keys and values of frames, frame by frame and level by level."""
 
 WAKE_STD = 0.02
 """Deviation of the weights given to layers that start at zero."""
@@ -31,12 +35,7 @@ WAKE_STD = 0.02
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of running our network.
-
-    Attributes:
-        precision: "32", "bf16" or "16".
-        compiled: Whether it is compiled with `torch.compile`.
-    """
+    """One way of running our network: precision "32", "bf16" or "16", `torch.compile` or not."""
 
     precision: str
     compiled: bool
@@ -44,20 +43,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Setup:
-    """Plain values from which any process builds the same things.
+    """Plain values from which any process builds the same things; see benchmark.yaml.
 
-    Attributes:
-        model: Model node of the network, see `sali.models.nodes`.
-        pretrained: Whether the backbone has the weights that its node names; else random ones.
-        image_size: Side in pixels that the network sees.
-        frame_height: Height of generated frames in pixels.
-        frame_width: Width of generated frames in pixels.
-        num_frames: Number of different generated frames; longer streams repeat them.
-        memory_noise: Deviation, over that of the elements, of the noise on copies of elements that
-            fill a memory.
-        seed: Seed of weights, frames and noise.
-        device: Torch's name of the device.
-        threads: Threads of PyTorch; None leaves its choice.
+    `model` is the model node of the network, `threads` None leaves PyTorch's choice.
     """
 
     model: dict[str, Any]
@@ -80,6 +68,7 @@ class Setup:
 
     @property
     def frame_size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
         return self.frame_height, self.frame_width
 
     def frames(self) -> list[np.ndarray]:
@@ -130,7 +119,7 @@ class Setup:
         side: int | None = None,
         **settings: Any,
     ) -> StreamSegmenter:
-        """Return a segmenter of a prepared network whose memory is full.
+        """Return a segmenter of a prepared network whose memory holds noisy copies of elements.
 
         Args:
             prepared: Network as the variant runs it.
@@ -191,3 +180,46 @@ def _calibrate(network: SALI, images: Tensor) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
         norm.momentum = momentum
+
+
+class Bank(Protocol):
+    """A memory bank, ours or the released one."""
+
+    max_frames: int
+
+    @property
+    def sizes(self) -> list[int]: ...
+
+    def add(self, frame: list[KeyValue], index: int) -> None: ...
+
+    def count_usage(self, usages: list[Tensor]) -> None: ...
+
+
+@torch.inference_mode()
+def frame_elements(network: SALI, images: Tensor) -> Elements:
+    """Return the elements of each image [T, 3, S, S]."""
+    assert network.long_term is not None
+    return [network.long_term.project(network.encode(image[None])) for image in images]
+
+
+@torch.inference_mode()
+def fill(bank: Bank, elements: Elements, noise: float, seed: int) -> None:
+    """Fill an empty bank with noisy copies of the elements of a few frames.
+
+    Args:
+        bank: Bank, which gets `max_frames` frames.
+        elements: Elements of those frames.
+        noise: Deviation of the noise over that of the elements.
+        seed: Seed of the noise.
+    """
+    device = elements[0][0].key.device
+    generator = torch.Generator(device).manual_seed(seed)
+
+    def noisy(x: Tensor) -> Tensor:
+        return x + noise * x.std() * torch.randn(x.shape, generator=generator, device=device)
+
+    for index, frame in zip(range(bank.max_frames), itertools.cycle(elements), strict=False):
+        bank.add([KeyValue(noisy(level.key), noisy(level.value)) for level in frame], index)
+        # Reads in between, so that eviction finds elements that were used more or less.
+        usages = [torch.rand(1, n, generator=generator, device=device) for n in bank.sizes]
+        bank.count_usage(usages)

@@ -1,12 +1,28 @@
-"""Timing variants against each other, interleaved: other load on the machine hits all alike."""
+"""Time of variants against each other, and peaks of memory.
 
+Variants are interleaved, so that other load on the machine hits all alike. A peak never falls, so
+that of a variant is measured in a process of its own.
+"""
+
+import logging
+import multiprocessing
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from sali.run.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+MEBIBYTE = 2**20
+STATUS = Path("/proc/self/status")
 
 Call = Callable[[], object]
 """What is timed."""
@@ -66,7 +82,7 @@ def summarize(times: Mapping[str, Sequence[float]], baselines: Sequence[str]) ->
     round): below 1 is faster than the baseline. It need not equal the ratio of the medians.
 
     Args:
-        times: Milliseconds [rounds] of each variant, as `time_interleaved` returns them.
+        times: What `time_interleaved` returns.
         baselines: Names of variants; those that were not timed are left out.
 
     Returns:
@@ -89,3 +105,35 @@ def fit_exponent(x: Sequence[float], y: Sequence[float]) -> float | None:
     if len(set(x)) < 2:
         return None
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def peak_mib(device: torch.device) -> float:
+    """Return the largest memory in MiB of this process, or on its GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MEBIBYTE
+    if STATUS.exists():
+        # Not ru_maxrss: Linux hands it from the parent down to a process that it starts.
+        line = next(s for s in STATUS.read_text().splitlines() if s.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEBIBYTE
+
+
+def peak_of(call: Call, steps: int, device: torch.device) -> dict[str, float]:
+    """Return the memory in MiB before and at the peak of a number of calls, as a row."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif STATUS.exists():  # else the peak of the start-up counts too
+        Path("/proc/self/clear_refs").write_text("5")
+    before = peak_mib(device)
+    for _ in range(steps):
+        call()
+    return {"before MiB": before, "peak MiB": peak_mib(device)}
+
+
+def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of a module's top level in a new process that inherits nothing."""
+    log.info("memory of a fresh process, some seconds")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        return pool.submit(function, *args).result()

@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.peaks import in_fresh_process, peak_of
 from benchmarks.released_way import RELEASED, training_heads, training_loss
 from benchmarks.setup import Setup, autocast
-from benchmarks.timing import Table, summarize, time_interleaved
+from benchmarks.timing import Table, in_fresh_process, peak_of, summarize, time_interleaved
 from sali.data.frames import resize_mask
 from sali.data.synthetic import draw_clip
 from sali.losses import StructureLoss
@@ -24,10 +23,8 @@ ROLES = ("memory", "current", "neighbor")
 class TrainingVariant:
     """One way of our training step.
 
-    Attributes:
-        precision: "32", "bf16" or "16".
-        context_gradient: False encodes memory and neighbor without gradient.
-        channels_last: Memory order of the weights; activations follow.
+    `context_gradient` False encodes memory and neighbor without gradient; `channels_last` is the
+    memory order of the weights, which activations follow.
     """
 
     precision: str
@@ -37,15 +34,7 @@ class TrainingVariant:
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained.
-
-    Attributes:
-        backbone: Name of a timm model.
-        batch_size: Samples per step, of three frames each.
-        lr: Learning rate of Adam.
-        clip_value: Bound of every gradient element.
-        bce: Term of our loss; "released" makes the losses comparable.
-    """
+    """What is trained; `bce` is the term of our loss, "released" makes losses comparable."""
 
     backbone: str
     batch_size: int
@@ -66,14 +55,6 @@ def measure_training(
 
     Backbones whose batch norms see another batch in one pass than in three (EfficientNet, Res2Net)
     give different losses; those of PVTv2 have none.
-
-    Args:
-        setup: Image size, weights' seed and device.
-        training: What is trained.
-        variants: Ways of our step, by name.
-        rounds: Timed steps of each way.
-        warmup: Steps before those.
-        memory_steps: Steps of a fresh process before its peak of memory is read; 0 leaves that out.
 
     Returns:
         Times, losses of all steps, their largest relative difference from the released way's, and
@@ -124,10 +105,11 @@ def make_step(
 ) -> Callable[[], float]:
     """Return a training step with a network of its own, which returns the loss.
 
+    The backbone has no stochastic depth: it draws differently in one pass and in three, so losses
+    could not be compared.
+
     Args:
-        setup: Gives network, image size, seed and device. The backbone is trained without
-            stochastic depth: it draws differently in one pass and in three, so losses could not be
-            compared.
+        setup: Gives network, image size, seed and device.
         training: What is trained.
         variant: Way of our step; None is the released way.
     """

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.peaks import in_fresh_process, peak_of
-from benchmarks.timing import fit_exponent, summarize, time_interleaved
+from benchmarks.timing import (
+    fit_exponent,
+    in_fresh_process,
+    peak_of,
+    summarize,
+    time_interleaved,
+)
 
 CPU = torch.device("cpu")
 
