@@ -184,7 +184,7 @@ def sweep_page(folder: Path, sweep: "Sweep") -> str:
         kind="Sweep",
         title=f"Sweep {folder.resolve().name}",
         facts=sweep.facts,
-        state="failed" if sweep.failed else "finished",
+        state="incomplete" if sweep.failed else "finished",
         problem=f"{len(sweep.failed)} of the jobs did not finish" if sweep.failed else "",
         failed=sweep.failed,
         scores=[table] if table else [],
