@@ -96,15 +96,19 @@ def read_grey(path: Path) -> Bytes:
     return np.asarray(blue, np.uint8)
 
 
-def read_mask(path: Path) -> Mask:
+def read_mask(path: Path, above: int = POLYP_ABOVE) -> Mask:
     """Return a mask, bool [H, W]: True where grey is above 128, which is polyp.
 
     Channels that differ by compression only are grey. In a mask of few colours, as annotation
     tools write them, every colour but black is polyp.
 
+    Args:
+        path: Image file.
+        above: Another threshold, for importers.
+
     Raises:
         FrameError: Not a readable image, not 8 bits, with transparency, a picture in colour, or
-            nothing is above 128 though the mask is not empty.
+            nothing is above the threshold though the mask is not empty.
     """
     image = _decode(path)
     if image.ndim == 3:
@@ -117,11 +121,12 @@ def read_mask(path: Path) -> Mask:
             return np.asarray(image.any(2))
         image = image[..., 0] if not spread else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     highest = int(image.max())
-    if 0 < highest <= POLYP_ABOVE:
+    if 0 < highest <= above:
         raise FrameError(
-            f"{path} has no value above {highest}, wanted 0 and 255 (is it stored as 0/1?)"
+            f"{path} has no value above {highest}, wanted 0 and 255 (is it stored as 0/1? "
+            "sali.data.import_folder reads that with polyp_above=0)"
         )
-    return np.asarray(image > POLYP_ABOVE)
+    return np.asarray(image > above)
 
 
 def _decode(path: Path) -> Bytes:

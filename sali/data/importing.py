@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sali.data.frames import Bytes, Mask, check_size, read_frame, read_grey, read_size
+from sali.data.frames import Bytes, Mask, check_size, read_frame, read_mask, read_size
 from sali.data.index import STILLS, SUBSETS
-from sali.errors import ConfigError, DataError, FrameError
+from sali.errors import ConfigError, DataError
 from sali.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,6 @@ MaskReader = Callable[[tuple[int, int]], Mask]
 """Returns the mask of a frame of size (H, W)."""
 _JPEG = {".jpg", ".jpeg"}
 _KEPT = {*_JPEG, ".png", ".webp"}
-_JPEG_COLOR = 16
-"""Largest difference of the channels of grey that was stored as a colour JPEG."""
 _COARSEST = 1
 """Side to decode near, to find out whether a JPEG can be read to its end."""
 
@@ -113,7 +111,7 @@ def mask_file(frame: Path, path: Path, above: int, smallest: int = 1) -> MaskRea
     """Return the reader of a mask file that may be a JPEG.
 
     A JPEG blurs what was 0 and 255, so that one without any value above the threshold is taken as
-    empty, with a line in the log; any other file is then refused.
+    empty, with a line in the log; `read_mask` refuses other files then.
 
     Args:
         frame: Image file that the mask belongs to.
@@ -123,17 +121,11 @@ def mask_file(frame: Path, path: Path, above: int, smallest: int = 1) -> MaskRea
     """
 
     def read(size: tuple[int, int]) -> Mask:
-        is_jpeg = path.suffix.lower() in _JPEG
-        grey = _jpeg_grey(path) if is_jpeg else read_grey(path)
-        highest = int(grey.max())
+        highest = int(read_frame(path)[0].max()) if path.suffix.lower() in _JPEG else 0
         if 0 < highest <= above:
-            if not is_jpeg:
-                raise FrameError(
-                    f"{path} has no value above {above}, its highest is {highest}; if it is stored "
-                    "as 0 and 1, say polyp_above=0"
-                )
             log.warning("%s: nothing is above %d, taken as empty (%d)", path, above, highest)
-        mask = np.asarray(grey > above)
+            return empty_mask(size)
+        mask = read_mask(path, above)
         check_size(frame, size, path, mask)
         return without_specks(mask, smallest)
 
@@ -248,13 +240,6 @@ def _resized(pixels: Bytes, size: tuple[int, int]) -> Image.Image:
     height, width = size
     same = image.size == (width, height)
     return image if same else image.resize((width, height), Image.Resampling.BILINEAR)
-
-
-def _jpeg_grey(path: Path) -> Bytes:
-    image, _ = read_frame(path)
-    if int((image.max(axis=2) - image.min(axis=2)).max()) > _JPEG_COLOR:
-        raise FrameError(f"{path} is in colour, wanted a grey mask")
-    return image[..., 0]
 
 
 def _refuse_doubles(pictures: Sequence[Picture]) -> None:

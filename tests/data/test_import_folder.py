@@ -126,14 +126,14 @@ def test_images_without_a_mask_are_what_the_user_says(source, tmp_path):
         (lambda s: mark(s / "masks/d.png"), DataError, "1 masks .* no image, e.g. d.png"),
         (lambda s: mark(s / "masks/a9.png"), DataError, "masks a9.png and a9_mask.jpg"),
         (lambda s: draw(s / "images/b.png"), DataError, "would both be frame b"),
-        (lambda s: mark(s / "masks/a10.png", high=1), FrameError, "say polyp_above=0"),
+        (lambda s: mark(s / "masks/a10.png", high=1), FrameError, "with polyp_above=0"),
         (
             lambda s: Image.new("L", (9, 9)).save(s / "masks/a10.png"),
             FrameError,
             "9x9 but its frame",
         ),
         (
-            lambda s: Image.new("RGB", SIZE[::-1], "red").save(s / "masks/a9_mask.jpg"),
+            lambda s: draw(s / "masks/a9_mask.jpg"),
             FrameError,
             "is in colour",
         ),
@@ -153,6 +153,13 @@ def test_masks_of_0_and_1_are_read_where_the_user_says_so(source, tmp_path):
     mark(source / "masks/a10.png", high=1)
     mark(source / "masks/a9_mask.jpg", 0)
     assert areas(imported(source, tmp_path / "data", polyp_above=0)) == [0, 8 * 16, 0]
+
+
+def test_colours_of_an_annotation_tool_are_polyps(source, tmp_path):
+    mask = np.zeros((*SIZE, 3), np.uint8)
+    mask[:8, :16] = (120, 0, 0)
+    Image.fromarray(mask).save(source / "masks/a10.png")
+    assert areas(imported(source, tmp_path / "data"))[1] == 8 * 16
 
 
 def test_grey_that_a_jpeg_left_of_nothing_is_empty_and_said(source, tmp_path, caplog):
