@@ -97,7 +97,7 @@ class ClipData(L.LightningDataModule):
         validation_fraction: Share of the training cases to hold out.
         split_seed: Seed that chooses them.
         split: File that says which cases of the training set are trained on, held out or tested,
-            see `read_split`; None holds out cases by `seed`.
+            see `read_split`; None holds out cases by `split_seed`.
         test_subsets: Subsets, or parts of `split`, that are tested after training.
         num_workers: Number of loader processes.
         prefetch_factor: Batches fetched ahead by each.
