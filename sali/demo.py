@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 from sali.cli import command
 from sali.config import check_config
@@ -39,56 +39,48 @@ def demo(cfg: DictConfig) -> None:
         _serve(cfg, Path(private))
 
 
+def _check(cfg: DictConfig) -> None:
+    from sali.streaming.precision import PRECISIONS
+
+    if importlib.util.find_spec("gradio") is None:
+        raise ConfigError("the page needs Gradio: pip install 'sali[demo]'")
+    check_config(cfg, "demo")
+    if not 0 < cfg.threshold < 1:
+        raise ConfigError(f"threshold: got {cfg.threshold}, wanted a number between 0 and 1")
+    for name, least in LEAST.items():
+        if cfg[name] < least:
+            raise ConfigError(f"{name}: got {cfg[name]}, wanted {least} or more")
+    if str(cfg.precision) not in PRECISIONS:
+        raise ConfigError(f"precision: got {cfg.precision!r}, wanted one of {[*PRECISIONS]}")
+
+
 def _serve(cfg: DictConfig, private: Path) -> None:
-    from sali.app.models import Models, find_checkpoints
-    from sali.app.page import Choices, Page
-    from sali.app.play import Engine
+    from sali.app.models import Models
+    from sali.app.page import Page
     from sali.app.server import serve
     from sali.app.session import Session
     from sali.app.uploads import Limits
     from sali.app.view import View
     from sali.build import pick_device, prediction_settings
-    from sali.data.video.files import VIDEO_SUFFIXES
-    from sali.models.contract import VideoSegmenter
 
     given: Any = cfg.ckpt
-    files = [] if given is None else list(given) if isinstance(given, ListConfig) else [given]
-    named = {str(name): str(path) for name, path in (cfg.models or {}).items()}
-    paths = find_checkpoints([str(file) for file in files], named)
-    device = pick_device(cfg.device)
-
-    def settings_of(trained: dict[str, Any], network: VideoSegmenter) -> dict[str, Any]:
-        return prediction_settings(cfg, trained, network)
-
-    models = Models(paths, settings_of, device, list(cfg.trust))
-    models.load(models.names[0])
-    suffixes = tuple(sorted(cfg.limits.suffixes or VIDEO_SUFFIXES))
-    if unknown := sorted(set(suffixes) - VIDEO_SUFFIXES):
-        known = ", ".join(sorted(VIDEO_SUFFIXES))
-        raise ConfigError(f"limits.suffixes: got {unknown}, wanted some of {known}")
+    models = Models(
+        [str(path) for path in (given if isinstance(given, ListConfig) else [given]) if path],
+        lambda trained, network: prediction_settings(cfg, trained, network),
+        pick_device(cfg.device),
+        list(cfg.trust),
+    )
+    models.load(next(iter(models.paths)))
     limits = Limits(cfg.limits.seconds, cfg.video.max_pixels)
-    engine = Engine(models, limits, cfg.meter_frames, dict(cfg.thumbnails))
+    playing = {"meter_frames": cfg.meter_frames, "thumbnail_width": cfg.thumbnail_width}
     exporting = {"clip_rate": cfg.clip_rate, **cfg.video.overlay}
 
     def make_session() -> Session:
         folder = private / secrets.token_urlsafe(24)
-        return Session(folder, engine, exporting, cfg.threshold)
+        return Session(folder, models, limits, playing, exporting, cfg.threshold)
 
     samples = _samples(cfg, private / "samples")
-    choices = Choices(
-        precisions=dict(cfg.precisions),
-        precision=cfg.precision,
-        threshold=cfg.threshold,
-        largest_memory=cfg.largest_memory,
-        largest_every=cfg.largest_every,
-        megabytes=cfg.limits.megabytes,
-        suffixes=suffixes,
-        max_users=cfg.max_users,
-        max_waiting=cfg.max_waiting,
-        keep_minutes=cfg.keep_minutes,
-        pictures_per_second=cfg.pictures_per_second,
-    )
-    page = Page(engine, samples, View(**cfg.display), choices, make_session)
+    page = Page(models, samples, View(**cfg.display), make_session, cfg)
     max_bytes = int(cfg.limits.megabytes * MEGABYTE)
     try:
         serve(page.blocks, cfg.host, cfg.port, cfg.open_browser, max_bytes)
@@ -97,7 +89,7 @@ def _serve(cfg: DictConfig, private: Path) -> None:
 
 
 def _samples(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Clips that can be picked without an upload: the user's own, or drawn ones."""
+    """Return clips that can be picked without an upload: the user's own, or drawn ones."""
     from sali.data.index import SUBSETS, index_present
     from sali.data.synthetic import SyntheticSpec, generate
     from sali.data.video.live import Live
@@ -105,7 +97,7 @@ def _samples(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     if cfg.samples:
         own = index_source(str(cfg.samples), cfg.video.max_pixels)
-        if any(isinstance(source, Live) for source in own):
+        if isinstance(own[0], Live):
             raise ConfigError(f"samples: got {cfg.samples}, which is live; wanted a folder or file")
         return {source.name: source for source in own}
     log.info("drawing sample clips; samples=DIR shows your own")
@@ -115,29 +107,6 @@ def _samples(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         for clip in index_present(folder)
         if clip.subset in SUBSETS and clip.subset != "train"
     }
-
-
-def _check(cfg: DictConfig) -> None:
-    from sali.streaming.precision import PRECISIONS
-
-    if importlib.util.find_spec("gradio") is None:
-        raise ConfigError("the page needs Gradio: pip install 'sali[demo]'")
-    if cfg.models is not None and not OmegaConf.is_dict(cfg.models):
-        raise ConfigError(
-            f"models: got {cfg.models!r}, wanted names and files: models={{b5: b5.ckpt}}"
-        )
-    plain = cfg.copy()
-    plain.models = None  # names are the user's own
-    check_config(plain, "demo")
-    if not 0 < cfg.threshold < 1:
-        raise ConfigError(f"threshold: got {cfg.threshold}, wanted a number between 0 and 1")
-    for name, least in LEAST.items():
-        if cfg[name] < least:
-            raise ConfigError(f"{name}: got {cfg[name]}, wanted {least} or more")
-    for name in (*cfg.precisions, cfg.precision):
-        if str(name) not in PRECISIONS or name not in cfg.precisions:
-            wanted = ", ".join(PRECISIONS)
-            raise ConfigError(f"precision: got {name!r}, wanted one of {wanted} in precisions")
 
 
 @command("demo")

@@ -1,7 +1,9 @@
 """Networks that can be picked; each is loaded once and shared by all users."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,27 +36,58 @@ class Options:
     every: int
 
 
+class Turns:
+    """A line in which the frames of all users wait for the network: first come, first served."""
+
+    def __init__(self) -> None:
+        self._line: deque[object] = deque()
+        self._moved = threading.Condition()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for the turn and keep it while this is entered."""
+        place = object()
+        with self._moved:
+            self._line.append(place)
+            self._moved.wait_for(lambda: self._line[0] is place)
+        try:
+            yield
+        finally:
+            with self._moved:
+                self._line.popleft()
+                self._moved.notify_all()
+
+
 class Models:
-    """Checkpoints by name.
+    """Checkpoints by the names that a user sees.
 
     Args:
-        paths: File of each name.
+        given: Checkpoint files, or folders of them.
         settings_of: Function from a checkpoint's settings and its network to the settings of a
             run, see `sali.build.prediction_settings`.
         device: Device that they run on.
         trust: Packages whose networks may be built.
+
+    Attributes:
+        paths: File of each name.
+        device: Device that they run on.
+        turns: Line for the device.
+
+    Raises:
+        UserError: There is no checkpoint, or one does not exist.
     """
 
     def __init__(
         self,
-        paths: Mapping[str, Path],
+        given: Sequence[str],
         settings_of: Callable[[dict[str, Any], VideoSegmenter], dict[str, Any]],
         device: torch.device,
         trust: Sequence[str],
     ) -> None:
-        self.names = list(paths)
-        self._paths, self._settings_of = dict(paths), settings_of
-        self._device, self._trust = device, trust
+        self.paths = find_checkpoints(given)
+        self.turns = Turns()
+        self.device = device
+        self._settings_of, self._trust = settings_of, trust
         self._loading = threading.Lock()
         self._loaded: dict[tuple[str, str], tuple[VideoSegmenter, dict[str, Any]]] = {}
 
@@ -66,9 +99,9 @@ class Models:
         """
         with self._loading:
             if (name, precision) not in self._loaded:
-                network, trained = load_network(self._paths[name], trust=self._trust)
+                network, trained = load_network(self.paths[name], trust=self._trust)
                 settings = self._settings_of(trained, network)
-                network = network.to(self._device)
+                network = network.to(self.device)
                 network = prepare_network(network, settings["image_size"], precision)
                 self._loaded[name, precision] = network, settings
             return self._loaded[name, precision]
@@ -85,32 +118,28 @@ class Models:
         return make_segmenter(network, {**settings, "video": video}, options.precision)
 
 
-def find_checkpoints(given: list[str], named: Mapping[str, str]) -> dict[str, Path]:
-    """Return checkpoint files by the names that a user sees.
+def find_checkpoints(given: Sequence[str]) -> dict[str, Path]:
+    """Return checkpoint files by name: the file's, after those of its folders where two share it.
 
     Args:
         given: Files, or folders of them.
-        named: {name: file}.
 
     Raises:
         UserError: There is none, or one does not exist.
     """
-    files: list[Path] = []
+    found: dict[str, Path] = {}
     for path in map(Path, given):
-        inside = sorted(p for p in path.glob("*") if p.suffix in CHECKPOINT_SUFFIXES)
-        if path.is_dir() and not inside:
+        files = [path]
+        if path.is_dir():
+            files = sorted(p for p in path.glob("*") if p.suffix in CHECKPOINT_SUFFIXES)
+        if not files or not files[0].is_file():
             wanted = ", ".join(CHECKPOINT_SUFFIXES)
-            raise WeightsError(f"no checkpoint in {path}; wanted files with one of {wanted}")
-        files += inside if path.is_dir() else [path]
-    found = {name: Path(path) for name, path in named.items()}
-    for file in files:
-        name, folders = file.stem, list(file.absolute().parents)
-        while name in found and folders:  # best.ckpt of several runs
-            name = f"{folders.pop(0).name}/{name}"
-        found[name] = file
+            raise WeightsError(f"ckpt: no checkpoint in {path}; wanted a file with {wanted}")
+        for file in files:
+            name, folders = file.stem, list(file.absolute().parents)
+            while name in found and folders:  # best.ckpt of several runs
+                name = f"{folders.pop(0).name}/{name}"
+            found[name] = file
     if not found:
-        raise ConfigError("no model; give ckpt=best.ckpt, a list or folder of them, or models=...")
-    for name, file in found.items():
-        if not file.is_file():
-            raise WeightsError(f"no checkpoint {file} (model {name!r})")
+        raise ConfigError("no model; give ckpt=best.ckpt, or a list or folder of checkpoints")
     return found

@@ -2,16 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from sali.app.models import Options
-from sali.app.play import ENDS, Engine, Play
+from sali.app.models import Models, Options
+from sali.app.play import ENDS, Play
 from sali.app.session import Session
 from sali.app.view import OPENING, View
+from sali.data.video.files import VIDEO_SUFFIXES
 from sali.errors import UserError
 from sali.prediction import FileSource
 from sali.report.overlay import FOOTER
@@ -19,6 +19,7 @@ from sali.report.overlay import FOOTER
 HERE = Path(__file__).parent
 STYLE = HERE / "live.css"
 UPLOADED = "uploaded: "
+NUMBERS = {"32": "float32", "bf16": "bfloat16", "16": "float16"}
 INTRODUCTION = f"""\
 # Polyp segmentation, live
 **{FOOTER}.** Do not use it to guide an examination. Nothing leaves this machine: what you upload,
@@ -32,60 +33,29 @@ THEME = gr.themes.Base(
 )
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What the page offers.
-
-    Attributes:
-        precisions: {name in configurations: name on the page}.
-        precision: Precision at the start.
-        threshold: Threshold at the start.
-        largest_memory: End of the slider, frames.
-        largest_every: End of the slider, frames.
-        megabytes: Largest upload.
-        suffixes: Endings of uploads, with the dot.
-        max_users: Number of runs at once; further ones wait in Gradio's queue.
-        max_waiting: Length of that queue.
-        keep_minutes: Minutes without use after which everything of a page is deleted.
-        pictures_per_second: Largest number of pictures sent to a page per second.
-    """
-
-    precisions: Mapping[str, str]
-    precision: str
-    threshold: float
-    largest_memory: int
-    largest_every: int
-    megabytes: float
-    suffixes: tuple[str, ...]
-    max_users: int
-    max_waiting: int
-    keep_minutes: float
-    pictures_per_second: float
-
-
 class Page:
     """Builds `blocks` and answers its events.
 
     Args:
-        engine: What the runs of all pages share.
+        models: Networks.
         samples: Clips by the names that a user sees.
         view: How results are drawn.
-        choices: What is offered.
         make_session: Maker of the session of a page that was opened.
+        cfg: Values of configs/demo.yaml.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        models: Models,
         samples: Mapping[str, FileSource],
         view: View,
-        choices: Choices,
         make_session: Callable[[], Session],
+        cfg: Any,
     ) -> None:
-        self._engine, self._samples, self._view = engine, dict(samples), view
-        self._choices, self._make_session = choices, make_session
+        self._models, self._samples, self._view = models, samples, view
+        self._make_session, self._cfg = make_session, cfg
         self._open: dict[str, Session] = {}
-        keep = 60 * choices.keep_minutes
+        keep = 60 * cfg.keep_minutes
         with gr.Blocks(
             title="SALI: polyp segmentation, live",
             analytics_enabled=False,
@@ -95,8 +65,8 @@ class Page:
             self._lay_out(keep)
             self._connect()
         self.blocks.queue(
-            default_concurrency_limit=choices.max_users,
-            max_size=choices.max_waiting,
+            default_concurrency_limit=cfg.max_users,
+            max_size=cfg.max_waiting,
             api_open=False,
         )
 
@@ -106,7 +76,10 @@ class Page:
             session.close()
 
     def _lay_out(self, keep: float) -> None:
-        choices, models = self._choices, self._engine.models
+        cfg, models = self._cfg, self._models
+        first = next(iter(models.paths))
+        on_gpu = models.device.type == "cuda"
+        precisions = [p for p in NUMBERS if p != "16" or on_gpu or p == str(cfg.precision)]
         # Whenever an event writes it, its time begins anew.
         self.kept = gr.State(None, time_to_live=keep, delete_callback=Session.close)
         gr.Markdown(INTRODUCTION)
@@ -114,20 +87,20 @@ class Page:
             with gr.Column(scale=1, min_width=300):
                 names = list(self._samples)
                 self.clip = gr.Dropdown(names, value=names[0] if names else None, label="Clip")
-                most = f"{choices.megabytes:g} MB, {self._engine.limits.seconds:g} s"
+                most = f"{cfg.limits.megabytes:g} MB, {cfg.limits.seconds:g} s"
                 self.file = gr.File(
                     label=f"Or upload a video (up to {most})",
-                    file_types=list(choices.suffixes),
+                    file_types=sorted(VIDEO_SUFFIXES),
                     height=180,
                 )
-                self.model = gr.Dropdown(models.names, value=models.names[0], label="Model")
+                self.model = gr.Dropdown([*models.paths], value=first, label="Model")
                 with gr.Accordion("Settings", open=False):
-                    memory, every = self._sliders(models.names[0])
+                    memory, every = self._sliders(first)
                     self.memory = gr.Slider(0, step=1, label="Memory, frames (0: off)", **memory)
                     self.every = gr.Slider(1, step=1, label="Remember every n-th frame", **every)
                     self.precision = gr.Radio(
-                        [(shown, name) for name, shown in choices.precisions.items()],
-                        value=choices.precision,
+                        [(NUMBERS[name], name) for name in precisions],
+                        value=str(cfg.precision),
                         label="Numbers of the network",
                     )
                 self.start = gr.Button("Start", variant="primary")
@@ -139,7 +112,7 @@ class Page:
                     self.threshold = gr.Slider(
                         0.01,
                         0.99,
-                        value=choices.threshold,
+                        value=cfg.threshold,
                         step=0.01,
                         label="Threshold: polyp from this probability on",
                         scale=4,
@@ -205,16 +178,13 @@ class Page:
 
     def _sliders(self, model: str) -> Iterator[dict[str, Any]]:
         """Yield the properties of the memory's sliders, as a model was trained."""
-        _, settings = self._engine.models.load(model)
-        video, choices = settings["video"], self._choices
-        ends = (("max_frames", 0, choices.largest_memory), ("every", 1, choices.largest_every))
+        _, settings = self._models.load(model)
+        video, cfg = settings["video"], self._cfg
+        ends = (("max_frames", 0, cfg.largest_memory), ("every", 1, cfg.largest_every))
         for name, least, largest in ends:
             value = video.get(name, least)
-            yield {
-                "value": value,
-                "maximum": max(value, largest),
-                "interactive": name in video,
-            }
+            known = name in video
+            yield {"value": value, "maximum": max(value, largest), "interactive": known}
 
     def _model_picked(self, model: str) -> list[Any]:
         try:
@@ -241,12 +211,14 @@ class Page:
             play = session.start(source, Options(model, precision, int(memory), int(every)))
         except UserError as error:
             raise _told(error) from error
-        seen, buttons = 0, _buttons(play)
+        seen, buttons = None, _buttons(play)
         while play.state not in ENDS:
-            began, seen = time.monotonic(), play.wait(seen)
-            yield session, self._shown(session), *buttons
-            buttons = (gr.skip(), gr.skip())
-            pause = began + 1 / self._choices.pictures_per_second - time.monotonic()
+            began = time.monotonic()
+            now = play.state, len(play.peaks), play.unreadable, session.threshold
+            if now != seen:
+                yield session, self._shown(session), *buttons
+                seen, buttons = now, (gr.skip(), gr.skip())
+            pause = began + 1 / self._cfg.pictures_per_second - time.monotonic()
             time.sleep(max(0.0, pause))
         yield session, self._shown(session), *_buttons(play)
 

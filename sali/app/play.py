@@ -1,24 +1,25 @@
 """One run over one clip: the loop of `sali.prediction`, which can be paused and cancelled."""
 
 import logging
-import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing
 from fractions import Fraction
+from math import inf
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from sali.app.models import Models, Options
-from sali.app.past import Album
 from sali.app.uploads import Limits, without_folder
 from sali.data.datasets import FrameReader
 from sali.data.samples import End, Frame, StreamItem
+from sali.data.tensors import IMAGENET_MEAN, IMAGENET_STD
 from sali.data.video.files import Video
 from sali.errors import UserError
 from sali.prediction import FileSource, Result, load
@@ -32,85 +33,66 @@ log = logging.getLogger(__name__)
 ENDS = ("finished", "cancelled", "failed")
 
 
-class Turns:
-    """A line in which the frames of all users wait for the network: first come, first served."""
-
-    def __init__(self) -> None:
-        self._line: deque[object] = deque()
-        self._moved = threading.Condition()
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Wait for the turn and keep it while this is entered."""
-        place = object()
-        with self._moved:
-            self._line.append(place)
-            self._moved.wait_for(lambda: self._line[0] is place)
-        try:
-            yield
-        finally:
-            with self._moved:
-                self._line.popleft()
-                self._moved.notify_all()
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What all runs share.
-
-    Attributes:
-        models: Networks.
-        limits: Limits of uploads.
-        meter_frames: Number of recent frames used for the displayed speed and latency.
-        thumbnails: Arguments of each run's `Album`.
-        turns: Line for the network.
-    """
-
-    models: Models
-    limits: Limits
-    meter_frames: int
-    thumbnails: Mapping[str, int]
-    turns: Turns = field(default_factory=Turns)
-
-
-@dataclass(frozen=True)
-class Latest:
+class Latest(NamedTuple):
     """The newest result.
 
     Attributes:
         result: Result of the prediction loop.
         index: Number among the segmented frames, from 0; the memory numbers frames so.
         rate: Frames per second; 0 before the second frame.
-        latency: Milliseconds from a decoded frame to its mask, (mean, 95 % quantile).
+        latencies: Milliseconds from a decoded frame to its mask, of recent frames.
     """
 
     result: Result
     index: int
     rate: float
-    latency: tuple[float, float]
+    latencies: list[float]
+
+
+class PastFrame(NamedTuple):
+    """A frame that the memory may hold.
+
+    Attributes:
+        number: Number in its clip, from 0.
+        time: Seconds; None for frames in files.
+        picture: Small picture, RGB uint8 [h, w, 3].
+    """
+
+    number: int
+    time: float | None
+    picture: np.ndarray
 
 
 class Play(threading.Thread):
     """A run in a thread, from `start` to one of `ENDS`; a `Writer` that keeps the last result.
 
     Args:
-        engine: What it shares with other runs.
+        models: Networks, which all runs share.
         source: Clip or video.
         options: What the user picked.
         root: Folder of its maps.
-        is_upload: Whether the limits of uploads hold.
+        limits: Limits of an upload; None for a sample.
+        meter_frames: Number of recent frames that speed and latency are taken of.
+        thumbnail_width: Width of the pictures of past frames, pixels.
 
     Attributes:
         state: "loading", "running", "paused" or one of `ENDS`.
         message: Line for the user, about what went wrong.
         latest: The newest result.
-        album: Pictures of past frames.
+        past: Segmented frames by the index under which the memory knows them.
         peaks: Largest probability of each segmented frame, by its number.
         unreadable: Number of frames that could not be decoded.
     """
 
     def __init__(
-        self, engine: Engine, source: FileSource, options: Options, root: Path, is_upload: bool
+        self,
+        models: Models,
+        source: FileSource,
+        options: Options,
+        root: Path,
+        limits: Limits | None,
+        meter_frames: int,
+        thumbnail_width: int,
     ) -> None:
         super().__init__(name=f"play {source.name}", daemon=True)
         self.source, self.options, self.root = source, options, root
@@ -118,71 +100,53 @@ class Play(threading.Thread):
         self.state = "loading"
         self.message = ""
         self.latest: Latest | None = None
+        self.past: dict[int, PastFrame] = {}
         self.peaks: dict[int, float] = {}
         self.unreadable = 0
-        self.album = Album(**engine.thumbnails)
-        self._engine = engine
-        self._is_upload = is_upload
+        self._models, self._limits, self._width = models, limits, thumbnail_width
         self._arrived = 0.0
-        self._ends: deque[float] = deque(maxlen=engine.meter_frames)
-        self._latencies: deque[float] = deque(maxlen=engine.meter_frames)
-        self._news = threading.Condition()
-        self._version = 0
-        self._steps: float = float("inf")  # frames until it pauses
+        self._meter: deque[tuple[float, float]] = deque(maxlen=meter_frames)  # arrived, done
+        self._wishes = threading.Condition()
+        self._steps = inf  # frames until it pauses
         self._cancelled = False
 
     # What a user does
 
     @property
     def paused(self) -> bool:
-        return self._steps != float("inf")
+        return self._steps != inf
 
-    def go(self, steps: float = float("inf")) -> None:
+    def go(self, steps: float = inf) -> None:
         """Segment `steps` frames, then pause; 0 pauses now."""
-        with self._news:
+        with self._wishes:
             self._steps = steps
-            self.tell()
+            self._wishes.notify()
 
     def cancel(self) -> None:
         """End after the frame that is under way."""
-        with self._news:
+        with self._wishes:
             self._cancelled = True
-            self.tell()
-
-    # News for the page
-
-    def tell(self) -> None:
-        """Wake up whoever follows: something is to be shown."""
-        with self._news:
-            self._version += 1
-            self._news.notify_all()
-
-    def wait(self, seen: int) -> int:
-        """Wait for something newer than a version that was shown; return its version."""
-        with self._news:
-            self._news.wait_for(lambda: self._version > seen)
-            return self._version
+            self._wishes.notify()
 
     # The thread
 
     def run(self) -> None:
         try:
             self._segment()
-            self._turn("cancelled" if self._cancelled else "finished")
+            self.state = "cancelled" if self._cancelled else "finished"
         except UserError as error:
-            self.message = self._readable(str(error))
-            self._turn("failed")
+            self.message, self.state = self._readable(str(error)), "failed"
         except Exception as error:
             log.exception("the run over %s failed", self.source.name)
             self.message = f"the run stopped: {type(error).__name__}: {error}"
-            self._turn("failed")
+            self.state = "failed"
 
     def _segment(self) -> None:
-        segmenter = self._engine.models.segmenter(self.options)
-        _, settings = self._engine.models.load(self.options.model, self.options.precision)
+        segmenter = self._models.segmenter(self.options)
+        _, settings = self._models.load(self.options.model, self.options.precision)
         reader = FrameReader(settings["image_size"], settings["decode"])
         loader = load([self.source], reader, 0, 0, 1, keep_pictures=True, starts={})
-        self._turn("running")
+        self.state = "running"
         maps = map_pictures(self.root, "probability")
         with closing(self._frames(loader)) as frames:
             runner = ClipRunner(lambda: segmenter)
@@ -205,33 +169,29 @@ class Play(threading.Thread):
                 ahead = decoding.submit(next, coming, None)
                 if isinstance(item, Frame):
                     start = item.time if start is None else start
-                    if self._is_upload and isinstance(self.source, Video):
-                        self._engine.limits.check_frame(self.source, item, item.time - start)
+                    if self._limits and isinstance(self.source, Video):
+                        self._limits.check_time(self.source, item.time - start)
                 elif item.error:
                     self.unreadable += max(1, item.lost if isinstance(item, End) else 0)
                     self.message = self.message or self._readable(item.error)
                 if not self._may_continue():
                     item = End(clip=0, number=item.number)
                 self._arrived = time.perf_counter()
-                with self._engine.turns.taken():
+                with self._models.turns.taken():
                     yield [item]
                 if item.is_last:
                     return
 
     def _may_continue(self) -> bool:
         """Wait while paused; False once it is cancelled."""
-        with self._news:
+        with self._wishes:
             if not self._steps and not self._cancelled:
-                self._turn("paused")
-                self._news.wait_for(lambda: self._steps or self._cancelled)
-                self._ends.clear()  # a pause is not slowness
-                self._turn("running")
+                self.state = "paused"
+                self._wishes.wait_for(lambda: self._steps or self._cancelled)
+                self._meter.clear()  # a pause is not slowness
+                self.state = "running"
             self._steps -= 1
         return not self._cancelled
-
-    def _turn(self, state: str) -> None:
-        self.state = state
-        self.tell()
 
     def _readable(self, message: str) -> str:
         source = self.source
@@ -242,24 +202,26 @@ class Play(threading.Thread):
     # A writer of the loop
 
     def write(self, result: Result) -> None:
-        """Keep the newest result, and of the others the peak, which maps round."""
-        number, end = result.frame.number, time.perf_counter()
-        self.peaks[number] = float(result.probability.max())
-        self._ends.append(end)
-        self._latencies.append(1000 * (end - self._arrived))
-        span = self._ends[-1] - self._ends[0]
-        rate = (len(self._ends) - 1) / span if span else 0.0
-        latency = (
-            statistics.fmean(self._latencies),
-            float(np.quantile(self._latencies, 0.95)),
-        )
-        index = len(self.peaks) - 1
-        self.album.add(index, result)
-        self.latest = Latest(result, index, rate, latency)
-        self.tell()
+        """Keep the newest result, and of the others a small picture and the peak."""
+        index, number = len(self.peaks), result.frame.number
+        self._meter.append((self._arrived, time.perf_counter()))
+        latencies = [1000 * (done - arrived) for arrived, done in self._meter]
+        span = self._meter[-1][1] - self._meter[0][1]
+        rate = (len(latencies) - 1) / span if span else 0.0
+        self.past[index] = PastFrame(number, result.time, thumbnail(result.frame, self._width))
+        self.latest = Latest(result, index, rate, latencies)
+        self.peaks[number] = float(result.probability.max())  # last: a page looks at their number
 
     def finish(self, clip: str) -> None:
         """Nothing is left to do: results stay until the page is gone."""
 
     def discard(self) -> None:
         """Nothing is half: every result is whole."""
+
+
+def thumbnail(frame: Frame, width: int) -> np.ndarray:
+    """Return what the network saw of a frame, in the frame's own shape, RGB uint8 [h, width, 3]."""
+    height = max(1, round(width * frame.size[0] / frame.size[1]))
+    small = cv2.resize(frame.image.permute(1, 2, 0).numpy(), (width, height))
+    pixels = 255 * (small * np.float32(IMAGENET_STD) + np.float32(IMAGENET_MEAN))
+    return pixels.round().clip(0, 255).astype(np.uint8)

@@ -1,16 +1,17 @@
 """What one open page owns: a folder, an upload, a run; and the files of its result."""
 
+import os
 import shutil
 import threading
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sali.app.models import Options
-from sali.app.play import ENDS, Engine, Play
+from sali.app.models import Models, Options
+from sali.app.play import ENDS, Play
+from sali.app.uploads import Limits
 from sali.data.datasets import FrameReader
 from sali.data.frames import read_grey
 from sali.data.samples import End, Frame, StreamItem
@@ -26,8 +27,9 @@ from sali.streaming.clip_runner import Segmented
 FAREWELL_SECONDS = 10.0  # a run ends after the frame that is under way
 LEVELS = 255
 NOTE = """\
-{clip}: {frames} frames, {state}, {unreadable} not readable.
-Model {model}, precision {precision}, memory of {max_frames} frames, every {every}. stored.
+{play.source.name}: {frames} frames, {play.state}, {play.unreadable} not readable.
+Model {options.model}, precision {options.precision}, memory of {options.max_frames} frames, \
+every {options.every}. stored.
 A pixel counts as polyp from a probability of {threshold:.4f} on.
 
 Research software, not a medical device. Do not use it to guide an examination.
@@ -72,8 +74,11 @@ class Session:
 
     Args:
         folder: Folder of its own, which nobody can guess.
-        engine: What it shares with other pages.
+        models: Networks, which all pages share.
+        limits: Limits of uploads.
+        playing: Further arguments of `Play`.
         exporting: Arguments of `overlay_videos` for downloads.
+        threshold: Probability from which on a pixel is polyp, at the start.
 
     Attributes:
         upload: Video that was uploaded last.
@@ -83,13 +88,20 @@ class Session:
     """
 
     def __init__(
-        self, folder: Path, engine: Engine, exporting: Mapping[str, Any], threshold: float
+        self,
+        folder: Path,
+        models: Models,
+        limits: Limits,
+        playing: Mapping[str, int],
+        exporting: Mapping[str, Any],
+        threshold: float,
     ) -> None:
         self.folder = folder
         self.upload: FileSource | None = None
         self.play: Play | None = None
-        self.threshold = between_levels(threshold)
-        self._engine, self._exporting = engine, dict(exporting)
+        self.set_threshold(threshold)
+        self._models, self._limits = models, limits
+        self._playing, self._exporting = playing, exporting
         self.closed = False
         self._doing = threading.RLock()
 
@@ -105,15 +117,14 @@ class Session:
             UserError: A file that cannot be used; it is deleted.
         """
         with self._doing:
-            home = self.folder / "upload"
             try:
                 if self.active or self.closed:
                     raise ConfigError("a run is under way; cancel it before the next upload")
-                self._engine.limits.open(file)
-                self._forget()
-                shutil.rmtree(home, ignore_errors=True)
+                self._limits.open(file)
+                self._forget("upload")
+                home = self.folder / "upload"
                 home.mkdir(parents=True, mode=0o700)
-                self.upload = self._engine.limits.open(Path(shutil.move(file, home)))
+                self.upload = self._limits.open(Path(shutil.move(file, home)))
             finally:
                 file.unlink(missing_ok=True)
 
@@ -127,16 +138,15 @@ class Session:
             if self.closed or self.active:
                 raise ConfigError("a run is under way; cancel it first")
             self._forget()
-            is_upload = source is self.upload
-            self.play = Play(self._engine, source, options, self.folder / "maps", is_upload)
+            limits = self._limits if source is self.upload else None
+            maps = self.folder / "maps"
+            self.play = Play(self._models, source, options, maps, limits, **self._playing)
             self.play.start()
             return self.play
 
     def set_threshold(self, threshold: float) -> None:
         """Draw with another threshold from now on; nothing is segmented again."""
         self.threshold = between_levels(threshold)
-        if self.play is not None:
-            self.play.tell()
 
     def cancel(self) -> None:
         """End a run after the frame that is under way, and wait for it."""
@@ -157,43 +167,34 @@ class Session:
             DataError: There is no result, or it was deleted meanwhile.
         """
         with self._doing:
-            play, folder = self.play, self.folder / "result"
+            play, threshold, folder = self.play, self.threshold, self.folder / "result"
             if play is None or self.active or not play.peaks:
                 raise DataError("there is no result yet; run to the end or cancel first")
             shutil.rmtree(folder, ignore_errors=True)
-            name, maps = play.source.name, self.folder / "maps" / play.source.name
-            _, settings = self._engine.models.load(play.options.model, play.options.precision)
+            name, options = play.source.name, play.options
+            maps, files = self.folder / "maps" / name, folder / "files"
+            _, settings = self._models.load(options.model, options.precision)
             reader = FrameReader(settings["image_size"], settings["decode"])
             loader = load([play.source], reader, 0, 0, 1, keep_pictures=True, starts={})
-            threshold = self.threshold
             writers: list[Writer] = [
-                overlay_videos(folder, threshold, **self._exporting),
-                detection_tables(folder, threshold),
-                mask_files(folder, threshold),
+                overlay_videos(files, threshold, **self._exporting),
+                detection_tables(files, threshold),
+                mask_files(files, threshold),
             ]
             frames = self._until_last(loader, play, tell)
-            count = segment(
-                frames, [play.source], Kept(play, maps), writers, skip_bad=True, quiet=True
-            )
+            segment(frames, [play.source], Kept(play, maps), writers, skip_bad=True, quiet=True)
             if self.closed:
                 raise DataError("the result was deleted; run again")
-            about = {**vars(play.options), **vars(play), **count, "clip": name}
-            (folder / "about.txt").write_text(NOTE.format(**about, threshold=threshold))
-            packed = folder / f"{name}.zip"
-            with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-                for file in sorted(p for p in folder.iterdir() if p != packed):
-                    archive.write(file, file.name, zipfile.ZIP_DEFLATED)
-                for file in sorted(maps.iterdir()):
-                    archive.write(file, f"maps/{file.name}")
-            return packed
+            about = {"play": play, "options": options, "frames": len(play.peaks)}
+            (files / "about.txt").write_text(NOTE.format(**about, threshold=threshold))
+            shutil.copytree(maps, files / "maps", copy_function=os.link)
+            return Path(shutil.make_archive(str(folder / name), "zip", files))
 
     def _until_last(self, loader: Batches, play: Play, tell: Tell) -> Iterator[list[StreamItem]]:
         """Yield the frames up to the last one with a result; there the clip ends."""
         last = max(play.peaks)
         for (frame,) in loader:
-            if self.closed:
-                return
-            if frame.number > last:
+            if self.closed or frame.number > last:
                 break
             tell((frame.number + 1) / (last + 1))
             yield [frame]
@@ -206,11 +207,10 @@ class Session:
         self.closed = True
         with self._doing:
             self._forget()
-            self.upload = None
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _forget(self) -> None:
+    def _forget(self, *more: str) -> None:
         self.cancel()
         self.play = None
-        for name in ("maps", "result"):
+        for name in ("maps", "result", *more):
             shutil.rmtree(self.folder / name, ignore_errors=True)

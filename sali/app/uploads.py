@@ -1,10 +1,9 @@
-"""Checks of uploads, in addition to those of size and suffix in Gradio."""
+"""Limits of uploads, in addition to those of size and suffix in Gradio."""
 
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from sali.data.samples import Frame
 from sali.data.video.files import Video, open_video
 from sali.errors import DataError
 
@@ -15,7 +14,7 @@ class Limits:
 
     Attributes:
         seconds: Longest duration.
-        max_pixels: Largest frame.
+        max_pixels: Largest frame; the decoder refuses larger ones, whatever the header says.
     """
 
     seconds: float
@@ -31,32 +30,15 @@ class Limits:
             video = open_video(path, self.max_pixels)
         except DataError as error:
             raise DataError(without_folder(str(error), path)) from error
-        self._check_seconds(path.name, video.length / video.rate)
+        self.check_time(video, video.length / video.rate)
         return video
 
-    def check_frame(self, video: Video, frame: Frame, since: Fraction) -> None:
-        """Refuse a decoded frame that is later or larger than the header said.
-
-        Args:
-            video: Uploaded video.
-            frame: Frame of it.
-            since: Seconds since its first frame.
-
-        Raises:
-            DataError: Names what it has and what is accepted.
-        """
-        self._check_seconds(video.path.name, since)
-        height, width = frame.size
-        if height * width > self.max_pixels:
-            raise DataError(
-                f"{video.path.name}: got frames of {width}x{height} pixels, wanted up to "
-                f"{self.max_pixels} pixels; scale it down"
-            )
-
-    def _check_seconds(self, name: str, seconds: Fraction) -> None:
+    def check_time(self, video: Video, seconds: Fraction) -> None:
+        """Raise DataError for a video that lasts, or a frame that comes, longer than allowed."""
         if seconds > self.seconds:
             raise DataError(
-                f"{name}: got {float(seconds):.0f} s, wanted up to {self.seconds:g} s; cut it"
+                f"{video.path.name}: got {float(seconds):.0f} s, wanted up to {self.seconds:g} s; "
+                "cut it"
             )
 
 

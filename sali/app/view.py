@@ -1,16 +1,17 @@
 """What a page shows of a run: numbers as text, pictures as data URIs; nothing touches the disk."""
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
-from sali.app.past import shrink
-from sali.app.play import ENDS, Latest, Play
+from sali.app.play import ENDS, Latest, PastFrame, Play
 from sali.report.overlay import draw_overlay
 
+HEAT_STRENGTH = 0.75
 OPENING: dict[str, Any] = {
     **{"state": "opening", "line": "Opening the page", "message": "", "done": 0},
     **{"picture": "", "alt": "", "numbers": [], "reads": []},
@@ -25,11 +26,13 @@ class View:
         width: Largest width of the frame on the page, pixels.
         jpeg_quality: Quality of JPEGs, 1 to 100.
         reads: Number of past frames that are shown as read most.
+        keep: Largest number of past frames whose pictures are kept.
     """
 
     width: int
     jpeg_quality: int
     reads: int
+    keep: int
 
     def show(self, play: Play | None, threshold: float) -> dict[str, Any]:
         """Return what the template of the page needs.
@@ -56,14 +59,16 @@ class View:
             probability = cv2.resize(probability, picture.shape[1::-1])
         drawn = draw_overlay(picture, probability, threshold=threshold)
         read = result.attention
-        shares = read.by_frame() if read else {}
+        most = most_read(
+            play.past, read.by_frame() if read else {}, latest.index, self.reads, self.keep
+        )
         numbers = [
             ("frame", "Frame", f"{number} / {length}" if length else f"{number}"),
             ("time", "Time", _clock(result.time) or "-"),
             ("area", "Area of polyp", area),
             ("rate", "Speed", f"{latest.rate:.1f} / s" if latest.rate else "-"),
-            ("latency", "Latency, mean", f"{latest.latency[0]:.0f} ms"),
-            ("high", "Latency, 95 %", f"{latest.latency[1]:.0f} ms"),
+            ("latency", "Latency, mean", f"{np.mean(latest.latencies):.0f} ms"),
+            ("high", "Latency, 95 %", f"{np.quantile(latest.latencies, 0.95):.0f} ms"),
             ("memory", "Memory", f"{read.whole_frames:.1f} frames" if read else "-"),
         ]
         return {
@@ -73,12 +78,12 @@ class View:
             "numbers": [dict(zip(("name", "label", "text"), row, strict=True)) for row in numbers],
             "reads": [
                 {
-                    "picture": self._data_uri(picture),
-                    "share": _percent(share),
+                    "picture": self._data_uri(heat(past.picture, share)),
+                    "share": _percent(float(share.sum())),
                     "label": f"frame {past.number + 1}, "
                     + (_clock(past.time) or f"{number - 1 - past.number} back"),
                 }
-                for past, share, picture in play.album.most_read(shares, latest.index, self.reads)
+                for past, share in most
             ],
         }
 
@@ -86,6 +91,49 @@ class View:
         quality = [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality]
         _, data = cv2.imencode(".jpg", picture[..., ::-1], quality)
         return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def most_read(
+    past: dict[int, PastFrame], shares: Mapping[int, np.ndarray], now: int, count: int, keep: int
+) -> list[tuple[PastFrame, np.ndarray]]:
+    """Return the past frames that a result read most, in order, each with its share.
+
+    Args:
+        past: Past frames; those that the memory does not hold any more are removed.
+        shares: {index of a past frame: share of the read [h, w]}.
+        now: Index of the result.
+        count: Largest number of frames.
+        keep: Largest number of frames that stay in `past`.
+    """
+    total = {i: float(share.sum()) for i, share in shares.items() if i in past}
+    known = sorted(total, key=lambda i: (-total[i], -i))
+    for index in [*(i for i in list(past) if i < now and i not in total), *known[keep:]]:
+        past.pop(index, None)  # another event of the page may have done it
+    return [(past[i], shares[i]) for i in known[: min(count, keep)] if total[i]]
+
+
+def heat(picture: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return a grey picture with colours where it was read, from its own largest share down.
+
+    Args:
+        picture: RGB uint8 [h, w, 3].
+        share: Share of the read on any grid [H, W], not negative.
+    """
+    level = cv2.resize(share.astype(np.float32), picture.shape[1::-1])
+    level = level / max(float(level.max()), 1e-12)
+    colours = cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
+    strength = HEAT_STRENGTH * level[..., None]
+    return (grey * (1 - strength) + colours * strength).astype(np.uint8)
+
+
+def shrink(picture: np.ndarray, width: int) -> np.ndarray:
+    """Return a picture RGB uint8 [H, W, 3] at most `width` pixels wide."""
+    if picture.shape[1] <= width:
+        return picture
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    step = max(1, picture.shape[1] // (2 * width))  # a mean of all pixels takes ten times as long
+    return cv2.resize(picture[::step, ::step], (width, height))
 
 
 def _percent(share: float) -> str:

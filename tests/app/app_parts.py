@@ -1,13 +1,14 @@
 """Small parts of the web app for its tests."""
 
+import copy
 import threading
 from contextlib import contextmanager
 
 import torch
 from conftest import SMALL, small_network
 
-from sali.app.models import Models, Options
-from sali.app.play import Engine, Play, Turns
+from sali.app.models import Models, Options, Turns
+from sali.app.play import Play
 from sali.app.session import Session
 from sali.app.uploads import Limits
 from sali.data.video.decoding import decode_video
@@ -16,6 +17,7 @@ from sali.streaming import StreamSegmenter
 LIMITS = Limits(seconds=20, max_pixels=200 * 200)
 OVERLAY = {"quality": 20, "preset": "veryfast", "key_frame_every": 25}
 EXPORTING = {"show_time": False, "side_by_side": False, "clip_rate": 25, **OVERLAY}
+PLAYING = {"meter_frames": 10, "thumbnail_width": 32}
 OPTIONS = Options("small", "32", max_frames=2, every=2)
 VIDEO = {"eviction": "least_used", "neighbor": "previous"}
 
@@ -58,19 +60,22 @@ def make_models(checkpoint):
     def settings_of(trained, network):
         return {"image_size": 256, "decode": trained["decode"], "video": network.video_settings}
 
-    return Models({"small": checkpoint}, settings_of, torch.device("cpu"), [])
+    return Models([str(checkpoint)], settings_of, torch.device("cpu"), [])
 
 
-def make_engine(models, gate=None, limits=LIMITS):
-    return Engine(models, limits, 10, {"width": 32, "most": 50}, gate or Turns())
+def with_gate(models, gate):
+    """The same networks behind a line of their own."""
+    models = copy.copy(models)
+    models.turns = gate
+    return models
 
 
-def make_play(engine, source, folder, options=OPTIONS, is_upload=False):
-    return Play(engine, source, options, folder, is_upload)
+def make_play(models, source, folder, options=OPTIONS, limits=None):
+    return Play(models, source, options, folder, limits, **PLAYING)
 
 
-def make_session(engine, folder):
-    return Session(folder, engine, EXPORTING, 0.5)
+def make_session(models, folder):
+    return Session(folder, models, LIMITS, PLAYING, EXPORTING, 0.5)
 
 
 def plain_loop(models, path, options=OPTIONS):

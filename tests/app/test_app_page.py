@@ -163,7 +163,7 @@ class Visit:
         with self.page.expect_download(timeout=60_000) as waiting:
             self.click("Download the result")
         with zipfile.ZipFile(waiting.value.path()) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
+            return {n: archive.read(n) for n in archive.namelist() if not n.endswith("/")}
 
     def close(self) -> None:
         self.context.close()

@@ -4,19 +4,17 @@ import threading
 
 import numpy as np
 import pytest
-import torch
 from app_parts import LIMITS
 from miniature import wait_for
 from video_files import smooth_frames, write_sound, write_video
 
-from sali.app.models import find_checkpoints
-from sali.app.past import Album, heat, shrink
-from sali.app.play import Turns
+from sali.app.models import Turns, find_checkpoints
+from sali.app.play import PastFrame, thumbnail
 from sali.app.session import between_levels
+from sali.app.view import heat, most_read, shrink
 from sali.data.samples import Frame
-from sali.data.video.files import open_video
+from sali.data.tensors import to_tensor
 from sali.errors import DataError, UserError
-from sali.prediction import Result
 
 
 def bad_files():
@@ -70,37 +68,37 @@ def test_turns_are_taken_in_the_order_of_coming():
     assert done == ["a", "b", "c"]
 
 
-@pytest.fixture
-def source(tmp_path):
-    return open_video(write_video(tmp_path / "clip.mkv", smooth_frames(1)), 10**6)
+def past_frames(*indices):
+    picture = np.full((8, 12, 3), 100, np.uint8)
+    return {i: PastFrame(10 + i, None, picture) for i in indices}
 
 
-def album_of(source, *indices, width=12, most=9):
-    album = Album(width, most)
-    picture = torch.full((8, 12, 3), 100, dtype=torch.uint8)
-    for i in indices:
-        frame = Frame(clip=0, number=10 + i, image=torch.empty(0), size=(8, 12), picture=picture)
-        album.add(i, Result(source, frame, torch.zeros(8, 12), None))
-    return album
-
-
-def test_the_most_read_frames_come_first_and_those_that_left_the_memory_are_forgotten(source):
+def test_the_most_read_frames_come_first_and_those_that_left_the_memory_are_forgotten():
     shares = {0: np.full((2, 2), 0.05), 2: np.full((2, 2), 0.1), 4: np.full((2, 2), 0.1)}
-    album = album_of(source, 0, 1, 2, 4, 5)
-    reads = album.most_read(shares, 5, 2)
-    assert [(past.number, round(share, 6)) for past, share, _ in reads] == [(14, 0.4), (12, 0.4)]
-    assert sorted(album._past) == [0, 2, 4, 5]  # the newest may be stored yet
-    assert [past.number for past, _, _ in album.most_read({4: shares[4]}, 6, 3)] == [14]
-    assert sorted(album._past) == [4]
-    assert album.most_read({4: np.zeros((2, 2))}, 7, 3) == []
-    assert album.most_read({}, 8, 3) == [] and not album._past
+    past = past_frames(0, 1, 2, 4, 5)
+    reads = most_read(past, shares, 5, 2, keep=9)
+    assert [(one.number, share.sum()) for one, share in reads] == [(14, 0.4), (12, 0.4)]
+    assert sorted(past) == [0, 2, 4, 5]  # the newest may be stored yet
+    assert [one.number for one, _ in most_read(past, {4: shares[4]}, 6, 3, keep=9)] == [14]
+    assert sorted(past) == [4]
+    assert most_read(past, {4: np.zeros((2, 2))}, 7, 3, keep=9) == []
+    assert most_read(past, {}, 8, 3, keep=9) == [] and not past
 
 
-def test_an_album_keeps_the_most_read_of_too_many(source):
-    album = album_of(source, 0, 1, 2, most=2)
+def test_the_most_read_of_too_many_are_kept():
+    past = past_frames(0, 1, 2)
     shares = {i: np.full((2, 2), 0.1 * (i + 1)) for i in range(3)}
-    album.most_read(shares, 3, 1)
-    assert sorted(album._past) == [1, 2]
+    most_read(past, shares, 3, 1, keep=2)
+    assert sorted(past) == [1, 2]
+
+
+def test_a_thumbnail_has_the_shape_and_the_colours_of_the_frame():
+    seen = np.zeros((64, 64, 3), np.uint8)
+    seen[:, :32] = (200, 100, 0)
+    frame = Frame(clip=0, number=0, image=to_tensor(seen), size=(300, 600))
+    small = thumbnail(frame, 40)
+    assert small.shape == (20, 40, 3)
+    assert (small[:, :18] == (200, 100, 0)).all() and (small[:, 22:] == 0).all()
 
 
 def test_heat_is_where_it_was_read():
@@ -125,9 +123,8 @@ def test_checkpoints_are_named_apart(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     given = [str(tmp_path / name) for name in ("a/best.ckpt", "b/best.ckpt", "c")]
-    found = find_checkpoints(given, {"mine": str(tmp_path / "c/b5.ckpt")})
+    found = find_checkpoints(given)
     assert {n: p.relative_to(tmp_path).as_posix() for n, p in found.items()} == {
-        "mine": "c/b5.ckpt",
         "best": "a/best.ckpt",
         "b/best": "b/best.ckpt",
         "b5": "c/b5.ckpt",
@@ -137,9 +134,9 @@ def test_checkpoints_are_named_apart(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [([], "no model"), (["none.ckpt"], "no checkpoint none.ckpt"), (["."], "no checkpoint in")],
+    [([], "no model"), (["none.ckpt"], "no checkpoint in none.ckpt"), (["."], "no checkpoint in")],
 )
 def test_no_checkpoint_is_an_error(tmp_path, monkeypatch, given, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        find_checkpoints(given, {})
+        find_checkpoints(given)

@@ -14,12 +14,12 @@ from app_parts import (
     LIMITS,
     OPTIONS,
     Gate,
-    make_engine,
     make_models,
     make_play,
     make_session,
     plain_loop,
     save_checkpoint,
+    with_gate,
 )
 from hydra import compose, initialize_config_dir
 from miniature import ROOT, wait_for
@@ -33,17 +33,12 @@ from sali.data.video.decoding import decode_video
 from sali.errors import UserError
 from sali.predict import predict
 
-VIEW = View(width=800, jpeg_quality=90, reads=3)
+VIEW = View(width=800, jpeg_quality=90, reads=3, keep=50)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     return make_models(save_checkpoint(tmp_path_factory.mktemp("own") / "small.ckpt"))
-
-
-@pytest.fixture
-def engine(models):
-    return make_engine(models)
 
 
 @pytest.fixture
@@ -63,8 +58,8 @@ def finish(play):
     return play
 
 
-def play_all(engine, source, folder, **options):
-    play = make_play(engine, source, folder, **options)
+def play_all(models, source, folder, **options):
+    play = make_play(models, source, folder, **options)
     play.start()
     return finish(play)
 
@@ -74,9 +69,9 @@ def maps_of(play):
     return [cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in files]
 
 
-def test_a_run_finds_what_a_plain_loop_finds(engine, models, tmp_path):
+def test_a_run_finds_what_a_plain_loop_finds(models, tmp_path):
     source = video(tmp_path, 6)
-    play = play_all(engine, source, tmp_path / "maps")
+    play = play_all(models, source, tmp_path / "maps")
     assert (play.state, play.message, len(play.peaks), play.length) == ("finished", "", 6, 6)
     expected, segmenter = plain_loop(models, source.path)
     maps = maps_of(play)
@@ -96,9 +91,9 @@ def test_a_run_finds_what_a_plain_loop_finds(engine, models, tmp_path):
 
 def test_frames_of_two_runs_take_turns_and_each_finds_what_it_finds_alone(models, tmp_path, gate):
     sources = [video(tmp_path, 6, seed, f"{seed}.mkv") for seed in range(2)]
-    alone = [play_all(make_engine(models), s, tmp_path / f"alone{s.name}") for s in sources]
-    engine = make_engine(models, gate)
-    plays = [make_play(engine, source, tmp_path / source.name) for source in sources]
+    alone = [play_all(models, s, tmp_path / f"alone{s.name}") for s in sources]
+    gated = with_gate(models, gate)
+    plays = [make_play(gated, source, tmp_path / source.name) for source in sources]
     for play in plays:
         play.start()
     wait_for(lambda: len(gate._line) == 2, 20)
@@ -111,12 +106,12 @@ def test_frames_of_two_runs_take_turns_and_each_finds_what_it_finds_alone(models
     assert first != second and gate.order[:12] == [first, second] * 6
 
 
-def test_a_clip_of_files_with_an_unreadable_one(engine, tmp_path):
+def test_a_clip_of_files_with_an_unreadable_one(models, tmp_path):
     (tmp_path / "case1").mkdir()
     for i, frame in enumerate(smooth_frames(4)):
         cv2.imwrite(str(tmp_path / f"case1/{i}.png"), frame[..., ::-1])
     (tmp_path / "case1/1.png").write_text("no picture")
-    play = play_all(engine, index_clip(tmp_path / "case1"), tmp_path / "maps")
+    play = play_all(models, index_clip(tmp_path / "case1"), tmp_path / "maps")
     assert (play.state, list(play.peaks), play.unreadable) == ("finished", [0, 2, 3], 1)
     assert "1.png" in play.message and str(tmp_path) not in play.message
     assert [p.name for p in sorted((tmp_path / "maps/case1").iterdir())] == [
@@ -125,21 +120,20 @@ def test_a_clip_of_files_with_an_unreadable_one(engine, tmp_path):
     assert [read["label"] for read in VIEW.show(play, 0.5)["reads"]] == ["frame 1, 3 back"]
 
 
-def test_without_memory_nothing_is_read(engine, tmp_path):
+def test_without_memory_nothing_is_read(models, tmp_path):
     source = video(tmp_path)
-    play = play_all(engine, source, tmp_path / "without", options=Options("small", "32", 0, 1))
+    play = play_all(models, source, tmp_path / "without", options=Options("small", "32", 0, 1))
     assert VIEW.show(play, 0.5)["reads"] == []
-    other = play_all(engine, source, tmp_path / "with", options=Options("small", "32", 3, 1))
+    other = play_all(models, source, tmp_path / "with", options=Options("small", "32", 3, 1))
     assert VIEW.show(other, 0.5)["reads"]
     one, two = maps_of(play), maps_of(other)
     assert (one[0] == two[0]).all() and (one[4] != two[4]).any()  # the first has nothing to read
 
 
 def test_pause_step_and_cancel_act_on_one_run_at_a_frame(models, gate, tmp_path):
-    engine = make_engine(models, gate)
+    gated = with_gate(models, gate)
     play, other = (
-        make_play(engine, video(tmp_path, 8, s, f"{s}.mkv"), tmp_path / f"maps{s}")
-        for s in range(2)
+        make_play(gated, video(tmp_path, 8, s, f"{s}.mkv"), tmp_path / f"maps{s}") for s in range(2)
     )
     play.start()
     gate.allow(2)
@@ -156,7 +150,7 @@ def test_pause_step_and_cancel_act_on_one_run_at_a_frame(models, gate, tmp_path)
     play.cancel()
     assert finish(play).state == "cancelled" and len(play.peaks) == stopped + 1
     assert len(maps_of(play)) == stopped + 1
-    third = make_play(engine, play.source, tmp_path / "third")
+    third = make_play(gated, play.source, tmp_path / "third")
     third.go(0)
     third.start()
     wait_for(lambda: third.state == "paused", 20)
@@ -164,35 +158,35 @@ def test_pause_step_and_cancel_act_on_one_run_at_a_frame(models, gate, tmp_path)
     assert finish(third).state == "finished" and len(third.peaks) == 8
 
 
-def test_a_cut_video_is_used_as_far_as_it_goes(engine, tmp_path):
+def test_a_cut_video_is_used_as_far_as_it_goes(models, tmp_path):
     source = video(tmp_path, 12)
     cut(source.path, 0.5)
-    play = play_all(engine, source, tmp_path / "maps")
+    play = play_all(models, source, tmp_path / "maps")
     assert play.state == "finished" and 3 <= len(play.peaks) <= 9
     assert len(play.peaks) + play.unreadable == 12
     assert "clip.mkv" in play.message and str(tmp_path) not in play.message
 
 
-def test_a_video_without_a_frame_that_can_be_decoded_fails_in_one_line(engine, tmp_path):
+def test_a_video_without_a_frame_that_can_be_decoded_fails_in_one_line(models, tmp_path):
     source = video(tmp_path, 3)
     data = bytearray(source.path.read_bytes())
     data[len(data) // 4 :] = bytes(len(data) - len(data) // 4)
     source.path.write_bytes(data[: len(data) // 3])
-    play = play_all(engine, source, tmp_path / "maps")
+    play = play_all(models, source, tmp_path / "maps")
     assert play.state == "failed" and not play.peaks
     assert "clip.mkv" in play.message and "\n" not in play.message
 
 
 def test_an_upload_that_is_longer_than_its_header_says_is_stopped(models, tmp_path):
     source = video(tmp_path, 3, times=[0, 10_000, 19_000])
-    engine = make_engine(models, limits=Limits(seconds=15, max_pixels=10**6))
-    play = play_all(engine, source, tmp_path / "maps", is_upload=True)
+    limits = Limits(seconds=15, max_pixels=10**6)
+    play = play_all(models, source, tmp_path / "maps", limits=limits)
     assert play.state == "failed" and "19 s" in play.message and "15 s" in play.message
 
 
 def test_the_threshold_draws_again_without_segmenting_again(models, gate, tmp_path):
     gate.allow(100)
-    session = make_session(make_engine(models, gate), tmp_path / "session")
+    session = make_session(with_gate(models, gate), tmp_path / "session")
     source = video(tmp_path)
     finish(session.start(source, OPTIONS))
     last, computed = plain_loop(models, source.path)[0][-1], len(gate.order)
@@ -215,11 +209,11 @@ def predict_clip(*overrides):
 
 def unzip(path):
     with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+        return {n: archive.read(n) for n in archive.namelist() if not n.endswith("/")}
 
 
-def test_the_download_is_what_predict_writes(engine, tmp_path):
-    session = make_session(engine, tmp_path / "session")
+def test_the_download_is_what_predict_writes(models, tmp_path):
+    session = make_session(models, tmp_path / "session")
     source = video(tmp_path, 5)
     finish(session.start(source, OPTIONS))
     told = []
@@ -228,7 +222,7 @@ def test_the_download_is_what_predict_writes(engine, tmp_path):
         files = unzip(session.export(told.append))
         out = tmp_path / f"out{wanted}"
         predict_clip(
-            f"ckpt={engine.models._paths['small']}",
+            f"ckpt={models.paths['small']}",
             f"source={source.path}",
             f"output={out}/maps",
             "tables=true",
@@ -249,7 +243,7 @@ def test_the_download_is_what_predict_writes(engine, tmp_path):
 
 
 def test_a_cancelled_run_of_a_clip_can_be_downloaded_up_to_there(models, gate, tmp_path):
-    session = make_session(make_engine(models, gate), tmp_path / "session")
+    session = make_session(with_gate(models, gate), tmp_path / "session")
     with pytest.raises(UserError, match="no result"):
         session.export(lambda part: None)
     (tmp_path / "case1").mkdir()
@@ -274,8 +268,8 @@ def test_a_cancelled_run_of_a_clip_can_be_downloaded_up_to_there(models, gate, t
     session.close()
 
 
-def test_uploads_replace_each_other_and_leave_nothing(engine, tmp_path):
-    session = make_session(engine, tmp_path / "session")
+def test_uploads_replace_each_other_and_leave_nothing(models, tmp_path):
+    session = make_session(models, tmp_path / "session")
     incoming = tmp_path / "incoming"
     incoming.mkdir()
 
@@ -302,7 +296,7 @@ def test_uploads_replace_each_other_and_leave_nothing(engine, tmp_path):
 
 
 def test_closing_a_session_ends_its_run(models, gate, tmp_path):
-    session = make_session(make_engine(models, gate), tmp_path / "session")
+    session = make_session(with_gate(models, gate), tmp_path / "session")
     play = session.start(video(tmp_path, 9), OPTIONS)
     gate.allow(3)
     wait_for(lambda: len(play.peaks) == 3, 20)
