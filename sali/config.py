@@ -120,9 +120,12 @@ def check_config(cfg: DictConfig, command: str) -> None:
 
     Raises:
         ConfigError: A stray key, with the nearest known one; a `_target_` that cannot be imported;
-            a value that is missing or cannot be resolved.
+            a value that is missing or cannot be resolved; a part of a network that has no such.
     """
-    _check_node(OmegaConf.to_container(cfg, resolve=False), "", command)
+    node: Any = OmegaConf.to_container(cfg, resolve=False)
+    _check_node(node, "", command)
+    if command == "train":
+        _check_parts(node)
     try:
         OmegaConf.to_container(cfg, resolve=True)
         missing = sorted(OmegaConf.missing_keys(cfg))
@@ -133,6 +136,18 @@ def check_config(cfg: DictConfig, command: str) -> None:
         raise ConfigError(
             f"no value for {', '.join(missing)}; give it on the command line, e.g. {missing[0]}=..."
         )
+
+
+def _check_parts(node: Mapping[str, Any]) -> None:
+    """Refuse choices of `memory` and `align` that the chosen model does not read."""
+    for group, option in (("memory", "default"), ("align", "auto")):
+        default = yaml.safe_load((Path(config_dir()) / group / f"{option}.yaml").read_text())
+        if f"${{{group}." not in str(node["model"]) and node[group] != default:
+            raise ConfigError(
+                f"{group}: got another choice than {group}={option}, but the chosen model, "
+                f"{node['model'].get('_target_')}, has no such part; leave it out or take "
+                "model=sali"
+            )
 
 
 def _check_node(node: Any, path: str, command: str) -> None:

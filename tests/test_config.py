@@ -112,6 +112,14 @@ def test_stray_missing_and_broken_values_are_refused(overrides, message):
         check_config(composed(*overrides), "train")
 
 
+@pytest.mark.parametrize("choice", ["memory=none", "align=none", "memory.every=2"])
+def test_a_part_that_the_model_does_not_have_is_refused(choice):
+    check_config(composed(choice), "train")
+    check_config(composed("ablation=full", "model=unet"), "train")  # changes nothing
+    with pytest.raises(ConfigError, match=f"{choice[:5]}.*model=sali"):
+        check_config(composed(choice, "model=unet"), "train")
+
+
 @pytest.mark.parametrize("group", GLOBAL_GROUPS)
 def test_a_stray_key_of_an_experiment_file_is_refused(group, tmp_path):
     (tmp_path / group).mkdir()

@@ -1,11 +1,8 @@
 """What accompanies a training: progress, records, dashboards."""
 
-from sali.callbacks.artifacts import LogArtifacts
-from sali.callbacks.gradient_norm import GradientNorm
-from sali.callbacks.memory import MemoryStatistics
+from sali.callbacks.dashboards import LogArtifacts, OnTested, ShowTest, log_scores
 from sali.callbacks.progress import TrainingProgress
-from sali.callbacks.show_test import OnTested, ShowTest, log_scores
-from sali.callbacks.speed import TrainingSpeed
+from sali.callbacks.statistics import GradientNorm, MemoryStatistics, TrainingSpeed
 from sali.run.preemption import PreemptedError, Preemption
 
 __all__ = [

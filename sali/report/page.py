@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 def write_report(folder: Path, options: ReportOptions) -> Path:
     """Write `report.html` of a run, an evaluation or a sweep from the files in its folder.
 
+    Of a sweep its tables and figures are written too.
+
     Args:
         folder: Folder of the run.
         options: Choices of the page.
@@ -37,11 +39,14 @@ def write_report(folder: Path, options: ReportOptions) -> Path:
         DataError: Nothing of these lies there, or a file cannot be read.
     """
     from sali.report.folder import RunFolder
-    from sali.report.sweep import is_sweep, read_sweep
+    from sali.report.sweep import is_sweep, read_sweep, write_files
 
     folder = Path(folder)
     if is_sweep(folder):
-        return _write(folder, sweep_page(folder, read_sweep(folder)))
+        sweep = read_sweep(folder)
+        if sweep.settings:
+            write_files(folder, sweep)
+        return _write(folder, sweep_page(folder, sweep))
     return _write(folder, run_page(RunFolder(folder), options))
 
 

@@ -225,17 +225,18 @@ def test_report_of_a_folder(sweep, tmp_path):
 
     def report(path):
         return subprocess.run(
-            [sys.executable, "-m", "sali.sweeps", str(path)],
+            [sys.executable, "-m", "sali.report", f"run={path}"],
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONPATH": PYTHONPATH},
         )
 
     assert report(folder).returncode == 0
+    assert (folder / "report.html").is_file()
     assert (folder / "sweep.md").read_text() == before
     assert (folder / "figures/dice_max.png").is_file()
     absent = report(tmp_path / "absent")
-    assert absent.returncode == 1 and absent.stderr.startswith("error: there is no sweep at")
+    assert absent.returncode == 1 and absent.stderr.startswith("error: ")
 
 
 @needs("hydra_optuna_sweeper")

@@ -1,4 +1,4 @@
-"""What a test wrote, in the dashboards that can show it."""
+"""What a test wrote, in the dashboards that can show it; the files are in the run's folder."""
 
 import csv
 from collections.abc import Sequence
@@ -7,8 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import numpy as np
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from PIL import Image
 
-from sali.callbacks.showing import show_images, show_table, show_video
+from sali.errors import ConfigError
 from sali.evaluation.inputs import ClipMaps
 from sali.evaluation.run import Evaluation
 from sali.report.frames import write_gif, write_sheet
@@ -57,7 +59,7 @@ class ShowTest(L.Callback):
             if self.overlays:
                 path = figures / f"overlays_{subset}.jpg"
                 write_sheet(maps, path, self.overlays)
-                show_images(trainer, f"{key}/overlays", [path])
+                show_image(trainer, f"{key}/overlays", path)
             if self.film_frames:
                 path = figures / f"clip_{subset}.gif"
                 write_gif(maps[0], path, self.film_frames, self.frames_per_second, self.width)
@@ -65,7 +67,7 @@ class ShowTest(L.Callback):
             for name in ("worst_frames", "precision_recall"):
                 path = figures / f"{name}_{subset}.png"
                 if path.is_file():
-                    show_images(trainer, f"{key}/{name}", [path])
+                    show_image(trainer, f"{key}/{name}", path)
             _show_clips(trainer, tested.output / "clips.csv", subset)
             if f"{subset}/precision" in curves:
                 columns = ["thresholds", "precision", "sensitivity"]
@@ -108,3 +110,67 @@ def _number(text: str) -> float | str | None:
         return float(text) if text else None
     except ValueError:
         return text
+
+
+class LogArtifacts(L.Callback):
+    """Log checkpoint or maps as artifacts of the W&B run after the test; offline too.
+
+    Args:
+        checkpoint: File to log as `model-<run id>`.
+        log_model: Whether to log it.
+        log_maps: Whether to log the maps of the test as `maps-<run id>`.
+    """
+
+    def __init__(self, checkpoint: str, log_model: bool, log_maps: bool) -> None:
+        self.checkpoint = Path(checkpoint)
+        self.log_model = log_model
+        self.log_maps = log_maps
+
+    def setup(self, trainer: L.Trainer, task: Any, stage: str) -> None:
+        """Refuse before the training what could not be logged after it."""
+        is_wanted = self.log_model or self.log_maps
+        if is_wanted and not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+            raise ConfigError("log_model and log_maps are for W&B; add logger=wandb or logger=many")
+
+    def on_tested(self, trainer: L.Trainer, tested: Evaluation) -> None:
+        """Log the artifacts."""
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                run = logger.experiment
+                if self.log_model:
+                    run.log_artifact(str(self.checkpoint), name=f"model-{run.id}", type="model")
+                if self.log_maps:
+                    folder = str(tested.output / "maps")
+                    run.log_artifact(folder, name=f"maps-{run.id}", type="maps")
+
+
+def show_image(trainer: L.Trainer, key: str, path: Path) -> None:
+    """Log an image file."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(key, [str(path)], trainer.global_step)
+        elif isinstance(logger, TensorBoardLogger):
+            picture = np.asarray(Image.open(path).convert("RGB"))
+            logger.experiment.add_image(key, picture, trainer.global_step, dataformats="HWC")
+
+
+def show_video(trainer: L.Trainer, key: str, path: Path) -> None:
+    """Log a GIF; W&B takes the file as it is, TensorBoard would need moviepy and shows none."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            kind = path.suffix.removeprefix(".")
+            logger.log_video(key, [str(path)], trainer.global_step, format=[kind])
+
+
+def show_table(
+    trainer: L.Trainer, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Log a table."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            data = [list(row) for row in rows]
+            logger.log_table(key, list(columns), data, step=trainer.global_step)
+        elif isinstance(logger, TensorBoardLogger):
+            lines = [columns, ["---"] * len(columns), *rows]
+            text = "\n".join("|" + "|".join(map(str, line)) + "|" for line in lines)
+            logger.experiment.add_text(key, text, trainer.global_step)
