@@ -19,3 +19,7 @@ class FrameError(UserError):
 
 class WeightsError(UserError):
     """Weights that do not fit."""
+
+
+class DivergedError(UserError):
+    """A training whose numbers are not finite any more."""

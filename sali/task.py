@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from sali.data.datamodule import ClipData
 from sali.data.samples import Frame
-from sali.errors import ConfigError
+from sali.errors import ConfigError, DivergedError
 from sali.metrics.fixed_threshold import FixedThresholdScores
 from sali.models.blocks import resize
 from sali.models.checkpoint import describe
@@ -74,6 +74,8 @@ class SegmentationTask(L.LightningModule):
         self._val_scores: FixedThresholdScores | None = None
         self._runner: ClipRunner | None = None
         self._random_state: dict[str, Tensor] | None = None
+        self._loss = torch.tensor(0.0)
+        self._finite = torch.tensor(True)
 
     # --- training ---
 
@@ -83,7 +85,15 @@ class SegmentationTask(L.LightningModule):
         logits = [resize(one, size=size) for one in self.network(batch)]
         loss = self.loss(logits, target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(target))
+        self._loss = loss.detach()
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: ClipBatch, batch_idx: int) -> None:
+        # Lightning validates after a batch that ends an epoch, or a training that should stop.
+        if 0 < self.trainer.max_steps <= self.trainer.global_step:
+            self.trainer.should_stop = True
+            if self.trainer.check_val_every_n_epoch:
+                self.trainer.check_val_every_n_epoch = 1
 
     def configure_optimizers(self) -> Any:
         try:
@@ -115,13 +125,33 @@ class SegmentationTask(L.LightningModule):
 
         Lightning refuses fused optimizers under any autocast; without a gradient scaler there is
         nothing to unscale, and clipping is as in float32.
+
+        Raises:
+            DivergedError: The loss or a gradient is not finite; the weights are still those of
+                before the step. A gradient scaler leaves out steps of such gradients by itself.
         """
         plugin = self.trainer.precision_plugin
-        if isinstance(plugin, MixedPrecision) and plugin.scaler is None and gradient_clip_val:
-            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
-            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
-        else:
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
+            if not torch.isfinite(self._loss):
+                raise self._diverged("the loss")
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not torch.isfinite(norm + self._loss):
+            raise self._diverged("the loss or a gradient")
+        if gradient_clip_val and gradient_clip_algorithm == GradClipAlgorithmType.VALUE:
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        elif gradient_clip_val:
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+
+    def _diverged(self, what: str) -> DivergedError:
+        rates = [group["lr"] for group in self.trainer.optimizers[0].param_groups]
+        return DivergedError(
+            f"step {self.trainer.global_step + 1}: {what} is not finite (learning rate "
+            f"{max(rates):.3g}); lower optimizer.lr, or look for broken input; checkpoints/ holds "
+            "the last good state, if an epoch was finished before"
+        )
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Return the network's groups, each with and without weight decay."""
@@ -172,11 +202,13 @@ class SegmentationTask(L.LightningModule):
                 torch.distributed.broadcast(buffer, src=0)
         names = [clip.name for clip in self._data.val_clips]
         self._val_scores = FixedThresholdScores(names).to(self.device)
+        self._finite = torch.tensor(True, device=self.device)
         self._start_streaming()
 
     def validation_step(self, frame: Frame, batch_idx: int) -> None:
         assert self._val_scores is not None
         for done, probability in self._stream(frame):
+            self._finite = self._finite & torch.isfinite(probability).all()
             if done.mask is None:  # a frame that nobody annotated
                 continue
             shown = normalize_map(probability, self.maps)
@@ -184,6 +216,8 @@ class SegmentationTask(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         assert self._val_scores is not None
+        if not self.trainer.strategy.reduce_boolean_decision(bool(self._finite), all=True):
+            raise self._diverged("a validated probability")
         for name, value in self._val_scores.compute()["mean"].items():
             self.log(f"val/{name}", value, prog_bar=f"val/{name}" == MONITOR, sync_dist=True)
         self._val_scores = self._runner = None

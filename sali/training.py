@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import signal
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,6 +37,12 @@ from sali.run.record import provenance, tracked
 from sali.task import MONITOR
 
 log = logging.getLogger(__name__)
+
+# What Lightning tells everyone and nobody can act on: an advert, and a call of its own.
+logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+    lambda record: "litlogger" not in record.getMessage()
+)
+warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 
 # Precision of a test by that of the training; all others test in float32.
 PRECISIONS = {"bf16-mixed": "bf16", "16-mixed": "16"}
@@ -93,7 +101,7 @@ def _train(
     for logger in loggers:
         logger.log_hyperparams(config)
 
-    trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+    _fit(trainer, task, data, resumed)
     best = trainer.checkpoint_callback
     assert isinstance(best, ModelCheckpoint)
     if best.best_model_score is None:
@@ -130,6 +138,30 @@ def _train(
             log.info("results: %s", output)
         meet()
     return facts
+
+
+def _fit(trainer: L.Trainer, task: L.LightningModule, data: ClipData, resumed: str | None) -> None:
+    """Train.
+
+    Raises:
+        ConfigError: No epoch would be validated.
+        KeyboardInterrupt: Ctrl-C, which Lightning turns into an exit.
+    """
+    every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
+    if trainer.limit_val_batches == 0 or (every and epochs and 0 < epochs < every):
+        raise ConfigError(
+            f"got trainer.limit_val_batches={trainer.limit_val_batches}, "
+            f"check_val_every_n_epoch={every} and max_epochs={epochs}: nothing would be validated, "
+            "so no checkpoint could be chosen and tested; validate at least one epoch"
+        )
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _tested(test_clips: dict[str, list[Clip]], limit: int | None) -> list[Clip]:

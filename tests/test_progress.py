@@ -140,3 +140,5 @@ def test_a_training_that_nobody_watches_tells_its_epochs_only(data_root, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "epoch 2 of 2, step 4: train/loss" in done.stdout
     assert "━" not in done.stdout + done.stderr and "\r" not in done.stdout + done.stderr
+    for advert in ("LeafSpec", "litlogger", "Tip:"):
+        assert advert not in done.stdout + done.stderr

@@ -203,9 +203,9 @@ class RunFolder:
 
     @property
     def state(self) -> tuple[str, str]:
-        """How it ended, "finished", "failed" or "running", and what a reader must know of that."""
+        """How it ended, e.g. "finished" or "interrupted", and what a reader must know of that."""
         found = self.status.get("state", "finished" if self.metrics else "unknown")
-        if found == "failed":
+        if found in ("failed", "interrupted"):
             return found, str(self.status.get("error") or "the error was not recorded")
         if found == "running":
             return found, "The run had not ended when this page was made; it may be running still."
@@ -260,7 +260,7 @@ class RunFolder:
     def _duration(self) -> str:
         """Return the time from the record's start to the last change of status.json."""
         started = self.record.get("started")
-        if not started or self.status.get("state") not in ("finished", "failed"):
+        if not started or self.status.get("state", "running") == "running":
             return ""
         end = datetime.fromtimestamp((self.path / "status.json").stat().st_mtime, UTC)
         seconds = round((end - datetime.fromisoformat(started)).total_seconds())

@@ -1,5 +1,6 @@
 """What a run writes about itself: run.json, and status.json from start to end."""
 
+import logging
 import platform
 import shlex
 import subprocess
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from sali import __version__
+from sali.run.checkpoints import last_checkpoint
 from sali.run.processes import is_first
 from sali.run.state import set_failed, set_state, watched
+
+log = logging.getLogger(__name__)
 
 PACKAGES = (
     "torch",
@@ -69,7 +73,7 @@ def provenance(**more: Any) -> dict[str, Any]:
 
 @contextmanager
 def tracked(folder: Path) -> Iterator[None]:
-    """Keep `status.json` true: running, then finished, or failed with the error.
+    """Keep `status.json` true: running, then finished, interrupted, or failed with the error.
 
     Of several processes the first one writes, and is watched in case it is killed; any of them
     reports a failure.
@@ -81,6 +85,14 @@ def tracked(folder: Path) -> Iterator[None]:
     try:
         with watched(folder) if first else nullcontext():
             yield
+    except KeyboardInterrupt:
+        if first:
+            how = "there is no checkpoint yet: give the same command again"
+            if last_checkpoint(folder):
+                how = f"resume with ckpt_path=auto hydra.run.dir={folder}"
+            set_state(folder, "interrupted", f"Ctrl-C; {how}")
+            log.warning("interrupted; %s", how)
+        raise
     except BaseException as error:
         set_failed(folder, f"{type(error).__name__}: {error}")
         raise
