@@ -133,13 +133,13 @@ class SegmentationTask(L.LightningModule):
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
             if not torch.isfinite(self._loss):
-                raise self._diverged("the loss")
+                raise self._diverged(f"step {self.global_step + 1}: the loss")
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not torch.isfinite(norm + self._loss):
-            raise self._diverged("the loss or a gradient")
+            raise self._diverged(f"step {self.global_step + 1}: the loss or a gradient")
         if gradient_clip_val and gradient_clip_algorithm == GradClipAlgorithmType.VALUE:
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
         elif gradient_clip_val:
@@ -148,9 +148,8 @@ class SegmentationTask(L.LightningModule):
     def _diverged(self, what: str) -> DivergedError:
         rates = [group["lr"] for group in self.trainer.optimizers[0].param_groups]
         return DivergedError(
-            f"step {self.trainer.global_step + 1}: {what} is not finite (learning rate "
-            f"{max(rates):.3g}); lower optimizer.lr, or look for broken input; checkpoints/ holds "
-            "the last good state, if an epoch was finished before"
+            f"{what} is not finite (learning rate {max(rates):.3g}); lower optimizer.lr, or look "
+            "for broken input; checkpoints/ holds the last good state, if an epoch was finished"
         )
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
@@ -217,7 +216,7 @@ class SegmentationTask(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         assert self._val_scores is not None
         if not self.trainer.strategy.reduce_boolean_decision(bool(self._finite), all=True):
-            raise self._diverged("a validated probability")
+            raise self._diverged(f"validation after step {self.global_step}: a probability")
         for name, value in self._val_scores.compute()["mean"].items():
             self.log(f"val/{name}", value, prog_bar=f"val/{name}" == MONITOR, sync_dist=True)
         self._val_scores = self._runner = None
