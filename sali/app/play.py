@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 from pathlib import Path
@@ -33,7 +34,8 @@ log = logging.getLogger(__name__)
 ENDS = ("finished", "cancelled", "failed")
 
 
-class Latest(NamedTuple):
+@dataclass(frozen=True)
+class Latest:
     """The newest result.
 
     Attributes:
@@ -223,5 +225,5 @@ def thumbnail(frame: Frame, width: int) -> np.ndarray:
     """Return what the network saw of a frame, in the frame's own shape, RGB uint8 [h, width, 3]."""
     height = max(1, round(width * frame.size[0] / frame.size[1]))
     small = cv2.resize(frame.image.permute(1, 2, 0).numpy(), (width, height))
-    pixels = 255 * (small * np.float32(IMAGENET_STD) + np.float32(IMAGENET_MEAN))
+    pixels = 255 * (small * np.asarray(IMAGENET_STD) + np.asarray(IMAGENET_MEAN))
     return pixels.round().clip(0, 255).astype(np.uint8)
