@@ -6,9 +6,39 @@ The model card `sali/weights/<name>.md` is written by hand.
 """
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
-from sali.models.shipped import FOLDER, save_half
+from safetensors.torch import save_file
+
+from sali.errors import WeightsError
+from sali.models.checkpoint import PREFIX, read_checkpoint
+from sali.models.shipped import FOLDER
+from sali.models.weights import read_file
+
+
+def save_half(ckpt: Path, path: Path) -> None:
+    """Write the network of a checkpoint in half precision, with what it says about itself.
+
+    Args:
+        ckpt: Checkpoint of a training.
+        path: File to write, `.safetensors`.
+
+    Raises:
+        WeightsError: Not a checkpoint of a training, or values that half precision cannot hold.
+    """
+    checkpoint = read_checkpoint(ckpt)
+    about: dict[str, Any] | None = read_file(ckpt).get("sali")
+    if about is None:
+        raise WeightsError(f"{ckpt} is not a checkpoint of sali.train")
+    state = {}
+    for name, tensor in checkpoint.state.items():
+        half = tensor.half() if tensor.is_floating_point() else tensor
+        if not half.isfinite().all():
+            raise WeightsError(f"{ckpt}: {name} has values that half precision cannot hold")
+        state[PREFIX + name] = half.contiguous()
+    save_file(state, path, metadata={"sali": json.dumps(about)})
 
 
 def main() -> None:

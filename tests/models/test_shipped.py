@@ -7,6 +7,7 @@ from sali.errors import WeightsError
 from sali.models import shipped
 from sali.models.checkpoint import describe, load_network
 from sali.models.nodes import instantiate
+from scripts.ship_weights import save_half
 
 MODEL = {
     "_target_": "sali.models.image.ImageSegmenter",
@@ -29,7 +30,7 @@ def training(tmp_path):
 def test_half_precision_gives_the_network_back_rounded(training, tmp_path):
     path, network = training
     small = tmp_path / "small.safetensors"
-    shipped.save_half(path, small)
+    save_half(path, small)
     again, settings = load_network(small)
     assert settings == load_network(path)[1]
     for own, value in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
@@ -44,14 +45,14 @@ def test_values_beyond_half_precision_are_refused(training, tmp_path):
     content["state_dict"]["network.net.weight"][0] = 1e6
     torch.save(content, path)
     with pytest.raises(WeightsError, match=r"net\.weight"):
-        shipped.save_half(path, tmp_path / "small.safetensors")
+        save_half(path, tmp_path / "small.safetensors")
 
 
 def test_a_name_finds_shipped_weights_and_a_path_comes_first(training, tmp_path, monkeypatch):
     path, _ = training
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
     (tmp_path / "weights").mkdir()
-    shipped.save_half(path, tmp_path / "weights/small.safetensors")
+    save_half(path, tmp_path / "weights/small.safetensors")
     assert shipped.find_checkpoint("small") == tmp_path / "weights/small.safetensors"
     assert shipped.find_checkpoint(path) == path
     with pytest.raises(WeightsError, match="small"):
@@ -61,7 +62,7 @@ def test_a_name_finds_shipped_weights_and_a_path_comes_first(training, tmp_path,
 def test_a_damaged_file_is_one_line(training, tmp_path):
     path, _ = training
     small = tmp_path / "small.safetensors"
-    shipped.save_half(path, small)
+    save_half(path, small)
     small.write_bytes(small.read_bytes()[:200])
     with pytest.raises(WeightsError, match="truncated"):
         load_network(small)
