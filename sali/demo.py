@@ -89,10 +89,11 @@ def _serve(cfg: DictConfig, private: Path) -> None:
 
 
 def _samples(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Return clips that can be picked without an upload: the user's own, or drawn ones."""
+    """Clips that can be picked without an upload: the user's own, or a real and drawn ones."""
     from sali.data.index import SUBSETS, index_present
     from sali.data.synthetic import SyntheticSpec, generate
     from sali.data.video.live import Live
+    from sali.models.shipped import SAMPLE
     from sali.prediction import index_source
 
     if cfg.samples:
@@ -102,7 +103,8 @@ def _samples(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         return {source.name: source for source in own}
     log.info("drawing sample clips; samples=DIR shows your own")
     generate(folder, SyntheticSpec(**cfg.generated))
-    return {
+    real = {f"PolypGen: {one.name}": one for one in index_source(str(SAMPLE), cfg.video.max_pixels)}
+    return real | {
         f"drawn {clip.subset.replace('_', ', ')}: {clip.name}": clip
         for clip in index_present(folder)
         if clip.subset in SUBSETS and clip.subset != "train"

@@ -19,6 +19,7 @@ import sali
 from sali.cli import INTERRUPTED, command
 from sali.config import check_config
 from sali.errors import ConfigError
+from sali.models.shipped import SAMPLE, find_checkpoint, is_sample
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     _check_values(cfg)
     from sali.prediction.sources import check_streams, index_source, protect_source
 
-    sources = index_source(str(cfg.source), cfg.video.max_pixels)
+    source = SAMPLE if is_sample(cfg.source) else cfg.source
+    sources = index_source(str(source), cfg.video.max_pixels)
     check_streams(sources, cfg.streams)
 
     from sali.build import pick_device, prediction_settings
@@ -55,7 +57,7 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     from sali.prediction import predict as predict_sources
     from sali.run.processes import shard
 
-    network, trained = load_network(cfg.ckpt, trust=list(cfg.trust))
+    network, trained = load_network(find_checkpoint(cfg.ckpt), trust=list(cfg.trust))
     settings = prediction_settings(cfg, trained, network)
     shown = {**settings, **settings["video"]}
     shown.pop("video")
@@ -93,12 +95,12 @@ def _check_values(cfg: DictConfig) -> None:
         raise ConfigError(
             "recording=true needs rerun-sdk, which is not installed: pip install 'sali[recording]'"
         )
-    for key in ("source", "ckpt"):
-        value = str(cfg[key])
-        # A camera has a number or a device, on Windows video=<name>; a stream has an address.
-        is_live = "://" in value or value.isdigit() or value.startswith(("/dev/", "video="))
-        if _is_missing(value) and not (key == "source" and is_live):
-            raise ConfigError(f"{key}: no such folder or file: {value}")
+    find_checkpoint(cfg.ckpt)
+    source = str(cfg.source)
+    # A camera has a number or a device, on Windows video=<name>; a stream has an address.
+    is_live = "://" in source or source.isdigit() or source.startswith(("/dev/", "video="))
+    if _is_missing(source) and not is_live and not is_sample(source):
+        raise ConfigError(f"source: no such folder or file: {source}")
     if cfg.on_bad_frame not in ("error", "skip"):
         raise ConfigError(f"on_bad_frame: got {cfg.on_bad_frame!r}, wanted 'error' or 'skip'")
     if not 0 < cfg.threshold < 1:
@@ -191,7 +193,7 @@ def _identity(cfg: DictConfig, settings: dict[str, Any]) -> dict[str, Any]:
 
     own = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(own, dict)
-    with Path(cfg.ckpt).open("rb") as file:
+    with find_checkpoint(cfg.ckpt).open("rb") as file:
         checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "checkpoint": checkpoint,

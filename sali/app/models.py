@@ -13,10 +13,11 @@ import torch
 from sali.errors import ConfigError, WeightsError
 from sali.models.checkpoint import load_network
 from sali.models.contract import VideoSegmenter
+from sali.models.shipped import find_checkpoint
 from sali.prediction.loop import make_segmenter
 from sali.streaming import StreamSegmenter, prepare_network
 
-CHECKPOINT_SUFFIXES = (".ckpt", ".pth", ".pt")
+CHECKPOINT_SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -122,17 +123,18 @@ def find_checkpoints(given: Sequence[str]) -> dict[str, Path]:
     """Return checkpoint files by name: the file's, after those of its folders where two share it.
 
     Args:
-        given: Files, or folders of them.
+        given: Files, folders of them, or names of shipped weights.
 
     Raises:
         UserError: There is none, or one does not exist.
     """
     found: dict[str, Path] = {}
     for path in map(Path, given):
-        files = [path]
         if path.is_dir():
             files = sorted(p for p in path.glob("*") if p.suffix in CHECKPOINT_SUFFIXES)
-        if not files or not files[0].is_file():
+        else:
+            files = [find_checkpoint(path)]
+        if not files:
             wanted = ", ".join(CHECKPOINT_SUFFIXES)
             raise WeightsError(f"ckpt: no checkpoint in {path}; wanted a file with {wanted}")
         for file in files:

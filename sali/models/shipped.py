@@ -1,5 +1,6 @@
 """What comes with the package: weights, found by name, and a clip."""
 
+import os
 from pathlib import Path
 
 from sali.errors import WeightsError
@@ -7,6 +8,11 @@ from sali.errors import WeightsError
 FOLDER = Path(__file__).parents[1] / "weights"
 SAMPLE = Path(__file__).parents[1] / "sample"
 """Real clip with its masks, in the layout of a SUN-SEG subset."""
+
+
+def is_sample(source: str | Path) -> bool:
+    """Return whether a source means the shipped clip, and not a file or folder of that name."""
+    return str(source) == SAMPLE.name and not Path(source).exists()
 
 
 def shipped() -> dict[str, Path]:
@@ -24,12 +30,12 @@ def find_checkpoint(name: str | Path) -> Path:
         WeightsError: Neither.
     """
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):  # Path.is_file raises where a name is too long
         return path
     found = shipped()
     if str(name) not in found:
         raise WeightsError(
-            f"no checkpoint at {name}: give the path of a .ckpt, .pth or .safetensors file, or the "
-            f"name of shipped weights ({', '.join(found) or 'none'})"
+            f"ckpt: no checkpoint at {name}; give a .ckpt, .pth or .safetensors file, or the name of "
+            f"shipped weights ({', '.join(found) or 'none'})"
         )
     return found[str(name)]
