@@ -35,7 +35,7 @@ def find_checkpoint(name: str | Path) -> Path:
     found = shipped()
     if str(name) not in found:
         raise WeightsError(
-            f"ckpt: no checkpoint at {name}; give a .ckpt, .pth or .safetensors file, or the name of "
-            f"shipped weights ({', '.join(found) or 'none'})"
+            f"ckpt: no checkpoint at {name}; give a .ckpt, .pth or .safetensors file, or shipped "
+            f"weights by name ({', '.join(found) or 'none'})"
         )
     return found[str(name)]
