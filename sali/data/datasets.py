@@ -136,8 +136,8 @@ class SampleDataset(Dataset[ClipBatch]):
         picked = sample_frames(len(self.clips[c]), current, skip, self.neighbor, rng)
         if picked["memory"] not in self.annotated[c]:
             # What is stored of a frame depends on its mask: the annotated one that is nearest.
-            known = self.annotated[c]
-            picked["memory"] = min(known, key=lambda i: abs(i - picked["memory"]))
+            distances = {abs(i - picked["memory"]): i for i in self.annotated[c]}
+            picked["memory"] = distances[min(distances)]
         numbers = [picked[role] for role in self.roles]
         frames, masks = zip(*(self._read(c, number) for number in numbers), strict=True)
         known = [number in self.annotated[c] for number in numbers]

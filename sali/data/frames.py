@@ -51,10 +51,10 @@ def read_frame(path: Path, near: int | None = None) -> tuple[Bytes, tuple[int, i
                 image.draft("RGB", (near, near))
             if image.mode in ("I", "F"):
                 raise FrameError(f"frame {path} has 32 bits per channel, wanted 8 or 16")
+            upright = ImageOps.exif_transpose(image)
             if image.mode.startswith("I;16"):
-                grey = (np.array(image).astype(np.uint16) >> 8).astype(np.uint8)
-                image = ImageOps.exif_transpose(Image.fromarray(grey))
-            return np.array(ImageOps.exif_transpose(image).convert("RGB")), size
+                upright = Image.fromarray((np.array(upright) >> 8).astype(np.uint8))
+            return np.array(upright.convert("RGB")), size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FrameError(f"cannot read frame {path}: {error}") from error
 

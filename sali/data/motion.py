@@ -1,6 +1,7 @@
 """Short clips of a still: smooth simulated motion of the camera, the wall and the light."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,7 +54,7 @@ class StillMotion:
         moved = [self._at(frame, mask, time, drawn) for time in times]
         return [one for one, _ in moved], [one for _, one in moved]
 
-    def _draw(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+    def _draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
         return {
             "shift": rng.uniform(-self.translate, self.translate, 2),
             "angle": rng.uniform(-self.rotate, self.rotate),
@@ -63,7 +64,7 @@ class StillMotion:
         }
 
     def _at(
-        self, frame: Bytes, mask: Bytes, time: int, drawn: Mapping[str, np.ndarray]
+        self, frame: Bytes, mask: Bytes, time: int, drawn: Mapping[str, Any]
     ) -> tuple[Bytes, Bytes]:
         if time == 0:
             return frame, mask
@@ -84,5 +85,5 @@ class StillMotion:
             where[axis] += cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
         # Beyond its border a frame is black, as an endoscope's picture is.
         moved = cv2.remap(frame, where[0], where[1], cv2.INTER_LINEAR)
-        lit = cv2.convertScaleAbs(moved, alpha=max(0.0, 1 + float(drawn["light"]) * time))
+        lit = cv2.convertScaleAbs(moved, alpha=max(0.0, 1 + drawn["light"] * time))
         return lit, cv2.remap(mask, where[0], where[1], cv2.INTER_NEAREST)

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sali.data.index import Clip
 from sali.errors import DataError
@@ -51,10 +52,10 @@ def check_runs(runs: Runs, clips: Sequence[Clip]) -> None:
                     raise DataError(f"runs name frame {frame} of clip {name}, which it lacks")
 
 
-def run_rows(clip: Clip, runs: Runs) -> list[dict[str, object]]:
+def run_rows(clip: Clip, runs: Runs) -> list[dict[str, Any]]:
     """Return for every frame of a clip, as "low_quality", whether it is in a run, and why."""
     number = {stem: index for index, stem in enumerate(clip.stems)}
-    rows: list[dict[str, object]] = [{"broken_limits": "", "low_quality": 0} for _ in number]
+    rows: list[dict[str, Any]] = [{"broken_limits": "", "low_quality": 0} for _ in number]
     for first, last, why in runs.get(clip.name, ()):
         for index in range(number[first], number[last] + 1):
             rows[index] = {"broken_limits": why, "low_quality": 1}
