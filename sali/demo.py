@@ -89,7 +89,7 @@ def _serve(cfg: DictConfig, private: Path) -> None:
 
 
 def _samples(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Clips that can be picked without an upload: the user's own, or a real and drawn ones."""
+    """Return clips that can be picked without an upload: the user's own, or ours."""
     from sali.data.index import SUBSETS, index_present
     from sali.data.synthetic import SyntheticSpec, generate
     from sali.data.video.live import Live

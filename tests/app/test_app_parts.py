@@ -134,7 +134,7 @@ def test_checkpoints_are_named_apart(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [([], "no model"), (["none.ckpt"], "no checkpoint in none.ckpt"), (["."], "no checkpoint in")],
+    [([], "no model"), (["none.ckpt"], "no checkpoint at none.ckpt"), (["."], "no checkpoint in")],
 )
 def test_no_checkpoint_is_an_error(tmp_path, monkeypatch, given, message):
     monkeypatch.chdir(tmp_path)
