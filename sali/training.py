@@ -77,8 +77,11 @@ def _train(
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data: ClipData = build(cfg.data)
     data.index()
-    tested = _tested(data.test_clips, cfg.limit_test_clips)
+    tested = _tested(data.test_clips, cfg.limit_test_clips, data.sparse_masks)
     settings = _evaluation(cfg)
+    if data.sparse_masks and not all(mask for clip in tested for mask in clip.masks):
+        log.warning("test clips are annotated in part: scores of the clinical protocol only")
+        settings = replace(settings, protocol="clinical", sparse_masks=True)
     if data.corruption is not None:
         settings = replace(settings, runs=data.corruption.table(tested))
     network = build_network(cfg)
@@ -164,7 +167,7 @@ def _fit(trainer: L.Trainer, task: L.LightningModule, data: ClipData, resumed: s
         raise
 
 
-def _tested(test_clips: dict[str, list[Clip]], limit: int | None) -> list[Clip]:
+def _tested(test_clips: dict[str, list[Clip]], limit: int | None, sparse: bool) -> list[Clip]:
     """Return the clips of the test, each with the subset that it is tested in, or refuse them."""
     if not test_clips:
         raise DataError("data.test_subsets is empty; name at least one subset to test on")
@@ -173,7 +176,7 @@ def _tested(test_clips: dict[str, list[Clip]], limit: int | None) -> list[Clip]:
         if twice:
             raise DataError(f"{subset}: got two clips named {twice[0]}, wanted a name for each")
     clips = [replace(clip, subset=name) for name, own in test_clips.items() for clip in own[:limit]]
-    require_masks(clips)
+    require_masks(clips, sparse)
     return clips
 
 

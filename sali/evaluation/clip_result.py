@@ -14,7 +14,7 @@ from sali.metrics.curves import NUM_THRESHOLDS
 from sali.metrics.vps import CURVES, NUM_VALUES, FrameScores
 from sali.run.io import atomic_write
 
-COUNTS = ("frames", "missing", "full_masks", "polyp_frames", "low_frames")
+COUNTS = ("frames", "missing", "full_masks", "polyp_frames", "low_frames", "unannotated")
 
 
 @dataclass
@@ -75,8 +75,8 @@ class ClipResult:
         subset: Subset that the clip is scored in.
         name: Name of the clip.
         counts: By the names of `COUNTS`: frames; frames without a map; masks that fill the image;
-            frames with a polyp; frames in low-quality runs. Frames that no score needs are only
-            in the first.
+            frames with a polyp; frames in low-quality runs; frames without a mask. Frames that no
+            score needs are only in the first.
         whole: Scores of all frames.
         low: Scores of the frames in low-quality runs.
     """

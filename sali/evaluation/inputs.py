@@ -12,6 +12,7 @@ from sali.data.index import (
     SUBSETS,
     TEST_SUBSETS,
     Clip,
+    index_clip,
     index_clip_folders,
     index_truth_clip,
     list_clip_folders,
@@ -83,6 +84,9 @@ def index_truth(gt: Path, settings: Settings) -> list[Clip]:
     for subset, masks, frame_root in homes:
         for folder in list_clip_folders(masks, "masks"):
             frame_folder = frame_root / folder.name if frame_root else None
+            if settings.sparse_masks:
+                clips.append(_index_sparse(folder, subset, frame_folder))
+                continue
             clips.append(index_truth_clip(folder, subset, frame_folder))
             if settings.quality and not clips[-1].frames:
                 _refuse_frames(clips[-1], frame_folder)
@@ -116,6 +120,16 @@ def _subsets_of(gt: Path, present: Sequence[str], wanted: Sequence[str] | None) 
                 f"present: {', '.join(present)}"
             )
     return list(dict.fromkeys(wanted))
+
+
+def _index_sparse(masks: Path, subset: str, frames: Path | None) -> Clip:
+    """Return a clip of all frames, of which only some have a mask."""
+    if frames is None or not frames.is_dir():
+        raise DataError(
+            f"sparse_masks=true reads which frames {masks.name} has, and there is no folder "
+            f"{frames or '(frames=...)'}; say where they are with frames=DIR"
+        )
+    return index_clip(frames, subset, masks)
 
 
 def _refuse_frames(clip: Clip, folder: Path | None) -> None:
@@ -208,8 +222,14 @@ def extra_entries(tree: Path, clips: Sequence[Clip]) -> list[Path]:
 
 
 def needed_frames(clip: Clip, with_clinical: bool) -> list[bool]:
-    """Return which frames of a clip are scored at all: VPS leaves out the first and the last."""
-    return [with_clinical or is_scored(index, len(clip)) for index in range(len(clip))]
+    """Return which frames of a clip are scored at all.
+
+    VPS leaves out the first and the last; frames that nobody annotated are left out by both.
+    """
+    return [
+        (with_clinical or is_scored(index, len(clip))) and (mask is not None or clip.is_polyp_free)
+        for index, mask in enumerate(clip.masks)
+    ]
 
 
 def _homes(clip: Clip) -> list[str]:

@@ -147,6 +147,9 @@ def _in_short(method: str, problems: Iterable[Problem]) -> str:
         if found:
             examples = [one.what for one in found[:_SHOWN]] + ["..."] * (len(found) > _SHOWN)
             parts.append(f"{sum(one.number for one in found)} {kind} ({', '.join(examples)})")
+    only_extra = len(by_kind["extra"]) == sum(map(len, by_kind.values()))
     only_missing = len(by_kind["missing"]) == sum(map(len, by_kind.values()))
     hint = "; missing=zero or missing=skip scores without" if only_missing else ""
+    if only_extra:
+        hint = "; sparse_masks=true leaves out frames that were not annotated"
     return f"maps of {method}: {'; '.join(parts)}{hint}"

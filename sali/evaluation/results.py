@@ -151,6 +151,9 @@ class MethodResults:
                     f"{counts['full_masks']} masks fill the image; specificity counts as 1 there, "
                     "where the toolbox has NaN"
                 )
+        bare = sum(clip.counts["unannotated"] for clip in clips)
+        if bare:
+            found.append(f"{bare} frames have no mask and are not scored")
         has_free = any(clip.whole.tally.num_free_frames for clip in clips)
         if settings.with_clinical and not (settings.polyp_free or has_free):
             found.append(

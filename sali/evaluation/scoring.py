@@ -104,6 +104,8 @@ class _ClipScorer:
         self._whole, self._low = ClipTracker(settings.clinical), ClipTracker(settings.clinical)
         counts = dict.fromkeys(COUNTS, 0)
         counts["frames"] = len(truth)
+        if not truth.is_polyp_free:
+            counts["unannotated"] = sum(mask is None for mask in truth.masks)
         counts["low_frames"] = sum(row.get("low_quality", 0) for row in self._quality)
         parts = (
             PartScores.empty(tracker.tally, settings.frame_metrics)

@@ -61,6 +61,8 @@ class Settings:
         min_run: Shortest such run, frames.
         runs: Runs to score as those, named instead of found.
         quality_limits: What makes a frame bad.
+        sparse_masks: Whether frames without a mask are left out of the scores; they are then
+            found in the folder of frames. Else a map without a mask is an error.
         clinical: Rules of the clinical protocol.
         bootstrap: How intervals are drawn.
         metrics: Further scores by name, in addition to those of the protocols.
@@ -80,6 +82,7 @@ class Settings:
     quality: bool = False
     min_run: int = 5
     runs: Runs | None = None
+    sparse_masks: bool = False
     quality_limits: QualityLimits = field(default_factory=QualityLimits)
     clinical: ClinicalRules = field(default_factory=ClinicalRules)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
@@ -97,6 +100,11 @@ class Settings:
                 )
         if self.num_workers is not None and self.num_workers < 1:
             raise ConfigError(f"num_workers: got {self.num_workers}, wanted at least 1 or null")
+        if self.sparse_masks and self.with_vps:
+            raise ConfigError(
+                f"sparse_masks=true with protocol={self.protocol}: VPS wants every mask; "
+                "give protocol=clinical"
+            )
         if self.quality and self.runs is not None:
             raise ConfigError("runs are named and quality=true would find others; give one")
         if self.min_run < 1:
