@@ -126,7 +126,7 @@ def compare_maps(
     """
     size = setup.frame_size
     theirs = _released_stream(setup, network)
-    changes = {"neighbor": "next", "eviction": "released"}
+    changes: dict[str, Any] = {"neighbor": "next", "eviction": "released"}
     ours = StreamSegmenter(prepared, setup.image_size, variant.precision, **changes)
     step_tensors([ours], [images[0]], [size])
     gaps = []

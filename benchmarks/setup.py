@@ -175,7 +175,7 @@ def _calibrate(network: SALI, images: Tensor) -> None:
         norm.train()
         norm.momentum = 1.0
     frames = {"memory": images.roll(1, 0), "current": images, "neighbor": images.roll(-1, 0)}
-    sample = torch.stack([frames[role] for role in network.roles], 1)
+    sample = torch.stack([frames[role.rstrip("0123456789")] for role in network.roles], 1)
     network(ClipBatch(sample, torch.zeros_like(sample[:, :, :1])))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()

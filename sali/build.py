@@ -64,13 +64,14 @@ def prediction_settings(
     else that under `fallback`.
 
     Returns:
-        {"image_size": ..., "decode": ..., "maps": ..., "video": the network's `video_settings`}.
+        {"image_size": ..., "smoothing": ..., "decode": ..., "maps": ...,
+        "video": the network's `video_settings`}.
 
     Raises:
         ConfigError: A setting of the memory that the network does not have.
     """
     compat = cfg.get("compat") or {}
-    given = {"image_size": cfg.data.image_size, "maps": cfg.maps}
+    given = {"image_size": cfg.data.image_size, "maps": cfg.maps, "smoothing": cfg.smoothing}
     from_training = {**trained, **trained.get("streaming", {})}
     chosen = {}
     for name, fallback in cfg.fallback.items():
@@ -96,15 +97,23 @@ def clinical_rules(cfg: DictConfig) -> ClinicalRules:
 
 
 def build_task(cfg: DictConfig, network: VideoSegmenter) -> "SegmentationTask":
-    """Return the Lightning task of a network."""
+    """Return the Lightning task of a network.
+
+    Raises:
+        ConfigError: A smoothing that is no share.
+    """
+    from sali.prediction.loop import make_segmenter
     from sali.task import SegmentationTask
 
+    settings = {"image_size": cfg.data.image_size, "smoothing": cfg.smoothing, "video": {}}
+    make_segmenter(network, settings)
     return SegmentationTask(
         network=network,
         loss=build(cfg.loss),
         optimizer=build(cfg.optimizer),
         scheduler=build(cfg.scheduler),
         image_size=cfg.data.image_size,
+        smoothing=cfg.smoothing,
         maps=cfg.compat.maps,
         decode=cfg.data.decode,
         pretrained_lr_ratio=cfg.backbone_lr_ratio,

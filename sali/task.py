@@ -40,6 +40,7 @@ class SegmentationTask(L.LightningModule):
         optimizer: Makes an optimizer of parameter groups.
         scheduler: Makes Lightning's scheduler entry of (optimizer, total_steps=...).
         image_size: Side in pixels of the images that the network sees.
+        smoothing: Of the validation and stored in checkpoints, see `StreamSegmenter`.
         maps: What is scored, see `sali.streaming.maps`.
         decode: How frames are decoded, see `FrameReader`; stored in checkpoints.
         pretrained_lr_ratio: Learning rate of the network's pretrained part over that of the rest.
@@ -54,6 +55,7 @@ class SegmentationTask(L.LightningModule):
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[..., dict[str, Any]],
         image_size: int,
+        smoothing: float,
         maps: str,
         decode: str,
         pretrained_lr_ratio: float,
@@ -66,6 +68,7 @@ class SegmentationTask(L.LightningModule):
         self._optimizer = optimizer
         self._scheduler = scheduler
         self.image_size = image_size
+        self.smoothing = smoothing
         self.maps = maps
         self.decode = decode
         self.pretrained_lr_ratio = pretrained_lr_ratio
@@ -172,7 +175,9 @@ class SegmentationTask(L.LightningModule):
 
     def _start_streaming(self) -> None:
         network = prepare_network(copy.deepcopy(self.network), self.image_size)
-        self._runner = ClipRunner(lambda: StreamSegmenter(network, self.image_size))
+        self._runner = ClipRunner(
+            lambda: StreamSegmenter(network, self.image_size, smoothing=self.smoothing)
+        )
 
     def _stream(self, frame: Frame) -> list[tuple[Frame, Tensor]]:
         assert self._runner is not None
@@ -225,7 +230,7 @@ class SegmentationTask(L.LightningModule):
 
     def describe(self) -> dict[str, Any]:
         """Return what a checkpoint says about itself, see `sali.models.checkpoint`."""
-        return describe(self.model, self.image_size, self.decode, self.maps)
+        return describe(self.model, self.image_size, self.decode, self.maps, self.smoothing)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["sali"] = self.describe()

@@ -85,12 +85,17 @@ def clips(tmp_path):
 
 def test_settings_come_from_the_command_line_then_the_checkpoint(own_checkpoint, clips, tmp_path):
     done = run_predict(
-        f"ckpt={own_checkpoint}", f"source={clips}", f"output={tmp_path}/m", "memory.every=2"
+        f"ckpt={own_checkpoint}",
+        f"source={clips}",
+        f"output={tmp_path}/m",
+        "memory.every=2",
+        "smoothing=0.25",
     )
     assert done.returncode == 0, done.stderr
     for setting in (
         "max_frames=4",
         "every=2",
+        "smoothing=0.25",
         "eviction=released",
         "neighbor=next",
         "decode=exact",
@@ -100,7 +105,8 @@ def test_settings_come_from_the_command_line_then_the_checkpoint(own_checkpoint,
     corrected = run_predict(
         f"ckpt={own_checkpoint}", f"source={clips}", f"output={tmp_path}/n", "compat=corrected"
     )
-    assert "neighbor=previous" in corrected.stdout + corrected.stderr
+    for setting in ("neighbor=previous", "smoothing=0,"):
+        assert setting in corrected.stdout + corrected.stderr
 
 
 def test_unreadable_frame_stops_with_whole_clips_only_or_is_skipped(

@@ -49,7 +49,7 @@ def score(checkpoint, data_root, subset, **options):
 
 
 def test_a_run_leaves_what_is_promised(data_root, tmp_path):
-    returned = run(data_root, tmp_path, "experiment=unseen_hard", "save_maps=true")
+    returned = run(data_root, tmp_path, "experiment=unseen_hard", "save_maps=true", "smoothing=0.5")
     assert json.loads((tmp_path / "status.json").read_text()) == {
         "state": "finished",
         "error": None,
@@ -70,6 +70,7 @@ def test_a_run_leaves_what_is_promised(data_root, tmp_path):
     for name in ("best", "last"):
         content = read_file(tmp_path / f"checkpoints/{name}.ckpt")  # weights_only
         assert content["sali"]["model"]["neighbor"] == "previous"
+        assert content["sali"]["streaming"]["smoothing"] == 0.5
     alone = score(tmp_path / "checkpoints/best.ckpt", data_root, "unseen_hard")
     means = written["frame_metrics"]["subsets"]["unseen_hard"]
     assert alone == pytest.approx(means, abs=MAP_STEP)
@@ -146,6 +147,7 @@ def test_a_failed_run_says_so(data_root, tmp_path):
         (["data.batch_size=200"], "lower data.batch_size"),
         (["optimizer.lr=-1"], "Invalid learning rate: -1"),
         (["memory.every=0"], "memory.every: got 0"),
+        (["smoothing=1"], "smoothing: got 1, wanted a share"),
         (["data.validation_fraction=0"], "at least 2 cases"),
         (["ckpt_path=absent.ckpt"], "no checkpoint at absent.ckpt"),
         (["backbone.name=pvt_v9"], "timm has no model 'pvt_v9'"),

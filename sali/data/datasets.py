@@ -17,7 +17,7 @@ from sali.data.samples import Frame, Unreadable
 from sali.data.sampling import sample_frames, skip_at, still_times
 from sali.data.tensors import to_tensor
 from sali.errors import ConfigError, FrameError
-from sali.models.contract import ClipBatch
+from sali.models.contract import ClipBatch, memory_roles
 
 DECODES = ("fast", "exact")
 Transform = Callable[[Bytes, Bytes, np.random.Generator], tuple[Bytes, Bytes]]
@@ -93,6 +93,7 @@ class SampleDataset(Dataset[ClipBatch]):
         assert cache is None or reader.decode == "fast"
         self.clips = list(clips)
         self.roles = tuple(roles)
+        self.num_memory = max(1, sum(role.startswith("memory") for role in roles))
         self.reader = reader
         self.transform = transform
         self.neighbor = neighbor
@@ -130,14 +131,16 @@ class SampleDataset(Dataset[ClipBatch]):
         c, current = self.positions[index]
         skip = skip_at(epoch, self.max_skip)
         if len(self.clips[c]) == 1 and self.motion is not None:
-            times = still_times(skip, self.neighbor, rng)
+            times = still_times(skip, self.neighbor, rng, self.num_memory)
             moved = self.motion(*self._read(c, 0), [times[role] for role in self.roles], rng)
             return np.stack(moved[0]), np.stack(moved[1]), [True] * len(self.roles), rng
-        picked = sample_frames(len(self.clips[c]), current, skip, self.neighbor, rng)
-        if picked["memory"] not in self.annotated[c]:
+        length = len(self.clips[c])
+        picked = sample_frames(length, current, skip, self.neighbor, rng, self.num_memory)
+        for role in memory_roles(self.num_memory):
             # What is stored of a frame depends on its mask: the annotated one that is nearest.
-            distances = {abs(i - picked["memory"]): i for i in self.annotated[c]}
-            picked["memory"] = distances[min(distances)]
+            if picked[role] not in self.annotated[c]:
+                distances = {abs(i - picked[role]): i for i in self.annotated[c]}
+                picked[role] = distances[min(distances)]
         numbers = [picked[role] for role in self.roles]
         frames, masks = zip(*(self._read(c, number) for number in numbers), strict=True)
         known = [number in self.annotated[c] for number in numbers]

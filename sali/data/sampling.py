@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from sali.errors import ConfigError
+from sali.models.contract import memory_roles
 
 NEIGHBORS = ("previous", "next")
 
@@ -30,7 +31,12 @@ def skip_at(epoch: int, schedule: Mapping[int, int]) -> int:
 
 
 def sample_frames(
-    length: int, current: int, max_skip: int, neighbor: str, rng: np.random.Generator
+    length: int,
+    current: int,
+    max_skip: int,
+    neighbor: str,
+    rng: np.random.Generator,
+    num_memory: int = 1,
 ) -> dict[str, int]:
     """Return the frame numbers of memory, current and neighbor frame in a clip.
 
@@ -45,6 +51,7 @@ def sample_frames(
         max_skip: Largest distance of the memory frame.
         neighbor: "previous" or "next".
         rng: Generator that the memory frame is drawn from.
+        num_memory: Number of memory frames, each drawn for itself, see `memory_roles`.
 
     Raises:
         ConfigError: Unknown `neighbor`.
@@ -57,20 +64,27 @@ def sample_frames(
         first_memory = min(1, last)
     else:
         raise ConfigError(f"neighbor {neighbor!r} is not one of {NEIGHBORS}")
-    drawn = int(rng.integers(max(current - max_skip, 0), current)) if current else first_memory
-    return {"memory": drawn, "current": current, "neighbor": nearest}
+    first = max(current - max_skip, 0)
+    memories = {
+        role: int(rng.integers(first, current)) if current else first_memory
+        for role in memory_roles(num_memory)
+    }
+    return {**memories, "current": current, "neighbor": nearest}
 
 
-def still_times(max_skip: int, neighbor: str, rng: np.random.Generator) -> dict[str, int]:
+def still_times(
+    max_skip: int, neighbor: str, rng: np.random.Generator, num_memory: int = 1
+) -> dict[str, int]:
     """Return the times of memory, current and neighbor frame of a clip simulated from a still.
 
     Args:
         max_skip: Largest distance of the memory frame.
         neighbor: "previous" or "next".
         rng: Generator that the memory frame is drawn from.
+        num_memory: Number of memory frames, each drawn for itself.
     """
-    memory = -int(rng.integers(1, max_skip + 1))
-    return {"memory": memory, "current": 0, "neighbor": 1 if neighbor == "next" else -1}
+    memories = {role: -int(rng.integers(1, max_skip + 1)) for role in memory_roles(num_memory)}
+    return {**memories, "current": 0, "neighbor": 1 if neighbor == "next" else -1}
 
 
 def draw_with_shares(

@@ -31,8 +31,8 @@ class Checkpoint:
         version: Version of sali that wrote it; None if unknown.
         model: Node that rebuilds the network, see `sali.models.nodes`.
         state: The network's tensors.
-        settings: {"streaming": {"image_size": ...}, "decode": ..., "maps": ...} of the training;
-            empty for the released file.
+        settings: {"streaming": {"image_size": ..., "smoothing": ...}, "decode": ..., "maps": ...}
+            of the training; empty for the released file.
     """
 
     path: Path
@@ -70,13 +70,15 @@ class Checkpoint:
         return network.eval()
 
 
-def describe(model: Mapping[str, Any], image_size: int, decode: str, maps: str) -> dict[str, Any]:
+def describe(
+    model: Mapping[str, Any], image_size: int, decode: str, maps: str, smoothing: float = 0
+) -> dict[str, Any]:
     """Return what a checkpoint says about itself: plain values that rebuild the network."""
     return {
         "format": FORMAT,
         "version": __version__,
         "model": dict(model),
-        "streaming": {"image_size": image_size},
+        "streaming": {"image_size": image_size, "smoothing": smoothing},
         "decode": decode,
         "maps": maps,
     }
@@ -113,7 +115,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"formats up to {FORMAT}: update sali"
         )
     try:
-        streaming = {"image_size": about["streaming"]["image_size"]}
+        given = about["streaming"]
+        streaming = {"image_size": given["image_size"], "smoothing": given.get("smoothing", 0)}
         if file_format == FORMAT:
             model = dict(about["model"])
         else:

@@ -75,8 +75,8 @@ def predict(
     Args:
         sources: Clips or videos, all of one kind, or one live source.
         network: Trained network; it is changed, for speed.
-        settings: How the network is run: "image_size", "decode", and "video", the changes of its
-            `video_settings`.
+        settings: How the network is run: "image_size", "smoothing", "decode", and "video", the
+            changes of its `video_settings`.
         writers: Receivers of the results.
         options: How the prediction is computed.
         resume: Keeps the state of videos, so that an interrupted prediction can be resumed.
@@ -129,7 +129,8 @@ def make_segmenter(
         ConfigError: A setting that does not fit the network.
     """
     try:
-        return StreamSegmenter(network, settings["image_size"], precision, **settings["video"])
+        side, smoothing = settings["image_size"], settings["smoothing"]
+        return StreamSegmenter(network, side, precision, smoothing, **settings["video"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

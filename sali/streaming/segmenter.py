@@ -29,6 +29,8 @@ class StreamSegmenter:
         network: Network in evaluation mode, on its device.
         image_size: Side in pixels of the square that the network sees.
         precision: "32", "bf16" or "16" (autocast).
+        smoothing: Share of the past in an exponential average of the probabilities over time,
+            smoothing * average + (1 - smoothing) * probability; 0 leaves every result as it is.
         settings: Changes of the network's `video_settings`, e.g. `max_frames` of SALI's memory.
 
     Raises:
@@ -36,14 +38,22 @@ class StreamSegmenter:
     """
 
     def __init__(
-        self, network: VideoSegmenter, image_size: int, precision: str = "32", **settings: Any
+        self,
+        network: VideoSegmenter,
+        image_size: int,
+        precision: str = "32",
+        smoothing: float = 0,
+        **settings: Any,
     ) -> None:
         network.check_image_size(image_size)
         if precision not in PRECISIONS:
             raise ValueError(f"precision: got {precision!r}, wanted one of {tuple(PRECISIONS)}")
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"smoothing: got {smoothing}, wanted a share of 0 or more, below 1")
         self.network = network
         self.image_size = image_size
         self.precision = precision
+        self.smoothing = smoothing
         self._settings = settings
         self.reset()
 
@@ -51,6 +61,7 @@ class StreamSegmenter:
         """Forget the video: the next frame is the first of a new one."""
         self.video = self.network.start(**self._settings)
         self._sizes: deque[tuple[int, int]] = deque()  # of the frames without a result yet
+        self._average: Tensor | None = None  # of the probabilities [1, 1, S, S], if smoothed
 
     @property
     def attention(self) -> Attention | None:
@@ -66,12 +77,15 @@ class StreamSegmenter:
 
         A frame whose result has not come yet is not in it: it is given again after `load_state`.
         """
-        return self.video.state()
+        average = None if self._average is None else self._average.clone()
+        return {"video": self.video.state(), "average": average}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Resume from the `state` of a segmenter of the same network and settings."""
         self.reset()
-        self.video.load_state(state)
+        self.video.load_state(state["video"])
+        if state["average"] is not None:
+            self._average = state["average"].to(self.device, copy=True)
 
     def step(self, frame: np.ndarray) -> np.ndarray | None:
         """Take one frame, return the probability map of a frame.
@@ -133,7 +147,14 @@ class StreamSegmenter:
         # Two steps, as the released network is evaluated: to its input's size, then to the frame's.
         side = self.image_size
         prediction = resize(logits.float(), size=(side, side))
-        return resize(prediction, size=self._sizes.popleft()).sigmoid()[0, 0]
+        size = self._sizes.popleft()
+        if not self.smoothing:
+            return resize(prediction, size=size).sigmoid()[0, 0]
+        probability = prediction.sigmoid()
+        if self._average is not None:
+            probability = torch.lerp(probability, self._average, self.smoothing)
+        self._average = probability
+        return resize(probability, size=size)[0, 0]
 
 
 def step_streams(

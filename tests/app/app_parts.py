@@ -58,7 +58,8 @@ class Gate(Turns):
 
 def make_models(checkpoint):
     def settings_of(trained, network):
-        return {"image_size": 256, "decode": trained["decode"], "video": network.video_settings}
+        own = {"decode": trained["decode"], "video": network.video_settings}
+        return {"image_size": 256, "smoothing": 0, **own}
 
     return Models([str(checkpoint)], settings_of, torch.device("cpu"), [])
 

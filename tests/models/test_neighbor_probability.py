@@ -86,7 +86,7 @@ def test_off_by_default_and_without_parameters_of_its_own_but_the_input():
     assert not plain.uses_probability and with_it.uses_probability
     segmenter = StreamSegmenter(plain.eval(), **OPTIONS)
     segmenter.step(np.zeros((64, 64, 3), np.uint8))
-    assert segmenter.state()["probability"] is None
+    assert segmenter.state()["video"]["probability"] is None
 
 
 @pytest.mark.parametrize("neighbor", ["previous", "next"])

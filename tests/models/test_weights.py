@@ -61,9 +61,9 @@ def test_own_checkpoint(tmp_path, write):
     network = small_network()
     loaded, settings = load_network(write(tmp_path / "own.ckpt", network))
     assert settings == {
-        "streaming": {"image_size": 256}, "decode": "fast", "maps": "probability"
+        "streaming": {"image_size": 256, "smoothing": 0}, "decode": "fast", "maps": "probability"
     }  # fmt: skip
-    assert loaded.video_settings == STREAMING
+    assert STREAMING.items() <= loaded.video_settings.items()
     assert not loaded.training
     for (name, one), two in zip(
         network.state_dict().items(), loaded.state_dict().values(), strict=True

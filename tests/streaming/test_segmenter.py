@@ -202,3 +202,36 @@ def test_streams_that_do_not_fit_together_are_refused(network, clip):
         step_streams([one, other], clip[:2])
     with pytest.raises(ValueError, match="cannot be named twice"):
         step_streams([one, one], clip[:2])
+
+
+@pytest.mark.parametrize("options", [CORRECTED, RELEASED])
+def test_smoothing_is_an_exponential_average_of_probabilities(network, clip, options):
+    frames = [np.asarray(Image.fromarray(frame).resize((256, 256))) for frame in clip[:5]]
+    plain = run(StreamSegmenter(network, **options), frames)
+    smoothed = run(StreamSegmenter(network, **options, smoothing=0.7), frames)
+    average = plain[0]
+    for probability, got in zip(plain, smoothed, strict=True):
+        average = 0.7 * average + 0.3 * probability
+        np.testing.assert_allclose(got, average, atol=1e-5)
+    assert np.abs(smoothed[-1] - plain[-1]).max() > 1e-4
+
+
+def test_smoothing_bridges_frames_of_another_size_and_is_forgotten_by_a_reset(network, clip):
+    segmenter = StreamSegmenter(network, **CORRECTED, smoothing=0.5)
+    first = segmenter.step(clip[0])
+    assert segmenter.step(clip[1][:90, :80]).shape == (90, 80)
+    segmenter.reset()
+    np.testing.assert_array_equal(segmenter.step(clip[0]), first)
+    with pytest.raises(ValueError, match="smoothing: got 1"):
+        StreamSegmenter(network, **CORRECTED, smoothing=1)
+
+
+def test_any_network_is_smoothed_and_resumed(clip):
+    network = small_network(long_term=False, align_kernel=None).eval()
+    whole = StreamSegmenter(network, 256, smoothing=0.5)
+    maps = run(whole, clip[:4])
+    half, resumed = (StreamSegmenter(network, 256, smoothing=0.5) for _ in range(2))
+    run(half, clip[:2])
+    resumed.load_state(half.state())
+    for got, expected in zip(run(resumed, clip[2:4]), maps[2:], strict=True):
+        np.testing.assert_array_equal(got, expected)

@@ -39,25 +39,18 @@ class Level:
     def keep(self, mask: Tensor) -> "Level":
         """Return the elements of a boolean mask [N]."""
         index = mask.nonzero()[:, 0]
-        return Level(
-            self.key.index_select(1, index),
-            self.value.index_select(0, index),
-            self.usage[index],
-            self.life[index],
-            self.frame[index],
-            self.position[index],
-        )
+        fields = vars(self).items()
+        return Level(**{name: x.index_select(_elements_axis(name), index) for name, x in fields})
 
     def append(self, new: "Level") -> "Level":
         """Return these elements and then the new ones."""
-        return Level(
-            torch.cat([self.key, new.key], 1),
-            torch.cat([self.value, new.value]),
-            torch.cat([self.usage, new.usage]),
-            torch.cat([self.life, new.life]),
-            torch.cat([self.frame, new.frame]),
-            torch.cat([self.position, new.position]),
-        )
+        pairs = [(name, x, getattr(new, name)) for name, x in vars(self).items()]
+        return Level(**{name: torch.cat([x, y], _elements_axis(name)) for name, x, y in pairs})
+
+
+def _elements_axis(field: str) -> int:
+    """Return the axis of the elements: the last one, except of the values."""
+    return 0 if field == "value" else -1
 
 
 Eviction = Callable[[list[Level], list[int], int], list[Level]]
@@ -115,25 +108,50 @@ class MemoryBank:
     Args:
         max_frames: Cap in whole frames, see the eviction rule for how exactly it is kept; 0 stores
             nothing.
-        every: Every n-th frame is stored, the first one always.
+        every: Every n-th frame is stored, from the first one on.
         eviction: Name of a rule in `EVICTIONS`.
+        min_confidence: Smallest `worth.confidence` of a frame that is stored; 0 stores any.
+        min_sharpness: Smallest `worth.sharpness` of a frame that is stored, relative to the mean
+            over the video so far; 0 stores any.
+        scene_cut: `worth.scene_distance` of consecutive frames from which on everything before is
+            forgotten; 0 never forgets.
 
     Raises:
         ValueError: An unknown rule or a number out of range.
     """
 
-    def __init__(self, max_frames: int, every: int, eviction: str) -> None:
+    def __init__(
+        self,
+        max_frames: int,
+        every: int,
+        eviction: str,
+        min_confidence: float = 0,
+        min_sharpness: float = 0,
+        scene_cut: float = 0,
+    ) -> None:
         if eviction not in EVICTIONS:
             raise ValueError(f"eviction: got {eviction!r}, wanted one of {sorted(EVICTIONS)}")
         if max_frames < 0:
             raise ValueError(f"memory.max_frames: got {max_frames}, wanted frames, at least 0")
         if every < 1:
             raise ValueError(f"memory.every: got {every}, wanted a number of frames, at least 1")
+        limits = {
+            "min_confidence": min_confidence,
+            "min_sharpness": min_sharpness,
+            "scene_cut": scene_cut,
+        }
+        for name, value in limits.items():
+            if not 0 <= value < 1:
+                raise ValueError(f"memory.{name}: got {value}, wanted 0 or more, below 1")
         self.max_frames = max_frames
         self.every = every
+        self.min_confidence = min_confidence
+        self.min_sharpness = min_sharpness
+        self.scene_cut = scene_cut
         self._evict = EVICTIONS[eviction]
         self.levels: list[Level] = []
         self.grids: list[int] = []
+        self.first = 0  # number of the first frame that was stored
 
     @property
     def sizes(self) -> list[int]:
@@ -151,8 +169,16 @@ class MemoryBank:
             level.life += 1
 
     def wants(self, index: int) -> bool:
-        """Return whether the frame of this number in its clip is to be stored."""
-        return self.max_frames > 0 and index % self.every == 0
+        """Return whether the frame of this number in its clip is due to be stored.
+
+        Any frame is while there is none; then every n-th after the first one that was stored.
+        """
+        is_due = not self.levels or (index - self.first) % self.every == 0
+        return self.max_frames > 0 and is_due
+
+    def clear(self) -> None:
+        """Forget all frames."""
+        self.levels = []
 
     def add(self, frame: list[KeyValue], index: int) -> None:
         """Store a frame's (weighted) elements, then evict.
@@ -175,6 +201,8 @@ class MemoryBank:
                 )
             )
         self.grids = [level.size for level in new]
+        if not self.levels:
+            self.first = index
         if self.levels:
             new = [old.append(fresh) for old, fresh in zip(self.levels, new, strict=True)]
         self.levels = self._evict(new, self.grids, self.max_frames)
@@ -202,11 +230,11 @@ class MemoryBank:
         levels = [
             {name: tensor.clone() for name, tensor in vars(level).items()} for level in self.levels
         ]
-        return {"levels": levels, "grids": list(self.grids)}
+        return {"levels": levels, "grids": list(self.grids), "first": self.first}
 
     def load_state(self, state: dict[str, Any], device: torch.device) -> None:
         """Store, on `device`, what the bank stored whose `state` this is."""
-        self.grids = list(state["grids"])
+        self.grids, self.first = list(state["grids"]), state["first"]
         self.levels = [
             Level(**{name: tensor.to(device, copy=True) for name, tensor in level.items()})
             for level in state["levels"]

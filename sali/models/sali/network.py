@@ -1,5 +1,6 @@
 """The SALI network (Hu et al., MICCAI 2024, arXiv 2406.13532)."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +9,24 @@ from torch import Tensor, nn
 
 from sali.models.backbone import Backbone
 from sali.models.blocks import Pyramid
-from sali.models.contract import ClipBatch, VideoSegmenter, frames_by_role, unknown_settings
+from sali.models.contract import (
+    ClipBatch,
+    VideoSegmenter,
+    frames_by_role,
+    memory_roles,
+    unknown_settings,
+)
 from sali.models.sali.alignment import ShortTermAlignment, Taps
 from sali.models.sali.bank import MemoryBank
 from sali.models.sali.decoder import Decoder, SideLogits
 from sali.models.sali.fusion import FUSIONS, POOLS
-from sali.models.sali.memory import KeyValue, LongTermInteraction, masks_on_levels, weigh_values
+from sali.models.sali.memory import (
+    KeyValue,
+    LongTermInteraction,
+    joined,
+    masks_on_levels,
+    weigh_values,
+)
 from sali.models.sali.reduction import Reduction
 from sali.models.sali.state import SALIState
 
@@ -77,8 +90,12 @@ class SALI(VideoSegmenter):
         self.start()  # refuses settings that do not fit before anything is trained
 
     @property
+    def _memory_roles(self) -> tuple[str, ...]:
+        return memory_roles(0 if self.long_term is None else self.long_term.num_frames)
+
+    @property
     def roles(self) -> tuple[str, ...]:  # type: ignore[override]
-        memory = ("memory",) if self.long_term is not None else ()
+        memory = self._memory_roles
         neighbor = ("neighbor",) if self.short_term is not None else ()
         return (*memory, "current", *neighbor)
 
@@ -93,7 +110,8 @@ class SALI(VideoSegmenter):
 
     @property
     def video_settings(self) -> dict[str, Any]:
-        bank = getattr(self._bank, "keywords", {})
+        arguments = inspect.signature(self._bank).parameters if self._bank else {}
+        bank = {n: a.default for n, a in arguments.items() if a.default is not a.empty}
         neighbor = {"neighbor": self.neighbor} if self.short_term is not None else {}
         return {**bank, **neighbor}
 
@@ -153,7 +171,9 @@ class SALI(VideoSegmenter):
         if self.fusion is None:
             return current
         maps = None
-        if self.short_term is not None:
+        if self.short_term is None:
+            neighbor = None  # a stream has one all the same
+        else:
             if neighbor is None:
                 raise ValueError("the network has a short-term alignment, so it needs a neighbor")
             if remembered is None:
@@ -210,15 +230,18 @@ class SALI(VideoSegmenter):
         """
         given = frames_by_role(self, sample)
         current, _ = given.pop("current")
-        order = ["current", *given]  # current, then memory, then neighbor
+        order = ["current", *given]  # current, then memories, then neighbor
         images = [current, *(frames for frames, _ in given.values())]
         pyramids = dict(zip(order, self._encode_frames(images), strict=True))
         query = elements = None
         if self.long_term is not None:
             query = self.long_term.project(pyramids["current"])
-            past = pyramids["memory"]
-            masks = masks_on_levels(given["memory"][1], past)
-            elements = weigh_values(self.long_term.project(past), masks)
+            frames = []
+            for role in self._memory_roles:
+                past = pyramids[role]
+                masks = masks_on_levels(given[role][1], past)
+                frames.append(weigh_values(self.long_term.project(past, masks), masks))
+            elements = joined(frames)
         neighbor = pyramids.get("neighbor")
         probability = self.probability_of(neighbor) if neighbor and self.uses_probability else None
         logits, _ = self.segment(pyramids["current"], neighbor, query, elements, probability)
