@@ -18,11 +18,14 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(READY) ## Generated clips, training, test, maps and overlays, on a CPU
+demo: $(READY) ## A real clip with the shipped weights, then a short training on generated clips
+	$(BIN)/python -m sali.predict source=sample output=outputs/demo/sample overlay=true
+	$(BIN)/python -m sali.evaluate gt=sali/sample pred=outputs/demo/sample output=outputs/demo/sample_scores protocol=both
 	$(BIN)/python -m sali.train experiment=demo hydra.run.dir=outputs/demo/latest ckpt_path=null
 	$(BIN)/python -m sali.predict ckpt=outputs/demo/latest/checkpoints/last.ckpt \
 		source=datasets/synthetic/TestHardDataset/Unseen output=outputs/demo/latest/predictions overlay=true
-	@echo "open outputs/demo/latest/report.html; overlays: outputs/demo/latest/predictions_overlays"
+	@echo "real clip: outputs/demo/sample_scores/report.html, outputs/demo/sample_overlays"
+	@echo "training: outputs/demo/latest/report.html, outputs/demo/latest/predictions_overlays"
 
 test: $(READY) ## Tests that take seconds each
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
