@@ -5,6 +5,7 @@ python -m sali.evaluate gt=/data/SUN-SEG pred=maps output=results protocol=both
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sali.metrics.frame_metric import FrameMetric
 from sali.metrics.frame_quality import QualityLimits
 from sali.report import ReportOptions, report_evaluation
 
-_NOT_SETTINGS = ("gt", "pred", "output", "report")
+_NOT_SETTINGS = ("gt", "pred", "output", "report", "runs")
 _PATHS = ("frames", "polyp_free", "attributes")
 _GROUPS = {"clinical": ClinicalRules, "quality_limits": QualityLimits, "bootstrap": Bootstrap}
 
@@ -48,7 +49,6 @@ def settings_from(cfg: DictConfig) -> Settings:
     for name in _NOT_SETTINGS:
         given.pop(name)
     given["metrics"] = build_metrics(cfg.get("metrics"))
-    given["runs"] = read_runs(Path(cfg.runs)) if cfg.runs else None
     try:
         given |= {name: kind(**given[name]) for name, kind in _GROUPS.items()}
         given |= {name: Path(given[name]) if given[name] else None for name in _PATHS}
@@ -66,6 +66,8 @@ def main(cfg: DictConfig) -> None:
     """Hydra's shell around `evaluate`."""
     check_config(cfg, "evaluate")
     settings = settings_from(cfg)
+    if cfg.runs:
+        settings = replace(settings, runs=read_runs(Path(cfg.runs)))
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
     folders = Path(cfg.gt), Path(cfg.pred), Path(cfg.output)
     try:
