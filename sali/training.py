@@ -162,7 +162,8 @@ def _fit(trainer: L.Trainer, task: L.LightningModule, data: ClipData, resumed: s
         trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, handler)
+            if handler is not None:  # None: it was not set from Python
+                signal.signal(signal.SIGINT, handler)
             raise KeyboardInterrupt from error
         raise
 

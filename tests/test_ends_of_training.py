@@ -67,11 +67,20 @@ def test_a_learning_rate_far_too_high_leaves_no_checkpoint(data_root, tmp_path):
     assert not list((tmp_path / "checkpoints").glob("*.ckpt"))
 
 
-def test_ctrl_c_is_an_interruption_and_says_how_to_resume(data_root, tmp_path, monkeypatch):
+@pytest.fixture
+def handler():
+    """The handler of Ctrl-C, whatever an earlier test left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before or signal.default_int_handler)
+
+
+def test_ctrl_c_is_an_interruption_and_says_how_to_resume(
+    data_root, tmp_path, monkeypatch, handler
+):
     def interrupt(loss):
         raise KeyboardInterrupt
 
-    handler = signal.getsignal(signal.SIGINT)
     for step, said in ((0, "no checkpoint yet"), (1, f"ckpt_path=auto hydra.run.dir={tmp_path}")):
         with monkeypatch.context() as patched:
             at_step(patched, step, interrupt)
