@@ -65,7 +65,8 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     writers = _writers(cfg, settings, sources)
     for source in sources:
         for writer in writers.values():
-            protect_source(source, writer.root)
+            protect_source(source, writer.root, str(cfg.source))
+            writer.protect(source.name)
     rank, num_processes = shard()
     sources = sources[rank::num_processes]
     options = Options(
@@ -123,7 +124,7 @@ def _writers(cfg: DictConfig, settings: dict[str, Any], sources: Sequence[Any]) 
     from sali.data.index import Clip
     from sali.prediction.writers.pictures import map_pictures, overlay_pictures
 
-    output = Path(cfg.output)
+    output = Path(os.path.abspath(cfg.output))  # so that it has a name, also for `.`
 
     def folder(what: str) -> Path:
         return output.with_name(f"{output.name}_{what}")

@@ -26,9 +26,11 @@ from sali.evaluation.runs import write_runs
 from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import VideoSegmenter
 from sali.prediction.loop import Options, predict
+from sali.prediction.result import is_own
 from sali.prediction.writers.pictures import map_pictures
 from sali.report import ReportOptions, report_evaluation, reported
 from sali.run.checkpoints import last_checkpoint
+from sali.run.folder import claimed, compared
 from sali.run.io import write_json
 from sali.run.loggers import finished, forget_wandb_run
 from sali.run.preemption import stopping_at_once
@@ -44,6 +46,7 @@ logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
 )
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 
+MAPS = "maps"
 # Precision of a test by that of the training; all others test in float32.
 PRECISIONS = {"bf16-mixed": "bf16", "16-mixed": "16"}
 
@@ -63,7 +66,14 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
     output = Path(cfg.paths.output_dir)
     loggers: list[Any] = []
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
-    with reported(output, report), finished(loggers), tracked(output):
+    own: Any = OmegaConf.to_container(cfg, resolve=False)
+    maps = output / MAPS
+    if cfg.save_maps and maps.exists() and not is_own(maps):
+        raise ConfigError(
+            f"save_maps=true would replace {maps}, which holds other files than maps of sali; move "
+            "it away, or choose another hydra.run.dir"
+        )
+    with claimed(output, own), reported(output, report), finished(loggers), tracked(output):
         return _train(cfg, output, loggers, report)
 
 
@@ -98,6 +108,7 @@ def _train(
             num_processes=trainer.world_size,
             resumed_from=resumed,
             data=data.provenance(),
+            config=compared(OmegaConf.to_container(cfg, resolve=False)),  # type: ignore[arg-type]
         )
         write_json(output / "run.json", record)
     config = OmegaConf.to_container(cfg, resolve=True)
@@ -118,7 +129,7 @@ def _train(
     with stopping_at_once(output):
         meet = meeting_point()
         # A folder of its own unless the maps are kept: nothing else in the run is touched.
-        maps = output / ("maps" if cfg.save_maps else ".test_maps")
+        maps = output / (MAPS if cfg.save_maps else ".test_maps")
         if trainer.is_global_zero:
             shutil.rmtree(maps, ignore_errors=True)  # of an earlier test in the same folder
         meet()

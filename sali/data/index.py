@@ -35,7 +35,7 @@ class Clip:
     """One folder of frames in order of time, with their masks.
 
     Attributes:
-        name: Name of the folder.
+        name: Name of the folder, also where it was named as `.`.
         subset: Key of `SUBSETS`, `POLYP_FREE`, or another name of the set of clips.
         frames: Files of the frames; empty for a ground truth whose frames are not there.
         masks: Mask of each frame, None for a frame without one; of a ground truth never None.
@@ -142,7 +142,7 @@ def index_clip(folder: Path, subset: str = "", mask_folder: Path | None = None) 
                 f"{len(strays)} masks in {mask_folder} have no frame in {folder}, e.g. {strays[0]}"
             )
     found = tuple(masks.get(frame.stem) for frame in frames)
-    return Clip(folder.name, subset, tuple(frames), found)
+    return Clip(Path(os.path.abspath(folder)).name, subset, tuple(frames), found)
 
 
 def index_truth_clip(folder: Path, subset: str, frame_folder: Path | None) -> Clip:

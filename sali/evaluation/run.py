@@ -82,6 +82,12 @@ def run_evaluation(
         raise ConfigError(f"output {output} is a file; wanted a folder")
     clips = index_truth(gt, settings)
     trees = find_methods(pred, clips, settings.name)
+    for folder in {pred, *(clip.masks[0].parent.parent for clip in clips if clip.masks[0])}:
+        if output.resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(
+                f"output {output} is inside {folder}, and its files would be taken for maps or "
+                "masks next time; choose a folder outside of it"
+            )
     done = evaluate_clips(clips, trees, output, settings)
     _write_provenance(output, {"gt": gt, "pred": pred}, settings)
     return done

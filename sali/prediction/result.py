@@ -12,6 +12,7 @@ from torch import Tensor
 from sali.data.frames import read_frame
 from sali.data.index import Clip
 from sali.data.samples import Frame
+from sali.errors import ConfigError
 from sali.models.contract import Attention
 from sali.prediction.sources import Source
 
@@ -104,20 +105,68 @@ Begin = Callable[[Source, dict[str, Any] | None], Any]
 """Begins the output of a clip; given what `save` returned, continues there, or raises DataError."""
 
 
+MARK = "sali.predict"
+"""Stands near the start of the pictures and videos that are written, to know them again."""
+_MARKED_BYTES = 4096
+
+
+def is_own(path: Path, mark: str = MARK) -> bool:
+    """Return whether this program wrote a file, or every file of a folder.
+
+    Args:
+        path: File with the mark among its first bytes, or folder of such files.
+        mark: What files of other kinds are known by.
+    """
+    if path.is_dir():
+        inside = (p for p in path.rglob("*") if not (p.is_dir() or p.name.startswith(".")))
+        return all(is_own(file, mark) for file in inside)
+    try:
+        with path.open("rb") as file:
+            return mark.encode() in file.read(_MARKED_BYTES)
+    except OSError:
+        return False
+
+
 class ClipWriter:
-    """A writer with one output for each clip.
+    """A writer with one output for each clip, `<root>/<clip><suffix>`.
+
+    What has that name already is replaced only if this program wrote it.
 
     Args:
         root: Folder of the outputs.
         begin: Begins the output of a clip, a `ResumableOutput` if `resumable`.
+        suffix: End of the outputs' names; none for folders.
+        knows: Whether a file or folder was written by such a writer.
         resumable: Whether an interrupted output can be continued.
     """
 
-    def __init__(self, root: Path, begin: Begin, resumable: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        begin: Begin,
+        suffix: str = "",
+        knows: Callable[[Path], bool] = is_own,
+        resumable: bool = True,
+    ) -> None:
         self.root = Path(root)
         self.resumable = resumable
         self._begin = begin
+        self._suffix = suffix
+        self._knows = knows
         self._open: dict[str, Any] = {}
+
+    def protect(self, clip: str) -> None:
+        """Refuse a clip whose output has the name of something that others wrote.
+
+        Raises:
+            ConfigError: It would be replaced.
+        """
+        final = self.root / f"{clip}{self._suffix}"
+        if final.is_symlink() or (final.exists() and not self._knows(final)):
+            raise ConfigError(
+                f"{final} is there and is not what sali.predict writes, so it is not replaced; "
+                "choose another output, or move it away"
+            )
 
     def write(self, result: Result) -> None:
         if result.clip not in self._open:
@@ -126,6 +175,7 @@ class ClipWriter:
 
     def finish(self, clip: str) -> None:
         if clip in self._open:
+            self.protect(clip)  # it may have come meanwhile
             self._open.pop(clip).close(whole=True)
 
     def discard(self) -> None:

@@ -105,16 +105,23 @@ def length_of(source: Source) -> int:
     return source.length if isinstance(source, Video) else 0
 
 
-def protect_source(source: Source, root: Path) -> None:
-    """Refuse to replace the files of a source, or an earlier result of a live source.
+def protect_source(source: Source, root: Path, origin: str) -> None:
+    """Refuse results among the files of a source, or in place of those of a live source.
 
     Args:
         source: Source to segment.
         root: Folder of the results.
+        origin: What the user named as the source.
 
     Raises:
-        ConfigError: Results of the source would replace something that cannot be made again.
+        ConfigError: Results would replace something that cannot be made again, lie outside of
+            `root`, or be taken for clips of the source next time.
     """
+    if source.name == ".." or Path(source.name).name != source.name:
+        raise ConfigError(
+            f"source {origin}: got {source.name!r} as the name of a clip, and its results need a "
+            "name of their own; rename the folder or file"
+        )
     if isinstance(source, Live):
         if (root / source.name).exists():
             raise ConfigError(
@@ -127,4 +134,13 @@ def protect_source(source: Source, root: Path) -> None:
         raise ConfigError(
             f"output {root} would put the maps of {source.name} in place of its frames; "
             "choose another folder"
+        )
+    if isinstance(source, Video):
+        return
+    listed = source.frames[0].parent.parent.resolve()
+    is_alone = home == Path(origin).resolve()
+    if root.resolve() == home or (not is_alone and root.resolve().is_relative_to(listed)):
+        raise ConfigError(
+            f"output: results in {root} would be taken for a clip of source {origin} next time; "
+            "choose a folder outside of it"
         )

@@ -25,11 +25,12 @@ def shard() -> tuple[int, int]:
 def started() -> str:
     """Return the name of a run's folder, the same in all processes that a launcher started.
 
-    The date and time, `2025-01-31_13-05-59`. torchrun's processes take that of whichever asks
-    first from the store that they share. Under `srun` with several tasks it is
+    The date and time, `2025-01-31_13-05-59_123456`, to the microsecond, so that trainings that a
+    script starts together have folders of their own. torchrun's processes take that of whichever
+    asks first from the store that they share. Under `srun` with several tasks it is
     `job_<id>_<step>`, so that a job that is put back in the queue finds its folder again.
     """
-    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
         from torch.distributed import TCPStore

@@ -11,8 +11,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from sali.errors import ConfigError
+from sali.run.folder import claim
 from sali.run.io import read_json, write_json
 from sali.run.record import provenance
 from sali.run.state import JOB, SWEEP
@@ -25,7 +27,16 @@ ALWAYS_NAMED = ("ablation", "seed")
 
 
 class Sweep(Callback):
-    """Hydra's hooks of a sweep; they do nothing in a single run."""
+    """Hydra's hooks of a sweep, and of the start of a single run."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Take the folder of a single run before Hydra writes into it."""
+        own = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(own, dict)
+        try:
+            claim(Path(config.hydra.run.dir), {str(key): value for key, value in own.items()})
+        except ConfigError as error:  # Hydra would turn it into a warning
+            sys.exit(f"error: {error}")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write `sweep.json`, and fix the folders of the jobs by overrides that all of them get.

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sali.errors import UserError
+from sali.run.folder import difference
 from sali.run.io import read_json, write_json
 from sali.run.state import JOB, METRICS, STATUS, SWEEP, is_finished
 
@@ -140,10 +141,10 @@ def _is_done(folder: Path, record: Mapping[str, Any]) -> bool:
     """
     if not is_finished(folder):
         return False
-    difference = _difference(read_json(folder / JOB), record)
-    if difference:
+    changed = _difference(read_json(folder / JOB), record)
+    if changed:
         raise JobError(
-            f"this folder holds a finished job of other settings ({difference}); give the sweep "
+            f"this folder holds a finished job of other settings ({changed}); give the sweep "
             "another name=..., or remove the folder"
         )
     return True
@@ -153,21 +154,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Return the first setting that differs as text; "" if none does."""
     if old.get("overrides") != new["overrides"]:
         return f"{' '.join(old.get('overrides', []))} before, {' '.join(new['overrides'])} now"
-    before, now = _flat(old["config"]), _flat(new["config"])
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key):
-            return f"{key} was {before.get(key)}, is {now.get(key)}"
-    return ""
-
-
-def _flat(node: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(node, Mapping):
-        return {path: node}
-    return {
-        k: v
-        for key, value in node.items()
-        for k, v in _flat(value, f"{path}.{key}".lstrip(".")).items()
-    }
+    return difference(old["config"], new["config"])
 
 
 def _prepare(folder: Path, record: Mapping[str, Any]) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from sali.errors import ConfigError, DataError
-from sali.prediction.result import ClipWriter, Result
+from sali.prediction.result import MARK, ClipWriter, Result
 from sali.report.overlay import draw_overlay
 from sali.streaming.maps import RULES, to_map
 
@@ -81,7 +82,11 @@ class _Folder:
 
     def write(self, result: Result) -> None:
         path = self._partial / f"{result.stem}{self._suffix}"
-        Image.fromarray(self._draw(result)).save(path, compress_level=PNG_LEVEL)
+        marks = PngInfo()
+        marks.add_text("Software", MARK)
+        picture = Image.fromarray(self._draw(result))
+        # Each format takes its own options.
+        picture.save(path, compress_level=PNG_LEVEL, pnginfo=marks, comment=MARK)
         self._count += 1
 
     def save(self) -> dict[str, Any]:

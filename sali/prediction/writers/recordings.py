@@ -14,7 +14,7 @@ import rerun.blueprint as rrb
 from sali.data.index import Clip
 from sali.errors import ConfigError, DataError
 from sali.models.contract import Attention
-from sali.prediction.result import ClipWriter, Result
+from sali.prediction.result import ClipWriter, Result, is_own
 from sali.prediction.sources import Source
 from sali.report.overlay import FOOTER, PREDICTION_RGB
 
@@ -58,7 +58,13 @@ def recordings(
         path, of_video = root / f"{source.name}.rrd", not isinstance(source, Clip)
         return RerunFile(path, threshold, of_video, facts, **options)
 
-    return ClipWriter(root, begin, resumable=False)
+    return ClipWriter(
+        root,
+        begin,
+        suffix=".rrd",
+        knows=lambda path: is_own(path, APPLICATION),
+        resumable=False,
+    )
 
 
 class _Past(NamedTuple):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from sali.errors import DataError
-from sali.prediction.result import ClipWriter, Result
+from sali.prediction.result import ClipWriter, Result, is_own
 
 COLUMNS = ("frame", "time", "area", "x", "y", "width", "height", "peak")
 
@@ -35,7 +35,10 @@ def detection_tables(root: Path, threshold: float) -> ClipWriter:
         return csv_text([result.stem, in_seconds(result.time), int(mask.sum()), *box, peak])
 
     return ClipWriter(
-        root, lambda clip, saved: TextFile(root / f"{clip.name}.csv", saved, row, csv_text(COLUMNS))
+        root,
+        lambda clip, saved: TextFile(root / f"{clip.name}.csv", saved, row, csv_text(COLUMNS)),
+        suffix=".csv",
+        knows=lambda path: is_own(path, csv_text(COLUMNS)),
     )
 
 
@@ -56,6 +59,8 @@ def mask_files(root: Path, threshold: float) -> ClipWriter:
         lambda clip, saved: TextFile(
             root / f"{clip.name}.json", saved, entry, "[\n", separator=",\n", ending="\n]\n"
         ),
+        suffix=".json",
+        knows=lambda path: is_own(path, '[\n{"frame": '),
     )
 
 

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from sali.errors import ConfigError
-from sali.prediction.result import ClipWriter, Result
+from sali.prediction.result import ClipWriter, Result, is_own
 from sali.prediction.sources import Source
 from sali.prediction.writers.tables import TextFile, csv_text, in_seconds
 
@@ -67,7 +67,9 @@ def track_tables(
 
         return _Tracks(root / f"{clip.name}.tracks.csv", saved, rows, tracker)
 
-    return ClipWriter(root, begin)
+    return ClipWriter(
+        root, begin, suffix=".tracks.csv", knows=lambda path: is_own(path, csv_text(COLUMNS))
+    )
 
 
 class _Tracks(TextFile):

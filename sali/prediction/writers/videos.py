@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from sali.data.index import Clip
 from sali.data.video.files import Video
 from sali.errors import DataError
-from sali.prediction.result import ClipWriter, Result
+from sali.prediction.result import MARK, ClipWriter, Result
 from sali.prediction.sources import Source
 from sali.report.overlay import draw_overlay, draw_time
 from sali.run.io import atomic_write
@@ -62,7 +62,15 @@ def overlay_videos(
 
         return _Overlay(video, draw)
 
-    return ClipWriter(root, begin)
+    return ClipWriter(root, begin, suffix=".mp4", knows=_is_own)
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        with av.open(f"file:{path.absolute()}") as file:
+            return file.metadata.get("comment") == MARK
+    except (OSError, av.error.FFmpegError):
+        return False
 
 
 def _pixel_aspect(source: Source, shown: tuple[int, int]) -> Fraction:
@@ -285,6 +293,7 @@ def _index(fragments: Path, final: Path) -> None:
             f"file:{temporary.absolute()}", "w", format="mp4", options={"movflags": "faststart"}
         ) as target,
     ):
+        target.metadata["comment"] = MARK
         stream = source.streams.video[0]
         copied = target.add_stream_from_template(stream)
         for packet in source.demux(stream):

@@ -1,0 +1,111 @@
+"""Whose a run's folder is: one process's at a time, and one training's for good."""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from sali.errors import ConfigError
+from sali.run.io import read_json
+from sali.run.processes import is_first
+from sali.run.state import METRICS, STATUS, is_finished
+
+LOCK = ".train.lock"
+RECORD = "run.json"
+_NOT_COMPARED = ("ckpt_path", "hydra", "paths")
+
+_held: dict[Path, IO[str]] = {}
+
+
+def claim(folder: Path, config: Mapping[str, Any]) -> None:
+    """Take the folder of a run for a training in this process, until `release` or its end.
+
+    Args:
+        folder: Folder of the run; it is created.
+        config: Configuration of the training, unresolved.
+
+    Raises:
+        ConfigError: Another process trains in it, a training of other settings finished in it, or
+            it holds results that no run wrote.
+    """
+    folder = folder.resolve()
+    if not is_first() or folder in _held:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a")
+    except OSError as error:
+        raise ConfigError(f"the run's folder {folder} cannot be used: {error.strerror}") from error
+    try:
+        # Of this process alone, so that nothing that it started outlives it with the lock.
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _refuse_others(folder, config)
+    except BlockingIOError:
+        lock.close()
+        raise ConfigError(
+            f"another training runs in {folder}; wait for its end, or choose another hydra.run.dir"
+        ) from None
+    except ConfigError:
+        lock.close()
+        raise
+    _held[folder] = lock
+
+
+def release(folder: Path) -> None:
+    """Give up the folder of a run."""
+    lock = _held.pop(folder.resolve(), None)
+    if lock is not None:
+        lock.close()
+
+
+@contextmanager
+def claimed(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
+    """Have the folder of a run, see `claim`, until the block ends."""
+    claim(folder, config)
+    try:
+        yield
+    finally:
+        release(folder)
+
+
+def _refuse_others(folder: Path, config: Mapping[str, Any]) -> None:
+    if (folder / METRICS).exists() and not (folder / STATUS).exists():
+        raise ConfigError(
+            f"{folder} holds a {METRICS} that no training wrote; choose another hydra.run.dir"
+        )
+    if not is_finished(folder) or config.get("ckpt_path") is not None:
+        return
+    old = read_json(folder / RECORD).get("config", {})
+    changed = difference(compared(old), compared(config))
+    if changed:
+        raise ConfigError(
+            f"{folder} holds a finished training of other settings ({changed}); choose another "
+            "hydra.run.dir, or remove it"
+        )
+
+
+def compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that makes the training what it is, as JSON has it."""
+    part = {key: value for key, value in config.items() if key not in _NOT_COMPARED}
+    return dict(json.loads(json.dumps(part)))
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Return the first setting that differs as text; "" if none does."""
+    before, now = _flat(old), _flat(new)
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            return f"{key} was {before.get(key)}, is {now.get(key)}"
+    return ""
+
+
+def _flat(node: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(node, Mapping):
+        return {path: node}
+    return {
+        k: v
+        for key, value in node.items()
+        for k, v in _flat(value, f"{path}.{key}".lstrip(".")).items()
+    }
