@@ -1,6 +1,8 @@
 """From a composed configuration to the things of a run."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from sali.config import build
 from sali.errors import ConfigError
 from sali.metrics.clinical import ClinicalRules
+from sali.metrics.operating_point import OperatingPoint
 from sali.models.checkpoint import start_from
 from sali.models.contract import VideoSegmenter
 from sali.models.nodes import instantiate
@@ -86,6 +89,38 @@ def prediction_settings(
         )
     of_compat = {name: compat[name] for name in known if compat.get(name) is not None}
     return {**chosen, "video": {**known, **of_compat, **memory}}
+
+
+def operating_point(threshold: str | float, trained: Mapping[str, Any]) -> OperatingPoint:
+    """Return how a command makes masks of probabilities, and say so in one line.
+
+    Args:
+        threshold: "checkpoint", or a probability, which then stands alone.
+        trained: Settings of the checkpoint.
+
+    Raises:
+        ConfigError: Neither of the two.
+    """
+    try:
+        if threshold != "checkpoint":
+            return OperatingPoint(float(threshold))
+        stored = trained.get("operating_point")
+        if stored is None:
+            log.info("masks: from probability 0.5 on, as the checkpoint has no operating point")
+            return OperatingPoint()
+        point = OperatingPoint(**{one.name: stored[one.name] for one in fields(OperatingPoint)})
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"threshold: got {threshold}, wanted a probability between 0 and 1, or checkpoint "
+            f"({error})"
+        ) from error
+    log.info(
+        "masks: from probability %.3f on, regions of at least %.2g %% of the image (the operating "
+        "point of the checkpoint)",
+        point.cut,
+        100 * point.min_region,
+    )
+    return point
 
 
 def clinical_rules(cfg: DictConfig) -> ClinicalRules:

@@ -45,8 +45,6 @@ def _check(cfg: DictConfig) -> None:
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError("the page needs Gradio: pip install 'sali[demo]'")
     check_config(cfg, "demo")
-    if not 0 < cfg.threshold < 1:
-        raise ConfigError(f"threshold: got {cfg.threshold}, wanted a number between 0 and 1")
     for name, least in LEAST.items():
         if cfg[name] < least:
             raise ConfigError(f"{name}: got {cfg[name]}, wanted {least} or more")
@@ -58,26 +56,34 @@ def _serve(cfg: DictConfig, private: Path) -> None:
     from sali.app.models import Models
     from sali.app.page import Page
     from sali.app.server import serve
-    from sali.app.session import Session
+    from sali.app.session import Session, between_levels
     from sali.app.uploads import Limits
     from sali.app.view import View
-    from sali.build import pick_device, prediction_settings
+    from sali.build import operating_point, pick_device, prediction_settings
+    from sali.models.contract import VideoSegmenter
+
+    def settings_of(trained: dict[str, Any], network: VideoSegmenter) -> dict[str, Any]:
+        settings = prediction_settings(cfg, trained, network)
+        return {**settings, "operating_point": trained.get("operating_point")}
 
     given: Any = cfg.ckpt
     models = Models(
         [str(path) for path in (given if isinstance(given, ListConfig) else [given]) if path],
-        lambda trained, network: prediction_settings(cfg, trained, network),
+        settings_of,
         pick_device(cfg.device),
         list(cfg.trust),
     )
-    models.load(next(iter(models.paths)))
+    _, settings = models.load(next(iter(models.paths)))
+    point = operating_point(cfg.threshold, settings)
+    cfg = cfg.copy()
+    cfg.threshold = min(0.999, round(between_levels(point.cut), 3))  # of the slider
     limits = Limits(cfg.limits.seconds, cfg.video.max_pixels)
     playing = {"meter_frames": cfg.meter_frames, "thumbnail_width": cfg.thumbnail_width}
     exporting = {"clip_rate": cfg.clip_rate, **cfg.video.overlay}
 
     def make_session() -> Session:
         folder = private / secrets.token_urlsafe(24)
-        return Session(folder, models, limits, playing, exporting, cfg.threshold)
+        return Session(folder, models, limits, playing, exporting, point)
 
     samples = _samples(cfg, private / "samples")
     page = Page(models, samples, View(**cfg.display), make_session, cfg)

@@ -50,19 +50,20 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     sources = index_source(str(source), cfg.video.max_pixels)
     check_streams(sources, cfg.streams)
 
-    from sali.build import pick_device, prediction_settings
+    from sali.build import operating_point, pick_device, prediction_settings
     from sali.data.video.live import LiveSettings
     from sali.models.checkpoint import load_network
-    from sali.prediction import Options
+    from sali.prediction import Options, write_manifest
     from sali.prediction import predict as predict_sources
     from sali.run.processes import shard
 
     network, trained = load_network(find_checkpoint(cfg.ckpt), trust=list(cfg.trust))
+    point = operating_point(cfg.threshold, trained)
     settings = prediction_settings(cfg, trained, network)
     shown = {**settings, **settings["video"]}
     shown.pop("video")
     log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in shown.items()))
-    writers = _writers(cfg, settings, sources)
+    writers = _writers(cfg, settings, point, sources)
     for source in sources:
         for writer in writers.values():
             protect_source(source, writer.root, str(cfg.source))
@@ -85,8 +86,11 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     resume = _resume(cfg, settings, sources, writers)
     counts = predict_sources(sources, network, settings, [*writers.values()], options, resume)
     log.info("%(frames)d maps of %(clips)d clips, %(skipped)d frames skipped", counts)
-    for what, writer in writers.items():
-        log.info("%s: %s", what, writer.root)
+    if rank == 0:
+        about = {"checkpoint": str(cfg.ckpt), "settings": settings}
+        write_manifest(Path(cfg.output), point, **about, source=str(cfg.source))
+    for root in dict.fromkeys(writer.root for writer in writers.values()):
+        log.info("written: %s", root)
     return counts
 
 
@@ -104,8 +108,6 @@ def _check_values(cfg: DictConfig) -> None:
         raise ConfigError(f"source: no such folder or file: {source}")
     if cfg.on_bad_frame not in ("error", "skip"):
         raise ConfigError(f"on_bad_frame: got {cfg.on_bad_frame!r}, wanted 'error' or 'skip'")
-    if not 0 < cfg.threshold < 1:
-        raise ConfigError(f"threshold: got {cfg.threshold}, wanted a probability between 0 and 1")
 
 
 def _is_missing(path: str) -> bool:
@@ -119,7 +121,9 @@ def _is_missing(path: str) -> bool:
     return False
 
 
-def _writers(cfg: DictConfig, settings: dict[str, Any], sources: Sequence[Any]) -> dict[str, Any]:
+def _writers(
+    cfg: DictConfig, settings: dict[str, Any], point: Any, sources: Sequence[Any]
+) -> dict[str, Any]:
     """Return the writers of what the configuration asks for, by name."""
     from sali.data.index import Clip
     from sali.prediction.writers.pictures import map_pictures, overlay_pictures
@@ -131,25 +135,25 @@ def _writers(cfg: DictConfig, settings: dict[str, Any], sources: Sequence[Any]) 
 
     writers: dict[str, Any] = {"maps": map_pictures(output, settings["maps"])}
     if cfg.overlay and isinstance(sources[0], Clip):
-        writers["overlays"] = overlay_pictures(folder("overlays"), cfg.threshold)
+        writers["overlays"] = overlay_pictures(folder("overlays"), point)
     elif cfg.overlay:
         from sali.prediction.writers.videos import overlay_videos
 
-        writers["overlays"] = overlay_videos(folder("overlays"), cfg.threshold, **cfg.video.overlay)
+        writers["overlays"] = overlay_videos(folder("overlays"), point, **cfg.video.overlay)
     if cfg.tables:
         from sali.prediction.writers.tables import detection_tables, mask_files
         from sali.prediction.writers.tracks import track_tables
 
-        writers["tables"] = detection_tables(folder("tables"), cfg.threshold)
-        writers["masks"] = mask_files(folder("tables"), cfg.threshold)
-        writers["tracks"] = track_tables(folder("tables"), cfg.threshold, **cfg.tracks)
+        writers["tables"] = detection_tables(folder("tables"), point)
+        writers["masks"] = mask_files(folder("tables"), point)
+        writers["tracks"] = track_tables(folder("tables"), point, **cfg.tracks)
     if cfg.recording:
         from sali.prediction.writers.recordings import recordings
         from sali.run.record import provenance
 
         about = {"checkpoint": str(cfg.ckpt), "settings": settings, **provenance()}
         root, choices = folder("recordings"), dict(cfg.recordings)
-        writers["recordings"] = recordings(root, cfg.threshold, about, choices)
+        writers["recordings"] = recordings(root, point, about, choices)
     return writers
 
 

@@ -14,18 +14,21 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from sali.build import build_network, build_task, clinical_rules
+from sali.build import build_network, build_task, clinical_rules, operating_point
 from sali.callbacks import OnTested, log_scores
 from sali.config import build
 from sali.data.datamodule import ClipData
 from sali.data.index import Clip, require_masks
+from sali.data.split import HELD_OUT
 from sali.errors import ConfigError, DataError
 from sali.evaluate import build_metrics
 from sali.evaluation import Settings, evaluate_clips
+from sali.evaluation.fitting import fit_on_maps, has_polyp_free_frame, store_operating_point
+from sali.evaluation.inputs import ClipMaps
 from sali.evaluation.runs import write_runs
 from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import VideoSegmenter
-from sali.prediction.loop import Options, predict
+from sali.prediction import Options, predict, write_manifest
 from sali.prediction.result import is_own
 from sali.prediction.writers.pictures import map_pictures
 from sali.report import ReportOptions, report_evaluation, reported
@@ -47,6 +50,8 @@ logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 
 MAPS = "maps"
+HIDDEN = ".held_out"
+"""Folder for the maps that the operating point is fitted on."""
 # Precision of a test by that of the training; all others test in float32.
 PRECISIONS = {"bf16-mixed": "bf16", "16-mixed": "16"}
 
@@ -134,9 +139,16 @@ def _train(
             shutil.rmtree(maps, ignore_errors=True)  # of an earlier test in the same folder
         meet()
         checkpoint = output / "checkpoints" / f"{cfg.test_checkpoint}.ckpt"
-        _predict_test(cfg, network, tested, checkpoint, trainer, maps)
+        held_out = fitted_on(cfg, data)
+        sources = [*map(_source, tested), *held_out]
+        _predict_test(cfg, network, sources, checkpoint, trainer, maps)
         meet()
         if trainer.is_global_zero:
+            if held_out:
+                _fit_point(cfg, held_out, checkpoint, maps)
+            stored = read_checkpoint(checkpoint).settings.get("operating_point")
+            if stored is not None:
+                write_manifest(maps, operating_point("checkpoint", {"operating_point": stored}))
             trees = {str(settings.name): maps}
             if settings.runs is not None:
                 write_runs(output / "bad_runs.csv", settings.runs)
@@ -202,19 +214,50 @@ def _evaluation(cfg: DictConfig) -> Settings:
     )
 
 
+def fitted_on(cfg: DictConfig, data: ClipData) -> list[Clip]:
+    """Return the held-out clips that the operating point is fitted on."""
+    if cfg.operating_point.false_alarm_rate is None:
+        return []
+    if cfg.compat.maps != "probability":
+        why = f"maps are written as {cfg.compat.maps}, not as probabilities"
+    elif data.corruption is not None:
+        why = "data.corruption makes held-out frames bad too"
+    elif data.selection != HELD_OUT or not has_polyp_free_frame(data.val_clips):
+        why = "no held-out case has a frame without a polyp"
+    else:
+        return [_source(clip, f"{HIDDEN}/") for clip in data.val_clips]
+    log.info("no operating point is fitted: %s", why)
+    return []
+
+
+def _source(clip: Clip, folder: str = "") -> Clip:
+    """Return a clip whose maps are written to `<folder><subset>/<clip>`."""
+    return replace(clip, name=f"{folder}{clip.subset}/{clip.name}")
+
+
+def _fit_point(cfg: DictConfig, clips: Sequence[Clip], checkpoint: Path, maps: Path) -> None:
+    """Fit the operating point on the maps of held-out clips, store it, and remove these maps."""
+    made = [ClipMaps("held out", one, maps / one.name, (True,) * len(one)) for one in clips]
+    choices = cfg.operating_point
+    fit = fit_on_maps(
+        made, choices.false_alarm_rate, list(choices.min_regions), cfg.clinical.detection_iou
+    )
+    store_operating_point(checkpoint, fit)
+    shutil.rmtree(maps / HIDDEN)
+
+
 def _predict_test(
     cfg: DictConfig,
     network: VideoSegmenter,
-    clips: Sequence[Clip],
+    sources: Sequence[Clip],
     path: Path,
     trainer: L.Trainer,
     maps: Path,
 ) -> None:
-    """Write maps as `<maps>/<subset>/<clip>/<frame>.png`; every process those of its own clips."""
+    """Write maps as `<maps>/<source>/<frame>.png`; every process those of its own clips."""
     checkpoint = read_checkpoint(path)
     network.load_state_dict(checkpoint.state)
     rank, num_processes = place()
-    sources = [replace(clip, name=f"{clip.subset}/{clip.name}") for clip in clips]
     options = Options(
         device=trainer.strategy.root_device,
         precision=PRECISIONS.get(str(trainer.precision), "32"),

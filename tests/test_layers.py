@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "sali"
 LAYERS = [
     {
         *("train", "training", "predict", "evaluate", "demo"),
+        "fit_operating_point",
         *("check", "report.__main__"),
         *("import_coco", "import_cvc_clinicdb", "import_folder", "import_polypgen"),
     },

@@ -91,7 +91,11 @@ def test_a_folder_of_videos_one_of_them_cut(checkpoint, tmp_path, caplog):
     write_video(source / "case1.mkv", smooth_frames(3))
     cut(write_video(source / "case2.mkv", smooth_frames(12)), 0.5)
     count = run(checkpoint, source, tmp_path / "m", num_workers=0)
-    numbers = {folder.name: len(list(folder.iterdir())) for folder in (tmp_path / "m").iterdir()}
+    numbers = {
+        folder.name: len(list(folder.iterdir()))
+        for folder in (tmp_path / "m").iterdir()
+        if folder.is_dir()
+    }
     assert numbers["case1"] == 3 and 3 <= numbers["case2"] <= 9
     assert count == {"clips": 2, "frames": 3 + numbers["case2"], "skipped": 12 - numbers["case2"]}
     assert f"case2.mkv stops after {numbers['case2']} frames" in caplog.text
@@ -160,7 +164,7 @@ def test_an_error_leaves_no_maps_but_the_overlay_so_far(checkpoint, tmp_path, mo
     path = write_video(tmp_path / "clip.mkv", smooth_frames(5))
     drawn = []
 
-    def draw(frame, probability, threshold):
+    def draw(frame, probability, point):
         drawn.append(frame)
         if len(drawn) == 4:
             raise KeyboardInterrupt

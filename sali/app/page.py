@@ -111,9 +111,9 @@ class Page:
                     self.cancel = gr.Button("Cancel", min_width=80)
                     self.threshold = gr.Slider(
                         0.01,
-                        0.99,
+                        0.999,
                         value=cfg.threshold,
-                        step=0.01,
+                        step=0.001,
                         label="Threshold: polyp from this probability on",
                         scale=4,
                         min_width=280,
@@ -223,7 +223,7 @@ class Page:
         yield session, self._shown(session), *_buttons(play)
 
     def _shown(self, session: Session) -> dict[str, Any]:
-        return self._view.show(session.play, session.threshold)
+        return self._view.show(session.play, session.point)
 
     def _pause(self, request: gr.Request) -> tuple[Any, ...]:
         play = self._session(request).play

@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sali.data.datasets import FrameReader
 from sali.data.frames import read_grey
 from sali.data.samples import End, Frame, StreamItem
 from sali.errors import ConfigError, DataError
+from sali.metrics.operating_point import OperatingPoint
 from sali.prediction import FileSource, Result, Writer, load
 from sali.prediction.loop import segment
 from sali.prediction.sources import Batches
@@ -30,7 +32,8 @@ NOTE = """\
 {play.source.name}: {frames} frames, {play.state}, {play.unreadable} not readable.
 Model {options.model}, precision {options.precision}, memory of {options.max_frames} frames, \
 every {options.every}. stored.
-A pixel counts as polyp from a probability of {threshold:.4f} on.
+A pixel counts as polyp from a probability of {threshold:.4f} on, in regions of at least
+{min_region:.2%} of the image.
 
 Research software, not a medical device. Do not use it to guide an examination.
 """
@@ -78,12 +81,12 @@ class Session:
         limits: Limits of uploads.
         playing: Further arguments of `Play`.
         exporting: Arguments of `overlay_videos` for downloads.
-        threshold: Probability from which on a pixel is polyp, at the start.
+        point: Which pixels are polyp at the start.
 
     Attributes:
         upload: Video that was uploaded last.
         play: Run that was started last.
-        threshold: Probability from which on a pixel is polyp.
+        point: Which pixels are polyp.
         closed: Whether everything was deleted.
     """
 
@@ -94,16 +97,21 @@ class Session:
         limits: Limits,
         playing: Mapping[str, int],
         exporting: Mapping[str, Any],
-        threshold: float,
+        point: OperatingPoint,
     ) -> None:
         self.folder = folder
         self.upload: FileSource | None = None
         self.play: Play | None = None
-        self.set_threshold(threshold)
+        self.point = OperatingPoint(between_levels(point.cut), point.min_region)
         self._models, self._limits = models, limits
         self._playing, self._exporting = playing, exporting
         self.closed = False
         self._doing = threading.RLock()
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which on a pixel is polyp."""
+        return self.point.threshold
 
     @property
     def active(self) -> bool:
@@ -146,7 +154,7 @@ class Session:
 
     def set_threshold(self, threshold: float) -> None:
         """Draw with another threshold from now on; nothing is segmented again."""
-        self.threshold = between_levels(threshold)
+        self.point = replace(self.point, threshold=between_levels(threshold))
 
     def cancel(self) -> None:
         """End a run after the frame that is under way, and wait for it."""
@@ -167,7 +175,7 @@ class Session:
             DataError: There is no result, or it was deleted meanwhile.
         """
         with self._doing:
-            play, threshold, folder = self.play, self.threshold, self.folder / "result"
+            play, point, folder = self.play, self.point, self.folder / "result"
             if play is None or self.active or not play.peaks:
                 raise DataError("there is no result yet; run to the end or cancel first")
             shutil.rmtree(folder, ignore_errors=True)
@@ -177,16 +185,16 @@ class Session:
             reader = FrameReader(settings["image_size"], settings["decode"])
             loader = load([play.source], reader, 0, 0, 1, keep_pictures=True, starts={})
             writers: list[Writer] = [
-                overlay_videos(files, threshold, **self._exporting),
-                detection_tables(files, threshold),
-                mask_files(files, threshold),
+                overlay_videos(files, point, **self._exporting),
+                detection_tables(files, point),
+                mask_files(files, point),
             ]
             frames = self._until_last(loader, play, tell)
             segment(frames, [play.source], Kept(play, maps), writers, skip_bad=True, quiet=True)
             if self.closed:
                 raise DataError("the result was deleted; run again")
             about = {"play": play, "options": options, "frames": len(play.peaks)}
-            (files / "about.txt").write_text(NOTE.format(**about, threshold=threshold))
+            (files / "about.txt").write_text(NOTE.format(**about, **asdict(point)))
             shutil.copytree(maps, files / "maps", copy_function=os.link)
             return Path(shutil.make_archive(str(folder / name), "zip", files))
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from sali.app.play import ENDS, Latest, PastFrame, Play
+from sali.metrics.operating_point import OperatingPoint
 from sali.report.overlay import draw_overlay
 
 HEAT_STRENGTH = 0.75
@@ -34,14 +35,14 @@ class View:
     reads: int
     keep: int
 
-    def show(self, play: Play | None, threshold: float) -> dict[str, Any]:
+    def show(self, play: Play | None, point: OperatingPoint) -> dict[str, Any]:
         """Return what the template of the page needs.
 
         Args:
             play: Run, if there is one.
-            threshold: Probability from which on a pixel is polyp.
+            point: Which pixels are polyp.
         """
-        empty = {**OPENING, "threshold": f"{threshold:.2f}"}
+        empty = {**OPENING, "threshold": f"{point.threshold:.2f}"}
         if play is None:
             return {**empty, "state": "idle", "line": "Pick a clip and press Start."}
         state, latest = play.state, play.latest
@@ -49,15 +50,15 @@ class View:
         line += f", {len(play.peaks)} frames" if state in ENDS else ""
         line += f", {play.unreadable} not readable" if play.unreadable else ""
         shown = {**empty, "state": state, "line": line, "message": play.message}
-        return {**shown, **self._result(play, latest, threshold)} if latest else shown
+        return {**shown, **self._result(play, latest, point)} if latest else shown
 
-    def _result(self, play: Play, latest: Latest, threshold: float) -> dict[str, Any]:
+    def _result(self, play: Play, latest: Latest, point: OperatingPoint) -> dict[str, Any]:
         result, number, length = latest.result, latest.result.frame.number + 1, play.length
         picture, probability = shrink(result.picture, self.width), result.probability
-        area = _percent(float((probability >= threshold).mean()))
+        area = _percent(float(point.mask(probability).mean()))
         if probability.shape != picture.shape[:2]:
             probability = cv2.resize(probability, picture.shape[1::-1])
-        drawn = draw_overlay(picture, probability, threshold=threshold)
+        drawn = draw_overlay(picture, probability, point=point)
         read = result.attention
         most = most_read(
             play.past, read.by_frame() if read else {}, latest.index, self.reads, self.keep

@@ -11,6 +11,7 @@ import numpy as np
 from sali.metrics.clinical import ClipTally
 from sali.metrics.counted_frame import FloatArray
 from sali.metrics.curves import NUM_THRESHOLDS
+from sali.metrics.operating_point import OperatingPoint
 from sali.metrics.vps import CURVES, NUM_VALUES, FrameScores
 from sali.run.io import atomic_write
 
@@ -79,6 +80,8 @@ class ClipResult:
             score needs are only in the first.
         whole: Scores of all frames.
         low: Scores of the frames in low-quality runs.
+        point: Operating point of further clinical scores; None without them.
+        at_point: Sums of the clinical protocol of the masks at this point.
     """
 
     subset: str
@@ -86,6 +89,8 @@ class ClipResult:
     counts: dict[str, int]
     whole: PartScores
     low: PartScores
+    point: OperatingPoint | None = None
+    at_point: ClipTally | None = None
 
     def save(self, path: Path, key: str) -> None:
         """Write the result in one go; `key` says what it was computed from."""
@@ -100,14 +105,23 @@ class ClipResult:
         if content.get("key") != key:
             return None
         stored = content["result"]
-        return cls(**{**stored, **{part: _part(stored[part]) for part in ("whole", "low")}})
+        parts: dict[str, Any] = {part: _part(stored[part]) for part in ("whole", "low")}
+        if stored["point"] is not None:
+            parts["point"] = OperatingPoint(**stored["point"])
+            parts["at_point"] = _tally(stored["at_point"])
+        return cls(**{**stored, **parts})
 
 
 def _part(stored: Mapping[str, Any]) -> PartScores:
-    tally = ClipTally(**{**stored["tally"], "counts": np.asarray(stored["tally"]["counts"])})
+    tally = _tally(stored["tally"])
     arrays = {name: np.asarray(stored[name]) for name in ("vectors", "precisions")}
     metrics = {name: (total, number) for name, (total, number) in stored["metrics"].items()}
     return PartScores(**{**stored, **arrays, "tally": tally, "metrics": metrics})
+
+
+def _tally(stored: Mapping[str, Any]) -> ClipTally:
+    arrays = {name: np.asarray(one) for name, one in stored.items() if isinstance(one, list)}
+    return ClipTally(**{**stored, **arrays})
 
 
 def _precision(scores: FrameScores) -> FloatArray:

@@ -23,7 +23,11 @@ from sali.data.index import (
 from sali.data.order import is_scored
 from sali.errors import DataError
 from sali.evaluation.settings import Settings
+from sali.metrics.operating_point import OperatingPoint
+from sali.run.io import read_json
 
+MANIFEST = "run.json"
+"""File in which a prediction says, next to its maps, what they are of."""
 ALL = "all"
 """Name of the only subset where the ground truth is a folder of clips."""
 
@@ -172,7 +176,7 @@ def find_methods(pred: Path, clips: Sequence[Clip], name: str | None) -> dict[st
 
     if holds_maps(pred):
         return {name or pred.resolve().name: pred}
-    entries = visible(pred)
+    entries = [path for path in visible(pred) if path.name != MANIFEST]
     methods = {path.name: path for path in entries if path.is_dir() and holds_maps(path)}
     if not methods:
         wanted = " or ".join(str(pred / home) for home in _homes(clips[0]))
@@ -221,6 +225,29 @@ def extra_entries(tree: Path, clips: Sequence[Clip]) -> list[Path]:
     return extra
 
 
+def operating_point_of(maps: ClipMaps, tree: Path) -> OperatingPoint | None:
+    """Return the operating point that the prediction of a clip's maps wrote next to them.
+
+    Args:
+        maps: The clip.
+        tree: Root of the method's maps.
+
+    Returns:
+        None without one, or if it is probability 0.5, at which maps are scored anyway.
+
+    Raises:
+        DataError: A file that cannot be read.
+    """
+    for folder in maps.folder.parents:
+        stored = read_json(folder / MANIFEST).get("operating_point")
+        if stored is not None:
+            point = OperatingPoint(**stored)
+            return None if point == OperatingPoint() else point
+        if folder == tree:
+            break
+    return None
+
+
 def needed_frames(clip: Clip, with_clinical: bool) -> list[bool]:
     """Return which frames of a clip are scored at all.
 
@@ -251,4 +278,5 @@ def _subset_home(tree: Path, subset: str) -> Path:
 
 
 def _others(folder: Path, known: set[str]) -> list[Path]:
-    return [path for path in visible(folder) if path.name not in known] if folder.is_dir() else []
+    entries = visible(folder) if folder.is_dir() else []
+    return [path for path in entries if path.name not in {*known, MANIFEST}]

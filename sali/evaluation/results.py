@@ -1,7 +1,7 @@
 """From the sums of clips to the scores of subsets: what metrics.json and clips.csv hold."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from sali.errors import DataError
 from sali.evaluation.clip_result import COUNTS, ClipResult
 from sali.evaluation.settings import Settings
 from sali.metrics.calibration import reliability
-from sali.metrics.clinical_summary import ClinicalScores, clinical_names, summarise
+from sali.metrics.clinical import ClipTally
+from sali.metrics.clinical_summary import ClinicalScores, clinical_names, matched_curve, summarise
 from sali.metrics.counted_frame import FloatArray, IntArray
 from sali.metrics.vps import CURVES, METRIC_NAMES, curve, reduce_subset, summary
 
@@ -62,9 +63,33 @@ class MethodResults:
         counted = self.in_vps(clips)
         return summary(reduce_subset(clip.whole.vector for clip in counted)) if counted else {}
 
-    def clinical_scores(self, clips: Iterable[ClipResult]) -> ClinicalScores:
-        """Return the clinical scores over clips."""
-        return summarise([clip.whole.tally for clip in clips], self.settings.clinical)
+    def clinical_scores(self, clips: Sequence[ClipResult]) -> ClinicalScores:
+        """Return the clinical scores over clips.
+
+        Rates of alarms are those of their polyp-free frames and of the polyp-free clips.
+        """
+        tallies, free = self._tallies(clips)
+        return summarise(tallies, self.settings.clinical, free)
+
+    def _tallies(self, clips: Sequence[ClipResult]) -> tuple[list[ClipTally], list[ClipTally]]:
+        """Return the tallies of clips, and of those whose polyp-free frames set rates of alarms."""
+        more = [one for one in self.of(POLYP_FREE) if all(one is not clip for clip in clips)]
+        own = [clip.whole.tally for clip in clips]
+        return own, own + [clip.whole.tally for clip in more]
+
+    def scores_at_point(self, clips: Sequence[ClipResult]) -> ClinicalScores:
+        """Return the clinical scores of the masks at the operating point.
+
+        The names of those that state their threshold end in `_at_operating_point`. Calibration and
+        sensitivities at other rates of alarms are not of masks.
+        """
+        rules = replace(self.settings.clinical, threshold=0.5, alarm_rates=())
+        found = summarise([clip.at_point for clip in clips if clip.at_point is not None], rules)
+        return {
+            name.replace("_at_0.5", "_at_operating_point"): value
+            for name, value in found.items()
+            if name not in ("ece", "brier")
+        }
 
     def scores(self, clips: Sequence[ClipResult]) -> Scores:
         """Return all scores over clips, of the protocols that were asked for."""
@@ -100,7 +125,20 @@ class MethodResults:
         content |= self._part(self.vps_scores, self._vps_subsets())
         if settings.with_clinical:
             scores = self._part(self.clinical_scores, self._by_subset)
-            content["clinical"] = {"rules": asdict(settings.clinical), **scores}
+            rates = list(settings.clinical.alarm_rates)  # as JSON has it
+            rules = {**asdict(settings.clinical), "alarm_rates": rates}
+            content["clinical"] = {"rules": rules, **scores}
+        at_point = {
+            subset: [clip for clip in clips if clip.at_point is not None]
+            for subset, clips in self._by_subset.items()
+        }
+        at_point = {subset: clips for subset, clips in at_point.items() if clips}
+        if at_point:
+            points = {name: asdict(own[0].point) for name, own in at_point.items() if own[0].point}
+            content["operating_point"] = {
+                "points": points,
+                **self._part(self.scores_at_point, at_point),
+            }
         if settings.frame_metrics:
             content["frame_metrics"] = self._part(self.frame_metrics, self._by_subset)
             content["scores"] = {n: asdict(metric.info) for n, metric in settings.metrics.items()}
@@ -179,7 +217,9 @@ class MethodResults:
         `dice`, `iou`, `sensitivity`, `specificity`, `precision`: mean curves [256] over
         `thresholds`, precision being 0 where nothing is hit. `e`, `f`: over grey levels 255 to 0.
         `reliability_confidence`, `_frequency`, `_weight`: bins of the clinical protocol, from
-        `pixels` [2, 256], background and polyp pixels by grey level.
+        `pixels` [2, 256], background and polyp pixels by grey level. `alarm_rate`,
+        `frame_sensitivity`, `overlap_sensitivity`: where all from grey level 0, 1 ... 255 on is
+        marked, see `sali.metrics.clinical_summary.MatchedCurve`.
         """
         found: dict[str, FloatArray | IntArray] = {"thresholds": np.linspace(1, 0, 256)}
         for subset in self.subsets:
@@ -190,6 +230,9 @@ class MethodResults:
                 precision = np.mean([clip.whole.precision for clip in clips], axis=0)
                 found[f"{subset}/precision"] = precision
             if self.settings.with_clinical:
+                matched = matched_curve(*self._tallies(self.of(subset)))
+                if matched:
+                    found |= {f"{subset}/{name}": one for name, one in matched._asdict().items()}
                 pixels = np.sum([c.whole.tally.counts for c in self.of(subset)], axis=0)
                 found[f"{subset}/pixels"] = pixels
                 if pixels.any():

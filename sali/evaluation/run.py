@@ -11,13 +11,14 @@ import cv2
 from sali.data.index import Clip
 from sali.errors import ConfigError, DataError
 from sali.evaluation.attributes import read_attributes
-from sali.evaluation.inputs import ClipMaps, find_methods, index_truth
+from sali.evaluation.inputs import ClipMaps, find_methods, index_truth, operating_point_of
 from sali.evaluation.integrity import check_maps
 from sali.evaluation.results import MethodResults
 from sali.evaluation.runs import check_runs
 from sali.evaluation.scoring import ScoreTask, score_clip
 from sali.evaluation.settings import Settings
 from sali.evaluation.writing import write_joint, write_method
+from sali.metrics.operating_point import OperatingPoint
 from sali.run.io import write_json
 from sali.run.workers import Workers, workers
 
@@ -129,7 +130,7 @@ def evaluate_clips(
     try:
         with workers(settings.num_workers, useful) as pool:
             maps = check_maps(pool, trees, clips, settings, output / "integrity.txt")
-            methods = _score(pool, maps, settings, output / PARTIAL)
+            methods = _score(pool, maps, trees, settings, output / PARTIAL)
     except KeyboardInterrupt:
         log.warning("interrupted; the same command resumes after the clips that are finished")
         raise
@@ -158,9 +159,21 @@ def _refuse_short(clips: Sequence[Clip]) -> None:
 
 
 def _score(
-    pool: Workers, maps: Sequence[ClipMaps], settings: Settings, store: Path
+    pool: Workers,
+    maps: Sequence[ClipMaps],
+    trees: Mapping[str, Path],
+    settings: Settings,
+    store: Path,
 ) -> list[MethodResults]:
-    tasks = [ScoreTask(one, settings, store / one.method / one.truth.subset) for one in maps]
+    tasks = [
+        ScoreTask(
+            one,
+            settings,
+            _point(one, trees[one.method], settings),
+            store / one.method / one.truth.subset,
+        )
+        for one in maps
+    ]
     results = pool.run(score_clip, tasks, [len(one.truth) for one in maps], "scoring")
     return [
         MethodResults(
@@ -172,6 +185,15 @@ def _score(
         )
         for name in dict.fromkeys(one.method for one in maps)
     ]
+
+
+def _point(maps: ClipMaps, tree: Path, settings: Settings) -> OperatingPoint | None:
+    """Return the operating point at which a clip is scored too."""
+    if settings.threshold is None or not settings.with_clinical:
+        return None
+    if settings.threshold == "checkpoint":
+        return operating_point_of(maps, tree)
+    return OperatingPoint(float(settings.threshold))
 
 
 def _tell(method: MethodResults) -> None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from sali.metrics.frame_quality import (
     field_of_view,
     frame_quality,
 )
+from sali.metrics.operating_point import OperatingPoint
 from sali.metrics.vps import METRIC_NAMES, frame_scores, match_size, summary
 
 _VIEW_FRAMES = 12
@@ -38,11 +40,13 @@ class ScoreTask(NamedTuple):
     Attributes:
         maps: The clip, with `present` filled in.
         settings: Settings of the evaluation.
+        point: Operating point of further clinical scores; None without them.
         store: Folder for what is kept: `<clip>.json` with the sums, and `<clip>.csv`.
     """
 
     maps: ClipMaps
     settings: Settings
+    point: OperatingPoint | None
     store: Path
 
 
@@ -61,7 +65,7 @@ def score_clip(task: ScoreTask) -> ClipResult:
     task.store.mkdir(parents=True, exist_ok=True)
     # Or else it would vouch for the rows that are about to change.
     result_path.unlink(missing_ok=True)
-    scorer = _ClipScorer(task.maps, task.settings)
+    scorer = _ClipScorer(task.maps, task.settings, task.point)
     with rows_path.open("w", newline="") as file:
         rows = csv.DictWriter(file, frame_columns(task.settings), restval="", lineterminator="\n")
         rows.writerows(scorer.rows())
@@ -93,7 +97,7 @@ class _ClipScorer:
         result: Sums over the frames whose rows were made.
     """
 
-    def __init__(self, maps: ClipMaps, settings: Settings) -> None:
+    def __init__(self, maps: ClipMaps, settings: Settings, point: OperatingPoint | None) -> None:
         truth = maps.truth
         self._maps, self._truth, self._settings = maps, truth, settings
         self._quality: list[Row] = [{}] * len(truth)
@@ -102,16 +106,20 @@ class _ClipScorer:
         elif settings.runs is not None:
             self._quality = run_rows(truth, settings.runs)
         self._whole, self._low = ClipTracker(settings.clinical), ClipTracker(settings.clinical)
+        # Marks of a mask are those of a map of 0 and 1 at threshold 0.5.
+        self._at_point = ClipTracker(replace(settings.clinical, threshold=0.5)) if point else None
         counts = dict.fromkeys(COUNTS, 0)
         counts["frames"] = len(truth)
         if not truth.is_polyp_free:
             counts["unannotated"] = sum(mask is None for mask in truth.masks)
         counts["low_frames"] = sum(row.get("low_quality", 0) for row in self._quality)
-        parts = (
+        whole, low = (
             PartScores.empty(tracker.tally, settings.frame_metrics)
             for tracker in (self._whole, self._low)
         )
-        self.result = ClipResult(truth.subset, truth.name, counts, *parts)
+        self.result = ClipResult(truth.subset, truth.name, counts, whole, low, point)
+        if self._at_point:
+            self.result.at_point = self._at_point.tally
 
     def rows(self) -> Iterator[Row]:
         """Score all frames; yield their rows of frames.csv."""
@@ -132,8 +140,8 @@ class _ClipScorer:
             if state == "there" or (state == "missing" and self._settings.missing == "zero"):
                 row |= self._scores(index, is_low=bool(row.get("low_quality")))
             else:
-                self._whole.gap()
-                self._low.gap()
+                for tracker in filter(None, (self._whole, self._low, self._at_point)):
+                    tracker.gap()
             yield row
 
     def _scores(self, index: int, is_low: bool) -> Row:
@@ -168,6 +176,9 @@ class _ClipScorer:
             raise FrameError(f"{self._truth.masks[index]}: {error}") from error
         if is_low:
             self._low.step(prediction, mask)
+        if self._at_point and self.result.point:
+            marked = self.result.point.mask(prediction)
+            self._at_point.step(marked.astype(np.uint8) * np.uint8(255), mask)
         level = f"{self._settings.clinical.threshold:g}"
         return {
             "marked_pixels": outcome.num_marked,
@@ -228,7 +239,7 @@ def quality_rows(clip: Clip, limits: QualityLimits, min_run: int) -> list[Row]:
 
 def _fingerprint(task: ScoreTask) -> str:
     """Return a text that changes with any file of the clip and anything its scores depend on."""
-    digest = hashlib.sha256(task.settings.clip_key.encode())
+    digest = hashlib.sha256(f"{task.settings.clip_key} {task.point}".encode())
     truth = task.maps.truth
     files = [path for path in truth.masks if path is not None]
     if truth.is_polyp_free or task.settings.quality:

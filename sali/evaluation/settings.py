@@ -11,6 +11,7 @@ from sali.metrics.clinical import ClinicalRules, ClipTally
 from sali.metrics.clinical_summary import clinical_names
 from sali.metrics.frame_metric import FRAME_METRICS, FrameMetric
 from sali.metrics.frame_quality import QualityLimits
+from sali.metrics.operating_point import OperatingPoint
 from sali.metrics.vps import METRIC_NAMES
 
 _CHOICES = {
@@ -51,6 +52,9 @@ class Settings:
     Attributes:
         subsets: SUN-SEG subsets by name; None for those present, or for a folder of clips.
         protocol: "vps", "clinical" or "both".
+        threshold: Which pixels are polyp in the clinical scores at the operating point:
+            "checkpoint" for the one that the prediction wrote next to the maps, a probability, or
+            None for no such scores.
         missing: What to do about missing maps: "error", "zero" (score an empty map) or "skip".
         short_clips: Clips of 1 or 2 frames under VPS, which drops two: "error" or "skip".
         polyp_free_clips: Clips without a polyp under VPS: "zero" (as the toolbox) or "skip".
@@ -73,6 +77,7 @@ class Settings:
 
     subsets: tuple[str, ...] | None = None
     protocol: str = "vps"
+    threshold: str | float | None = "checkpoint"
     missing: str = "error"
     short_clips: str = "error"
     polyp_free_clips: str = "zero"
@@ -107,6 +112,14 @@ class Settings:
             )
         if self.quality and self.runs is not None:
             raise ConfigError("runs are named and quality=true would find others; give one")
+        if self.threshold not in ("checkpoint", None):
+            try:
+                OperatingPoint(float(self.threshold))
+            except ValueError as error:
+                raise ConfigError(
+                    f"threshold: got {self.threshold!r}, wanted checkpoint, a probability between "
+                    "0 and 1, or null"
+                ) from error
         if self.min_run < 1:
             raise ConfigError(f"min_run: got {self.min_run}, wanted at least 1")
         if self.subsets is not None and not self.subsets:

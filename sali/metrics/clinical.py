@@ -44,6 +44,8 @@ class ClinicalRules:
         detection_iou: A polyp is detected in a frame if the marked pixels overlap it with at
             least this IoU; 0 accepts any overlap of at least one pixel.
         alarm_pixels: A polyp-free frame is a false positive from this many marked pixels on.
+        absence_frames: A polyp returns if it was absent for at least this many frames.
+        alarm_rates: Shares of polyp-free frames with an alarm at which sensitivities are compared.
     """
 
     threshold: float = 0.5
@@ -51,9 +53,12 @@ class ClinicalRules:
     empty: EmptyPolicy = "skip"
     detection_iou: float = 0.5
     alarm_pixels: int = 1
+    absence_frames: int = 1
+    alarm_rates: tuple[float, ...] = (0.01, 0.05, 0.1)
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
+        object.__setattr__(self, "alarm_rates", tuple(self.alarm_rates))  # YAML has lists
         if self.empty not in EMPTY_POLICIES:
             raise ValueError(f"empty: got {self.empty!r}, wanted one of {EMPTY_POLICIES}")
         allowed = {
@@ -61,13 +66,20 @@ class ClinicalRules:
             "frames_per_second": self.frames_per_second > 0,
             "detection_iou": 0 <= self.detection_iou <= 1,
             "alarm_pixels": self.alarm_pixels >= 1,
+            "absence_frames": self.absence_frames >= 1,
+            "alarm_rates": all(0 <= rate < 1 for rate in self.alarm_rates),
         }
         for name, is_allowed in allowed.items():
             if not is_allowed:
                 raise ValueError(
                     f"{name}: got {getattr(self, name)}; wanted threshold in (0, 1], "
-                    "frames_per_second > 0, detection_iou in [0, 1], alarm_pixels >= 1"
+                    "frames_per_second > 0, detection_iou in [0, 1], alarm_pixels >= 1, "
+                    "absence_frames >= 1, alarm_rates in [0, 1)"
                 )
+
+
+def _no_levels() -> IntArray:
+    return np.zeros(NUM_LEVELS, np.int64)
 
 
 @dataclass
@@ -82,6 +94,9 @@ class ClipTally:
         iou: Sum of IoU over these frames.
         num_detected_frames: Polyp frames in which the polyp is detected.
         detection_delay: Frames from the first polyp frame to the first detection; 0 without one.
+        num_returns: Polyps that come back after an absence within the clip.
+        num_found_returns: Those that are detected before they leave again.
+        return_delay: Sum over these of the frames from the return to its detection.
         num_false_positive_frames: Polyp-free frames with an alarm.
         num_false_alarms: Runs of consecutive such frames.
         longest_false_alarm: Length of the longest run, frames.
@@ -91,6 +106,9 @@ class ClipTally:
         num_free_pixels: Pixels of polyp-free frames.
         num_false_positive_pixels: Marked pixels of polyp-free frames.
         counts: Pixels by ground truth and grey level, [2, 256].
+        alarms: Polyp-free frames with an alarm if all from a grey level on is marked, [256].
+        detections: Polyp frames in which the polyp is detected then, [256].
+        touches: Polyp frames in which some of the polyp is marked then, [256].
     """
 
     num_polyp_frames: float = 0
@@ -100,6 +118,9 @@ class ClipTally:
     iou: float = 0
     num_detected_frames: float = 0
     detection_delay: float = 0
+    num_returns: float = 0
+    num_found_returns: float = 0
+    return_delay: float = 0
     num_false_positive_frames: float = 0
     num_false_alarms: float = 0
     longest_false_alarm: float = 0
@@ -111,6 +132,9 @@ class ClipTally:
     counts: IntArray = field(
         default_factory=lambda: np.zeros((2, NUM_LEVELS), np.int64), kw_only=True
     )
+    alarms: IntArray = field(default_factory=_no_levels, kw_only=True)
+    detections: IntArray = field(default_factory=_no_levels, kw_only=True)
+    touches: IntArray = field(default_factory=_no_levels, kw_only=True)
 
 
 class FrameOutcome(NamedTuple):
@@ -158,6 +182,8 @@ class ClipTracker:
         self._run_length = 0
         self._num_frames = 0
         self._first_polyp_frame: int | None = None
+        self._absence = 0  # polyp-free frames since the last one with the polyp
+        self._returned: int | None = None  # frame of a return that was not detected yet
 
     def step(self, prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> FrameOutcome:
         """Add the next frame and returns what came of it.
@@ -173,11 +199,13 @@ class ClipTracker:
         check_map(prediction, truth.shape)
         counts = joint_counts(prediction, truth)
         self.tally.counts += counts
-        false_positive, true_positive = counts[:, self._lowest_marked_level :].sum(axis=1).tolist()
+        marked_from = counts[:, ::-1].cumsum(axis=1)[:, ::-1]  # [2, 256], by the lowest level
+        false_positive, true_positive = marked_from[:, self._lowest_marked_level].tolist()
         num_polyp = int(counts[1].sum())
         marked = prediction >= self._lowest_marked_level
         has_polyp = num_polyp > 0
 
+        self._add_levels(marked_from[0], marked_from[1], num_polyp)
         dice, iou = self._add_overlap(true_positive, false_positive, num_polyp)
         is_detected = is_false_positive = False
         if has_polyp:
@@ -197,6 +225,16 @@ class ClipTracker:
         self._previous = None
         self._run_length = 0
         self._num_frames += 1
+
+    def _add_levels(
+        self, false_positive: IntArray, true_positive: IntArray, num_polyp: int
+    ) -> None:
+        if num_polyp:
+            iou = true_positive / (num_polyp + false_positive)
+            self.tally.touches += true_positive > 0
+            self.tally.detections += (true_positive > 0) & (iou >= self._rules.detection_iou)
+        else:
+            self.tally.alarms += false_positive >= self._rules.alarm_pixels
 
     def _add_overlap(
         self, true_positive: int, false_positive: int, num_polyp: int
@@ -218,16 +256,26 @@ class ClipTracker:
         tally.num_polyp_frames += 1
         if self._first_polyp_frame is None:
             self._first_polyp_frame = self._num_frames
+        elif self._absence >= self._rules.absence_frames:
+            tally.num_returns += 1
+            self._returned = self._num_frames
+        self._absence = 0
         if not (iou > 0 and iou >= self._rules.detection_iou):
             return False
         if not tally.num_detected_frames:
             tally.detection_delay = self._num_frames - self._first_polyp_frame
+        if self._returned is not None:
+            tally.num_found_returns += 1
+            tally.return_delay += self._num_frames - self._returned
+            self._returned = None
         tally.num_detected_frames += 1
         return True
 
     def _add_free_frame(self, num_marked: int, num_pixels: int) -> bool:
         tally = self.tally
         tally.num_free_frames += 1
+        self._absence += 1
+        self._returned = None
         tally.num_free_pixels += num_pixels
         tally.num_false_positive_pixels += num_marked
         if num_marked < self._rules.alarm_pixels:

@@ -1,12 +1,13 @@
 """Scores of the clinical protocol from the tallies of clips."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from sali.metrics.calibration import brier_score, expected_calibration_error
 from sali.metrics.clinical import ClinicalRules, ClipTally
-from sali.metrics.counted_frame import NUM_LEVELS, IntArray
+from sali.metrics.counted_frame import NUM_LEVELS, FloatArray, IntArray
 
 ClinicalScores = dict[str, float | None]
 
@@ -16,7 +17,9 @@ def clinical_names(rules: ClinicalRules) -> tuple[str, ...]:
     return tuple(summarise([], rules))
 
 
-def summarise(clips: Sequence[ClipTally], rules: ClinicalRules) -> ClinicalScores:
+def summarise(
+    clips: Sequence[ClipTally], rules: ClinicalRules, free: Sequence[ClipTally] | None = None
+) -> ClinicalScores:
     """Turn the tallies of clips into scores; give one clip for the scores of that clip.
 
     Dice, IoU and stability are means over the clips that have them, of the means over the frames
@@ -26,6 +29,8 @@ def summarise(clips: Sequence[ClipTally], rules: ClinicalRules) -> ClinicalScore
     Args:
         clips: Tallies, of any number of clips.
         rules: The rules under which they were made.
+        free: Clips whose polyp-free frames set the rate of alarms at which sensitivities are
+            compared; None for the same clips.
 
     Returns:
         None stands for a score of which there is no case (say, polyp-free frames). With t the
@@ -35,12 +40,19 @@ def summarise(clips: Sequence[ClipTally], rules: ClinicalRules) -> ClinicalScore
         `frame_specificity`: share of polyp-free frames without an alarm.
         `pixel_specificity_polyp_free`: share of pixels of polyp-free frames that are not marked.
         `false_positive_frames_per_minute`: of polyp-free video.
-        `false_alarms`: runs of consecutive false-positive frames.
+        `false_alarms`: runs of consecutive false-positive frames; `false_alarms_per_minute` of
+        polyp-free video.
         `false_alarm_seconds_mean`, `false_alarm_seconds_max`: how long such a run lasts.
         `polyps`, `polyps_detected`, `polyp_sensitivity`: clips with a polyp; those in which it is
         detected in at least one frame; their share.
         `first_detection_seconds_mean`, `first_detection_seconds_median`: time from the first frame
         with the polyp to the first detection, of the polyps detected.
+        `polyp_returns`, `polyp_returns_found`: polyps that come back within their clip; those that
+        are detected before they leave again; `return_delay_frames_mean`,
+        `return_delay_seconds_mean`: from the return to the detection, of these.
+        `frame_sensitivity_at_alarm_rate_r`, `overlap_sensitivity_at_alarm_rate_r`: share of polyp
+        frames in which the polyp is detected, and of which some is marked, at the lowest threshold
+        at which at most the share r of polyp-free frames has an alarm, see `matched_curve`.
         `stability`, `stability_of_truth`: `centred_iou` of consecutive frames with the polyp, of
         the marked pixels (0 where they vanish or appear) and of the ground truth, which tells how
         much of the change is real.
@@ -71,6 +83,7 @@ def summarise(clips: Sequence[ClipTally], rules: ClinicalRules) -> ClinicalScore
             false_positives, free_frames / rules.frames_per_second / 60
         ),
         "false_alarms": alarms if free_frames else None,
+        "false_alarms_per_minute": _ratio(alarms, free_frames / rules.frames_per_second / 60),
         "false_alarm_seconds_mean": _ratio(false_positives, alarms * rules.frames_per_second),
         "false_alarm_seconds_max": longest / rules.frames_per_second if alarms else None,
         "polyps": float(len(polyps)),
@@ -78,11 +91,66 @@ def summarise(clips: Sequence[ClipTally], rules: ClinicalRules) -> ClinicalScore
         "polyp_sensitivity": _ratio(len(detected), len(polyps)),
         "first_detection_seconds_mean": float(np.mean(delays)) if delays else None,
         "first_detection_seconds_median": float(np.median(delays)) if delays else None,
+        "polyp_returns": _total(clips, "num_returns") if polyps else None,
+        "polyp_returns_found": _total(clips, "num_found_returns") if polyps else None,
+        "return_delay_frames_mean": _ratio(
+            _total(clips, "return_delay"), _total(clips, "num_found_returns")
+        ),
+        "return_delay_seconds_mean": _ratio(
+            _total(clips, "return_delay") / rules.frames_per_second,
+            _total(clips, "num_found_returns"),
+        ),
+        **_matched(matched_curve(clips, clips if free is None else free), rules),
         "stability": _mean_over_clips(clips, "stability", "num_stability_pairs"),
         "stability_of_truth": _mean_over_clips(clips, "reference_stability", "num_stability_pairs"),
         "ece": expected_calibration_error(counts) if has_pixels else None,
         "brier": brier_score(counts) if has_pixels else None,
     }
+
+
+class MatchedCurve(NamedTuple):
+    """Rate of alarms and sensitivity over thresholds, the lowest grey level that is marked.
+
+    Attributes:
+        alarm_rate: Share of polyp-free frames with an alarm, [256].
+        frame_sensitivity: Share of polyp frames in which the polyp is detected, [256].
+        overlap_sensitivity: Share of polyp frames in which some of the polyp is marked, [256].
+    """
+
+    alarm_rate: FloatArray
+    frame_sensitivity: FloatArray
+    overlap_sensitivity: FloatArray
+
+
+def matched_curve(clips: Sequence[ClipTally], free: Sequence[ClipTally]) -> MatchedCurve | None:
+    """Return sensitivity and rate of alarms over grey levels 0 to 255.
+
+    Args:
+        clips: Clips whose polyp frames count.
+        free: Clips whose polyp-free frames count.
+
+    Returns:
+        None without a frame of either kind.
+    """
+    num_polyp, num_free = _total(clips, "num_polyp_frames"), _total(free, "num_free_frames")
+    if not (num_polyp and num_free):
+        return None
+    return MatchedCurve(
+        np.sum([clip.alarms for clip in free], axis=0) / num_free,
+        np.sum([clip.detections for clip in clips], axis=0) / num_polyp,
+        np.sum([clip.touches for clip in clips], axis=0) / num_polyp,
+    )
+
+
+def _matched(curve: MatchedCurve | None, rules: ClinicalRules) -> ClinicalScores:
+    found: ClinicalScores = {}
+    for rate in rules.alarm_rates:
+        # Rates fall with the level; above the highest one nothing is marked, and nothing found.
+        level = np.count_nonzero(curve.alarm_rate > rate) if curve else 0
+        for name in ("frame_sensitivity", "overlap_sensitivity"):
+            values = [*getattr(curve, name).tolist(), 0.0] if curve else [None]
+            found[f"{name}_at_alarm_rate_{rate:g}"] = values[level]
+    return found
 
 
 def _total(clips: Sequence[ClipTally], name: str) -> float:

@@ -72,6 +72,7 @@ SCORES: dict[str, ScoreInfo] = {
     ),
     "false_positive_frames_per_minute": ScoreInfo("lower", meaning="In polyp-free video"),
     "false_alarms": ScoreInfo("lower", ".0f", "Runs of consecutive false-positive frames"),
+    "false_alarms_per_minute": ScoreInfo("lower", meaning="In polyp-free video"),
     "false_alarm_seconds_mean": ScoreInfo("lower", meaning="Mean length of a false alarm"),
     "false_alarm_seconds_max": ScoreInfo("lower", meaning="Length of the longest false alarm"),
     "polyps": ScoreInfo("neither", ".0f", "Clips with a polyp"),
@@ -82,6 +83,20 @@ SCORES: dict[str, ScoreInfo] = {
     ),
     "first_detection_seconds_median": ScoreInfo(
         "lower", meaning="Median time from a polyp's first frame to its first detection"
+    ),
+    "polyp_returns": ScoreInfo("neither", ".0f", "Polyps that come back within their clip"),
+    "polyp_returns_found": ScoreInfo("higher", ".0f", "Those detected before they leave again"),
+    "return_delay_frames_mean": ScoreInfo(
+        "lower", ".1f", "Mean frames from a polyp's return to its detection"
+    ),
+    "return_delay_seconds_mean": ScoreInfo(
+        "lower", meaning="Mean time from a polyp's return to its detection"
+    ),
+    "frame_sensitivity_at_*": ScoreInfo(
+        "higher", meaning="Share of polyp frames detected where this share of others has an alarm"
+    ),
+    "overlap_sensitivity_at_*": ScoreInfo(
+        "higher", meaning="The same of polyp frames in which some of the polyp is marked"
     ),
     "stability": ScoreInfo("higher", meaning="Overlap of the masks of consecutive frames"),
     "stability_of_truth": ScoreInfo(meaning="The same of the ground truth"),

@@ -32,7 +32,8 @@ class Checkpoint:
         model: Node that rebuilds the network, see `sali.models.nodes`.
         state: The network's tensors.
         settings: {"streaming": {"image_size": ..., "smoothing": ...}, "decode": ..., "maps": ...}
-            of the training; empty for the released file.
+            of the training, and "operating_point" where one was fitted; empty for the released
+            file.
     """
 
     path: Path
@@ -71,9 +72,18 @@ class Checkpoint:
 
 
 def describe(
-    model: Mapping[str, Any], image_size: int, decode: str, maps: str, smoothing: float = 0
+    model: Mapping[str, Any],
+    image_size: int,
+    decode: str,
+    maps: str,
+    smoothing: float = 0,
+    operating_point: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what a checkpoint says about itself: plain values that rebuild the network."""
+    """Return what a checkpoint says about itself: plain values that rebuild the network.
+
+    `operating_point` is added after the training, see `sali.metrics.operating_point.Fit.content`.
+    """
+    point = {} if operating_point is None else {"operating_point": dict(operating_point)}
     return {
         "format": FORMAT,
         "version": __version__,
@@ -81,6 +91,7 @@ def describe(
         "streaming": {"image_size": image_size, "smoothing": smoothing},
         "decode": decode,
         "maps": maps,
+        **point,
     }
 
 
@@ -122,6 +133,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         else:
             model = model_node(about["network"], about["streaming"])
         settings = {"streaming": streaming, "decode": about["decode"], "maps": about["maps"]}
+        if "operating_point" in about:
+            settings["operating_point"] = dict(about["operating_point"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} lacks what a checkpoint says about itself: {error}") from error
     return Checkpoint(path, version, model, state, settings)

@@ -9,7 +9,7 @@ predict(index_source("clips", 36_000_000), network, settings, writers, options)
 """
 
 from sali.prediction.loop import Options, predict, segment
-from sali.prediction.result import ClipWriter, Result, Writer
+from sali.prediction.result import ClipWriter, Result, Writer, write_manifest
 from sali.prediction.sources import FileSource, Source, index_source, load, protect_source
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "predict",
     "protect_source",
     "segment",
+    "write_manifest",
 ]

@@ -1,7 +1,8 @@
 """The result for one frame, and the writers that receive it."""
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +14,14 @@ from sali.data.frames import read_frame
 from sali.data.index import Clip
 from sali.data.samples import Frame
 from sali.errors import ConfigError
+from sali.evaluation.inputs import MANIFEST
+from sali.metrics.operating_point import OperatingPoint
 from sali.models.contract import Attention
 from sali.prediction.sources import Source
+from sali.run.io import read_json, write_json
+from sali.run.record import provenance
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,21 @@ class Result:
             return picture
         assert self.frame.picture is not None
         return self.frame.picture.numpy()
+
+
+def write_manifest(root: Path, point: OperatingPoint, **about: Any) -> None:
+    """Write what maps are of next to them, as `run.json`; the evaluation reads the point of it.
+
+    Args:
+        root: Folder of the maps.
+        point: How masks were made of the probabilities, or are to be.
+        **about: Further plain values.
+    """
+    there = read_json(root / MANIFEST)
+    if there and "operating_point" not in there:
+        log.warning("%s is of something else, so it is not replaced", root / MANIFEST)
+        return
+    write_json(root / MANIFEST, provenance(operating_point=asdict(point), **about))
 
 
 class Writer(Protocol):
@@ -119,6 +141,7 @@ def is_own(path: Path, mark: str = MARK) -> bool:
     """
     if path.is_dir():
         inside = (p for p in path.rglob("*") if not (p.is_dir() or p.name.startswith(".")))
+        inside = (p for p in inside if p != path / MANIFEST)
         return all(is_own(file, mark) for file in inside)
     try:
         with path.open("rb") as file:

@@ -5,7 +5,8 @@ also into `<output>/<method>/figures`:
 
 - by subset: `dice_over_threshold_<subset>` and `precision_recall_<subset>` with the VPS protocol,
   `reliability_<subset>` and `worst_frames_<subset>` with the clinical one, which alone has
-  `precision_recall_pixels_<subset>`;
+  `precision_recall_pixels_<subset>`, and `sensitivity_over_alarms_<subset>` where there are frames
+  with a polyp and others;
 - by clip, with the clinical protocol: `dice_over_time/<subset>/<clip>`;
 - of several methods together: the curves of all, `comparison_<subset>` and `differences_<subset>`,
   where the subset is "all" if there are several.
@@ -108,6 +109,14 @@ def curve_figures(curves: Mapping[str, Curves], subset: str = "") -> Iterator[Na
     if with_polyp and not dice:
         title = f"Precision over recall{of}\npixels of all frames"
         yield "precision_recall_pixels", plots.precision_recall(with_polyp, title)
+    matched = {
+        label: (own["alarm_rate"], own["frame_sensitivity"])
+        for label, own in curves.items()
+        if "alarm_rate" in own
+    }
+    if matched:
+        title = f"Sensitivity over false alarms{of}"
+        yield "sensitivity_over_alarms", plots.sensitivity_over_alarms(matched, title)
     if pixels:
         yield "reliability", plots.calibration(pixels, f"Calibration{of}")
 

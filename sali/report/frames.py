@@ -23,6 +23,7 @@ from sali.evaluation.inputs import ClipMaps, read_truth
 from sali.evaluation.run import Evaluation
 from sali.metrics.counted_frame import ByteArray
 from sali.metrics.frame_quality import consecutive_runs
+from sali.metrics.operating_point import OperatingPoint
 from sali.metrics.vps import match_size
 from sali.report import plots
 from sali.report.figures import FOLDER
@@ -69,7 +70,7 @@ class Picture(NamedTuple):
             cv2.resize(self.frame, size, interpolation=smooth),
             cv2.resize(self.prediction.astype(np.float32) / 255, size, interpolation=smooth),
             cv2.resize(self.mask.astype(np.float32), size, interpolation=smooth) >= 0.5,
-            threshold,
+            OperatingPoint(threshold),
         )
 
 

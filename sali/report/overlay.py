@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from sali.metrics.operating_point import OperatingPoint
+
 FOOTER = "Research software, not a medical device"
 PREDICTION_RGB = (64, 224, 255)
 TRUTH_RGB = (255, 214, 64)
@@ -19,7 +21,7 @@ def draw_overlay(
     frame: np.ndarray,
     probability: np.ndarray,
     mask: np.ndarray | None = None,
-    threshold: float = 0.5,
+    point: OperatingPoint | None = None,
 ) -> np.ndarray:
     """Return a frame with a tint by probability, and contours of prediction and true mask.
 
@@ -27,7 +29,8 @@ def draw_overlay(
         frame: RGB uint8 [H, W, 3].
         probability: Probability of polyp, [H, W], 0 to 1; its contour is cyan.
         mask: True mask, 0 or 1, [H, W]; its contour is yellow. None for no such contour.
-        threshold: Probability from which on a pixel is inside the contour.
+        point: Which pixels of the probability are inside its contour; None for those from 0.5
+            on.
 
     Returns:
         RGB uint8 [H, W, 3].
@@ -38,7 +41,7 @@ def draw_overlay(
     drawn = cv2.blendLinear(frame, tint, 1 - strength, strength)
     width = max(1, round(min(frame.shape[:2]) / 200))
     areas = [] if mask is None else [(mask > 0, TRUTH_RGB)]
-    for area, colour in (*areas, (probability >= threshold, PREDICTION_RGB)):
+    for area, colour in (*areas, ((point or OperatingPoint()).mask(probability), PREDICTION_RGB)):
         found, _ = cv2.findContours(area.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(drawn, found, -1, colour, width, cv2.LINE_AA)
     return drawn

@@ -75,6 +75,25 @@ def precision_recall(
     return figure
 
 
+def sensitivity_over_alarms(
+    curves: Mapping[str, tuple[FloatArray, FloatArray]], title: str = ""
+) -> Figure:
+    """Return the sensitivity over the rate of false alarms.
+
+    Args:
+        curves: (share of polyp-free frames with an alarm [K], share of polyp frames that are
+            detected [K]) by label, one value per threshold in order.
+        title: Text above the axes.
+    """
+    figure = new_figure(WIDTH, 3.6 + legend_inches(len(curves)))
+    axes = figure.add_subplot()
+    lines = [_line(axes, i, label, *pair) for i, (label, pair) in enumerate(curves.items())]
+    style_axes(axes, title, "polyp-free frames with an alarm", "polyp frames that are detected")
+    set_unit_limits(axes)
+    legend_below(figure, lines, list(curves))
+    return figure
+
+
 def dice_over_threshold(
     curves: Mapping[str, FloatArray], thresholds: FloatArray, title: str = ""
 ) -> Figure:

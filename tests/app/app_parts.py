@@ -12,6 +12,7 @@ from sali.app.play import Play
 from sali.app.session import Session
 from sali.app.uploads import Limits
 from sali.data.video.decoding import decode_video
+from sali.metrics.operating_point import OperatingPoint
 from sali.streaming import StreamSegmenter
 
 LIMITS = Limits(seconds=20, max_pixels=200 * 200)
@@ -76,7 +77,7 @@ def make_play(models, source, folder, options=OPTIONS, limits=None):
 
 
 def make_session(models, folder):
-    return Session(folder, models, LIMITS, PLAYING, EXPORTING, 0.5)
+    return Session(folder, models, LIMITS, PLAYING, EXPORTING, OperatingPoint())
 
 
 def plain_loop(models, path, options=OPTIONS):

@@ -31,6 +31,7 @@ from sali.app.view import View
 from sali.data.index import index_clip
 from sali.data.video.decoding import decode_video
 from sali.errors import UserError
+from sali.metrics.operating_point import OperatingPoint
 from sali.predict import predict
 
 VIEW = View(width=800, jpeg_quality=90, reads=3, keep=50)
@@ -80,7 +81,7 @@ def test_a_run_finds_what_a_plain_loop_finds(models, tmp_path):
         assert play.peaks[number] == probability.max()
     assert len({one.tobytes() for one in maps}) == 6
     assert (play.latest.result.probability == expected[-1]).all()
-    shown = VIEW.show(play, 0.5)
+    shown = VIEW.show(play, OperatingPoint())
     stored = sorted(segmenter.attention.by_frame())
     assert sorted(read["label"] for read in shown["reads"]) == [
         f"frame {number + 1}, 0:00.{4 * number:02d}" for number in stored
@@ -117,15 +118,17 @@ def test_a_clip_of_files_with_an_unreadable_one(models, tmp_path):
     assert [p.name for p in sorted((tmp_path / "maps/case1").iterdir())] == [
         *("0.png", "2.png", "3.png")
     ]
-    assert [read["label"] for read in VIEW.show(play, 0.5)["reads"]] == ["frame 1, 3 back"]
+    assert [read["label"] for read in VIEW.show(play, OperatingPoint())["reads"]] == [
+        "frame 1, 3 back"
+    ]
 
 
 def test_without_memory_nothing_is_read(models, tmp_path):
     source = video(tmp_path)
     play = play_all(models, source, tmp_path / "without", options=Options("small", "32", 0, 1))
-    assert VIEW.show(play, 0.5)["reads"] == []
+    assert VIEW.show(play, OperatingPoint())["reads"] == []
     other = play_all(models, source, tmp_path / "with", options=Options("small", "32", 3, 1))
-    assert VIEW.show(other, 0.5)["reads"]
+    assert VIEW.show(other, OperatingPoint())["reads"]
     one, two = maps_of(play), maps_of(other)
     assert (one[0] == two[0]).all() and (one[4] != two[4]).any()  # the first has nothing to read
 
@@ -193,7 +196,7 @@ def test_the_threshold_draws_again_without_segmenting_again(models, gate, tmp_pa
     pictures = set()
     for wanted in (0.01, float(np.median(last)), 0.99):
         session.set_threshold(wanted)
-        shown = VIEW.show(session.play, session.threshold)
+        shown = VIEW.show(session.play, session.point)
         pictures.add(shown["picture"])
         area = f"{100 * (last >= session.threshold).mean():.1f} %"
         assert {one["name"]: one["text"] for one in shown["numbers"]}["area"] == area

@@ -137,3 +137,54 @@ def test_names_and_nothing_to_report() -> None:
 def test_bad_rules(rules: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ClinicalRules(**rules)
+
+
+def test_returns_of_a_polyp() -> None:
+    there, missed, away = (POLYP, POLYP), (NOTHING, POLYP), (NOTHING, NOTHING)
+    frames = [
+        *(away, there, away),  # its first appearance is no return
+        *(missed, missed, there, missed, away, away),  # found after two frames
+        *(missed, away),  # never found
+        there,  # found at once
+    ]
+    rules = ClinicalRules(frames_per_second=4)
+    scores = summarise([tally(frames, rules)], rules)
+    assert (scores["polyp_returns"], scores["polyp_returns_found"]) == (3, 2)
+    assert scores["return_delay_frames_mean"] == 1
+    assert scores["return_delay_seconds_mean"] == 0.25
+    assert score("polyp_returns", frames, absence_frames=2) == 1
+    assert scores["false_alarms_per_minute"] == 0
+    assert score("false_alarms_per_minute", [(ALARM, NOTHING), away], frames_per_second=2) == 60
+
+
+def test_sensitivity_at_matched_rates_of_alarms() -> None:
+    """Against a plain loop over thresholds."""
+    random = np.random.default_rng(0)
+    frames = []
+    for number in range(60):
+        truth = POLYP if number % 3 else NOTHING
+        noise = random.random(SHAPE) ** 3 * random.random()
+        frames.append((np.rint(255 * np.maximum(noise, truth * random.random())), truth))
+    rules = ClinicalRules(alarm_rates=[0.1, 0.3], alarm_pixels=2)
+    tracker = ClipTracker(rules)
+    for prediction, truth in frames:
+        tracker.step(prediction.astype(np.uint8), truth)
+    scores = summarise([tracker.tally], rules)
+    free = [one for one, truth in frames if not truth.any()]
+    polyp = [(one, truth) for one, truth in frames if truth.any()]
+    for rate in (0.1, 0.3):
+        level = next(
+            k for k in range(257) if np.mean([(one >= k).sum() >= 2 for one in free]) <= rate
+        )
+        marked = [(one >= level, truth) for one, truth in polyp]
+        ious = [(m & t).sum() / (m | t).sum() for m, t in marked]
+        assert scores[f"frame_sensitivity_at_alarm_rate_{rate}"] == np.mean(np.array(ious) >= 0.5)
+        touched = [(m & t).any() for m, t in marked]
+        assert scores[f"overlap_sensitivity_at_alarm_rate_{rate}"] == np.mean(touched)
+    # Clips without polyp-free frames borrow those of others.
+    separate = [tally([frame], ClinicalRules()) for frame in [(POLYP, POLYP), (ALARM, NOTHING)]]
+    alone, with_free = (
+        summarise(separate[:1], ClinicalRules(), free)["frame_sensitivity_at_alarm_rate_0.05"]
+        for free in (None, separate[1:])
+    )
+    assert alone is None and with_free == 0, "both are marked with a probability of 0.8"

@@ -19,6 +19,7 @@ from video_files import smooth_frames, write_video
 from sali.config import config_dir
 from sali.data.datasets import FrameReader
 from sali.errors import ConfigError, DataError
+from sali.metrics.operating_point import OperatingPoint
 from sali.predict import predict
 from sali.prediction import Result, index_source, load
 from sali.streaming import ClipRunner, StreamSegmenter
@@ -60,7 +61,9 @@ def picture(value):
 
 
 def write(results, root, threshold=0.5, **options):
-    writer = recordings(root, threshold, {"checkpoint": "best.ckpt"}, {**OPTIONS, **options})
+    writer = recordings(
+        root, OperatingPoint(threshold), {"checkpoint": "best.ckpt"}, {**OPTIONS, **options}
+    )
     for result in results:
         writer.write(result)
     return writer
@@ -188,9 +191,10 @@ import sys, time
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
+from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.writers.recordings import RerunFile
 options = dict(height=24, jpeg_quality=80, flush_seconds=0.1)
-recording = RerunFile(Path(sys.argv[1]), 0.5, False, {}, **options)
+recording = RerunFile(Path(sys.argv[1]), OperatingPoint(), False, {}, **options)
 for i in range(10**9):
     recording.write(SimpleNamespace(
         frame=SimpleNamespace(number=i), time=None, attention=None,
@@ -236,7 +240,7 @@ def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch):
 @pytest.mark.parametrize("option", [{"height": 0}, {"flush_seconds": 0}, {"jpeg_quality": 101}])
 def test_bad_options_are_refused_before_any_work(tmp_path, option):
     with pytest.raises(ConfigError, match=f"recordings.{next(iter(option))}"):
-        recordings(tmp_path, 0.5, {}, {**OPTIONS, **option})
+        recordings(tmp_path, OperatingPoint(), {}, {**OPTIONS, **option})
 
 
 def run_predict(checkpoint, source, output):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sali.errors import ConfigError
+from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.writers.tracks import Lesion, Tracker, find_lesions, overlap
 
 
@@ -19,12 +20,12 @@ def test_lesions_are_areas_of_eight_neighbours_that_are_large_enough():
     probability[1, 1] = probability[2, 2] = 0.5  # touch at a corner
     probability[3:6, 4:7] = 0.6
     probability[4, 5] = 0.75
-    assert find_lesions(probability, 0.5, min_area=2) == [
+    assert find_lesions(probability, OperatingPoint(0.5), min_area=2) == [
         Lesion(2, (1, 1, 2, 2), 0.5),
         Lesion(9, (4, 3, 3, 3), 0.75),
     ]
-    assert len(find_lesions(probability, 0.5, min_area=1)) == 3
-    assert find_lesions(probability, 0.95, min_area=1) == []
+    assert len(find_lesions(probability, OperatingPoint(0.5), min_area=1)) == 3
+    assert find_lesions(probability, OperatingPoint(0.95), min_area=1) == []
 
 
 def follow(frames, min_iou=0.1, max_gap=0):

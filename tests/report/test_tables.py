@@ -111,4 +111,4 @@ def test_every_built_in_score_has_an_entry():
     for name in (*METRIC_NAMES, *clinical_names(ClinicalRules(threshold=0.7)), *FRAME_METRICS):
         assert is_built_in(name) and score_info(name).meaning, name
     neither = [name for name, info in SCORES.items() if info.direction == "neither"]
-    assert neither == ["polyps", "stability_of_truth"]
+    assert neither == ["polyps", "polyp_returns", "stability_of_truth"]

@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from sali.errors import ConfigError, DataError
+from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.result import MARK, ClipWriter, Result
 from sali.report.overlay import draw_overlay
 from sali.streaming.maps import RULES, to_map
@@ -32,15 +33,15 @@ def map_pictures(root: Path, rule: str) -> ClipWriter:
     return _pictures(root, ".png", lambda result: to_map(result.tensor, rule).cpu().numpy())
 
 
-def overlay_pictures(root: Path, threshold: float) -> ClipWriter:
+def overlay_pictures(root: Path, point: OperatingPoint) -> ClipWriter:
     """Return a writer of overlays, tint and contour over the frame, as `<clip>/<frame>.jpg`.
 
     Args:
         root: Folder of the overlays.
-        threshold: Probability from which on a pixel is polyp.
+        point: Which pixels are polyp.
     """
     return _pictures(
-        root, ".jpg", lambda one: draw_overlay(one.picture, one.probability, threshold=threshold)
+        root, ".jpg", lambda one: draw_overlay(one.picture, one.probability, point=point)
     )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -13,6 +14,7 @@ import rerun.blueprint as rrb
 
 from sali.data.index import Clip
 from sali.errors import ConfigError, DataError
+from sali.metrics.operating_point import OperatingPoint
 from sali.models.contract import Attention
 from sali.prediction.result import ClipWriter, Result, is_own
 from sali.prediction.sources import Source
@@ -35,13 +37,13 @@ LINES = {
 
 
 def recordings(
-    root: Path, threshold: float, about: Mapping[str, Any], options: Mapping[str, Any]
+    root: Path, point: OperatingPoint, about: Mapping[str, Any], options: Mapping[str, Any]
 ) -> ClipWriter:
     """Return a writer of `<clip>.rrd`; an unfinished one is kept as `<clip>.partial.rrd`.
 
     Args:
         root: Folder of the recordings.
-        threshold: Probability from which on a pixel is polyp.
+        point: Which pixels are polyp.
         about: Facts about the whole prediction, such as its checkpoint and settings.
         options: Arguments of `RerunFile`: height, jpeg_quality, flush_seconds.
 
@@ -54,9 +56,9 @@ def recordings(
             raise ConfigError(f"recordings.{name}: got {value}, wanted {wanted}")
 
     def begin(source: Source, saved: dict[str, Any] | None) -> RerunFile:
-        facts = {"clip": source.name, "threshold": threshold, **about}
+        facts = {"clip": source.name, "operating_point": asdict(point), **about}
         path, of_video = root / f"{source.name}.rrd", not isinstance(source, Clip)
-        return RerunFile(path, threshold, of_video, facts, **options)
+        return RerunFile(path, point, of_video, facts, **options)
 
     return ClipWriter(
         root,
@@ -94,7 +96,7 @@ class RerunFile:
 
     Args:
         path: Path of the whole file, `<stem>.rrd`.
-        threshold: Probability from which on a pixel is polyp.
+        point: Which pixels are polyp.
         of_video: Whether frames have times.
         about: Facts that are shown next to the pictures, by name.
         height: Largest height of pictures in pixels; higher ones are scaled down.
@@ -108,7 +110,7 @@ class RerunFile:
     def __init__(
         self,
         path: Path,
-        threshold: float,
+        point: OperatingPoint,
         of_video: bool,
         about: Mapping[str, Any],
         height: int,
@@ -118,7 +120,7 @@ class RerunFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-        self._threshold = threshold
+        self._point = point
         self._height = height
         self._jpeg_quality = jpeg_quality
         self._count = 0
@@ -156,7 +158,7 @@ class RerunFile:
         if result.time is not None:
             self._stream.set_time(TIME, duration=result.time)
         probability = result.probability
-        mask = probability >= self._threshold
+        mask = self._point.mask(probability)
         size = self._size(mask.shape[0], mask.shape[1])
         quality = cv2.IMWRITE_JPEG_QUALITY, self._jpeg_quality
         jpeg = _encoded(".jpg", _scaled(result.picture, size)[..., ::-1], *quality)

@@ -12,26 +12,27 @@ import cv2
 import numpy as np
 
 from sali.errors import DataError
+from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.result import ClipWriter, Result, is_own
 
 COLUMNS = ("frame", "time", "area", "x", "y", "width", "height", "peak")
 
 
-def detection_tables(root: Path, threshold: float) -> ClipWriter:
+def detection_tables(root: Path, point: OperatingPoint) -> ClipWriter:
     """Return a writer of `<clip>.csv` with one row per frame.
 
     `time` is in seconds (of videos), `area` in pixels, followed by its box; `peak` is the largest
-    probability.
+    calibrated probability.
 
     Args:
         root: Folder of the tables.
-        threshold: Probability from which on a pixel is polyp.
+        point: Which pixels are polyp.
     """
 
     def row(result: Result) -> str:
-        mask = result.probability >= threshold
+        mask = point.mask(result.probability)
         box = box_of(mask) or ("", "", "", "")
-        peak = f"{result.probability.max():.4f}"
+        peak = f"{point.calibrated(result.probability.max()):.4f}"
         return csv_text([result.stem, in_seconds(result.time), int(mask.sum()), *box, peak])
 
     return ClipWriter(
@@ -42,16 +43,16 @@ def detection_tables(root: Path, threshold: float) -> ClipWriter:
     )
 
 
-def mask_files(root: Path, threshold: float) -> ClipWriter:
+def mask_files(root: Path, point: OperatingPoint) -> ClipWriter:
     """Return a writer of `<clip>.json`, an array of one mask per frame; see `encode_rle`.
 
     Args:
         root: Folder of the files.
-        threshold: Probability from which on a pixel is polyp.
+        point: Which pixels are polyp.
     """
 
     def entry(result: Result) -> str:
-        found = encode_rle(result.probability >= threshold)
+        found = encode_rle(point.mask(result.probability))
         return json.dumps({"frame": result.stem, "time": result.time, **found})
 
     return ClipWriter(

@@ -1,7 +1,7 @@
 """Lesions of a frame, which of them are the same from frame to frame, and their table.
 
-A lesion is a connected area (8 neighbours) of pixels at or above the threshold with at least
-`min_area` of them. A track is a lesion through time, known by its last box:
+A lesion is a connected area (8 neighbours) of the mask with at least `min_area`
+pixels. A track is a lesion through time, known by its last box:
 
 1. A lesion may continue a track if its box overlaps the track's last one by at least `min_iou`
    (intersection over union), and the track was missing for at most `max_gap` frames.
@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from sali.errors import ConfigError
+from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.result import ClipWriter, Result, is_own
 from sali.prediction.sources import Source
 from sali.prediction.writers.tables import TextFile, csv_text, in_seconds
@@ -31,13 +32,13 @@ Box = tuple[int, int, int, int]
 
 
 def track_tables(
-    root: Path, threshold: float, min_area: int, min_iou: float, max_gap: int
+    root: Path, point: OperatingPoint, min_area: int, min_iou: float, max_gap: int
 ) -> ClipWriter:
     """Return a writer of `<clip>.tracks.csv`, a row for every lesion of every frame.
 
     Args:
         root: Folder of the tables.
-        threshold: Probability from which on a pixel is polyp.
+        point: Which pixels are polyp.
         min_area: Least number of pixels of a lesion.
         min_iou: See `Tracker`.
         max_gap: See `Tracker`.
@@ -55,7 +56,7 @@ def track_tables(
             tracker.load_state(saved["tracker"])
 
         def rows(result: Result) -> str:
-            lesions = find_lesions(result.probability, threshold, min_area)
+            lesions = find_lesions(result.probability, point, min_area)
             numbers = tracker.step(result.frame.number, [lesion.box for lesion in lesions])
             when = result.stem, in_seconds(result.time)
             return csv_text(
@@ -95,7 +96,7 @@ class Lesion(NamedTuple):
     Attributes:
         area: Number of pixels.
         box: Box around it.
-        peak: Largest probability in it.
+        peak: Largest calibrated probability in it.
     """
 
     area: int
@@ -103,9 +104,9 @@ class Lesion(NamedTuple):
     peak: float
 
 
-def find_lesions(probability: np.ndarray, threshold: float, min_area: int) -> list[Lesion]:
+def find_lesions(probability: np.ndarray, point: OperatingPoint, min_area: int) -> list[Lesion]:
     """Return the lesions of a probability, float32 [H, W], in the order of their first pixels."""
-    mask = (probability >= threshold).view(np.uint8)
+    mask = point.mask(probability).view(np.uint8)
     count, labels, rows, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     found = []
     for label in range(1, count):
@@ -113,7 +114,7 @@ def find_lesions(probability: np.ndarray, threshold: float, min_area: int) -> li
         if area < min_area:
             continue
         window = np.s_[y : y + height, x : x + width]
-        peak = float(probability[window][labels[window] == label].max())
+        peak = float(point.calibrated(probability[window][labels[window] == label].max()))
         first = int(np.flatnonzero(labels[y] == label)[0])
         found.append((y, first, Lesion(area, (x, y, width, height), peak)))
     return [lesion for *_, lesion in sorted(found, key=lambda one: one[:2])]

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from sali.data.index import Clip
 from sali.data.video.files import Video
 from sali.errors import DataError
+from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.result import MARK, ClipWriter, Result
 from sali.prediction.sources import Source
 from sali.report.overlay import draw_overlay, draw_time
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def overlay_videos(
     root: Path,
-    threshold: float,
+    point: OperatingPoint,
     show_time: bool,
     side_by_side: bool,
     clip_rate: float | None = None,
@@ -37,7 +38,7 @@ def overlay_videos(
 
     Args:
         root: Folder of the overlays.
-        threshold: Probability from which on a pixel is polyp.
+        point: Which pixels are polyp.
         show_time: Whether to write the time of the frame into a corner.
         side_by_side: Whether to show the frame on the left and the overlay on the right.
         clip_rate: Frames per second of clips in frame files, which have no times; None where there
@@ -51,7 +52,7 @@ def overlay_videos(
         video = OverlayVideo(root / f"{source.name}.mp4", *times, **encoding, saved=saved)
 
         def draw(result: Result) -> None:
-            drawn = draw_overlay(result.picture, result.probability, threshold=threshold)
+            drawn = draw_overlay(result.picture, result.probability, point=point)
             time = result.frame.number / rate if result.time is None else result.frame.time
             if show_time:
                 draw_time(drawn, float(max(time, Fraction(0))))
