@@ -20,6 +20,14 @@ from sali.config import command_file, nearest, unknown_key
 from sali.errors import UserError
 
 Command = Callable[[DictConfig], Any]
+TEXT_KEYS = {
+    *("source", "output", "ckpt", "gt", "pred", "run", "root", "name", "images", "masks"),
+    *("annotations", "frames", "polyp_free", "attributes", "runs", "ckpt_path", "init_ckpt"),
+    *("data.root", "data.stills", "data.polyp_free", "data.split", "data.cache"),
+    *("hydra.run.dir", "hydra.sweep.dir", "paths.output_dir"),
+}
+"""Keys of files, folders and names."""
+_LIKE_A_NUMBER = re.compile(r"[-+]?[\d_.]*\d[\d_.]*(e[-+]?\d+)?|true|false|nan|[-+]?inf", re.I)
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
 
@@ -67,17 +75,32 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
 
 
 def with_arguments(overrides: list[str]) -> list[str]:
-    """Return command-line overrides in which a class that is named there may get any argument.
+    """Return command-line overrides as users mean them.
 
-    `model.net._target_=package.Class model.net.depth=3`: no file declares `depth`, and Hydra would
-    want `++model.net.depth=3`. The class's signature checks it later.
+    - `model.net._target_=package.Class model.net.depth=3`: no file declares `depth`, and Hydra
+      would want `++model.net.depth=3`. The class's signature checks it later.
+    - `output=2024_01`: a folder's name is text, though it looks like a number; `~` is the home.
     """
+    overrides = [_with_text(argument) for argument in overrides]
     named = [arg.partition("._target_=")[0].lstrip("+") for arg in overrides if "._target_=" in arg]
     prefixes = tuple(f"{name}." for name in named)
     return [
         f"++{arg}" if prefixes and arg.startswith(prefixes) and "._target_=" not in arg else arg
         for arg in overrides
     ]
+
+
+def _with_text(override: str) -> str:
+    """Return an override of a path or name, quoted where Hydra would not take it as it is."""
+    key, equals, value = override.partition("=")
+    if not equals or key not in TEXT_KEYS:
+        return override
+    plain = value[1:-1] if value[:1] in ("'", '"') and value[-1:] == value[:1] else value
+    whole = os.path.expanduser(plain)
+    if whole == plain and not _LIKE_A_NUMBER.fullmatch(value):
+        return override
+    escaped = whole.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 def _help(main: Command, config_name: str) -> str:

@@ -17,6 +17,7 @@ from sali.run.processes import is_first, started
 GLOBAL_GROUPS = ("experiment", "ablation", "sweep", "debug")  # change keys of other groups
 COLLECTIONS = ("callbacks", "logger", "metrics")  # hold objects under names of their own
 OPEN = {("predict", "memory"), ("demo", "memory")}  # the checkpoint's network checks these keys
+LISTS_OR_NULL = ("subsets", "categories")  # keys of lists that the files have as null
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 PACKAGE_DIR = Path(__file__).parent
 
@@ -68,11 +69,20 @@ def known_keys(command: str | None = None) -> frozenset[str]:
     """
     if command is None:
         return frozenset().union(*(known_keys(name) for name in commands()))
-    return frozenset(_declared(Path(config_dir()), command_file(command), "."))
+    return frozenset(_values(command))
 
 
-def _declared(root: Path, path: Path, folder: str, package: str = "") -> Iterator[str]:
-    """Yield the keys of a file, whose groups are below `folder`, and of all their options."""
+@cache
+def _values(command: str) -> dict[str, list[Any]]:
+    """Return all values that the files of a command declare, by dotted key."""
+    values: dict[str, list[Any]] = {}
+    for key, value in _declared(Path(config_dir()), command_file(command), "."):
+        values.setdefault(key, []).append(value)
+    return values
+
+
+def _declared(root: Path, path: Path, folder: str, package: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the keys and values of a file, whose groups are in `folder`, and of their options."""
     content = yaml.safe_load(path.read_text()) or {}
     defaults = content.pop("defaults", [])
     yield from _key_paths(content, package)
@@ -84,7 +94,7 @@ def _declared(root: Path, path: Path, folder: str, package: str = "") -> Iterato
         if inside.parts[0] in (*GLOBAL_GROUPS, "hydra"):
             continue
         own = _joined(package, at) if at else ".".join(inside.parts)
-        yield from (".".join(own.split(".")[: i + 1]) for i in range(own.count(".") + 1))
+        yield from ((".".join(own.split(".")[: i + 1]), {}) for i in range(own.count(".") + 1))
         for option in sorted((root / inside).glob("*.yaml")):
             yield from _declared(root, option, inside.as_posix(), own)
 
@@ -93,13 +103,13 @@ def _joined(package: str, name: object) -> str:
     return f"{package}.{name}" if package else str(name)
 
 
-def _key_paths(node: object, path: str = "") -> Iterator[str]:
-    """Yield the dotted paths of all keys of nested mappings, except what Hydra itself reads."""
+def _key_paths(node: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and value of all keys of nested mappings, except what Hydra itself reads."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key == "hydra" and not path:
                 continue
-            yield _joined(path, key)
+            yield _joined(path, key), value
             yield from _key_paths(value, _joined(path, key))
 
 
@@ -164,8 +174,36 @@ def _check_node(node: Any, path: str, command: str) -> None:
         is_object = isinstance(value, dict) and "_target_" in value
         if here not in known and not (path in COLLECTIONS and is_object):
             raise ConfigError(unknown_key(here, command))
+        _check_kind(here, value, command)
         _check_node(value, here, command)
     return None
+
+
+def _check_kind(key: str, value: Any, command: str) -> None:
+    """Refuse text where the shipped files have a number, a word where they have a list, and so on.
+
+    Null goes everywhere, and everything where a file has null. Text may look like a number.
+    """
+    declared = [[]] if key in LISTS_OR_NULL else _values(command).get(key, [None])
+    kinds = {_kind(one) for one in declared}
+    got = _kind(value)
+    if None in (got, *kinds) or got in kinds or (got != "a list" and "text" in kinds):
+        return
+    example = f"; say {key}=[{value}]" if kinds == {"a list"} else ""
+    raise ConfigError(
+        f"{key}: got {value!r}, wanted {' or '.join(sorted(map(str, kinds)))}{example}"
+    )
+
+
+def _kind(value: Any) -> str | None:
+    """Return what a value is; None for null, mappings, and what is taken from another key."""
+    if isinstance(value, str):
+        return None if "${" in value or value == "???" else "text"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, list):
+        return "a list"
+    return "a number" if isinstance(value, int | float) else None
 
 
 def _check_target(node: dict[str, Any], path: str, command: str) -> None:
@@ -180,6 +218,8 @@ def _check_target(node: dict[str, Any], path: str, command: str) -> None:
             raise ConfigError(f"unknown key {here!r}{hint}")
         # The shipped files list the keys of some arguments of sali's own classes.
         listed = any(k.startswith(f"{here}.") for k in known_keys(command))
+        if target.startswith("sali."):
+            _check_kind(here, value, command)
         check = _check_node if listed and target.startswith("sali.") else _check_targets
         check(value, here, command)
 

@@ -69,7 +69,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.runs:
         settings = replace(settings, runs=read_runs(Path(cfg.runs)))
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
-    folders = Path(cfg.gt), Path(cfg.pred), Path(cfg.output)
+    folders = Path(str(cfg.gt)), Path(str(cfg.pred)), Path(str(cfg.output))
     try:
         report_evaluation(run_evaluation(*folders, settings), report)
     except KeyboardInterrupt:

@@ -106,6 +106,9 @@ def _check_values(cfg: DictConfig) -> None:
     is_live = "://" in source or source.isdigit() or source.startswith(("/dev/", "video="))
     if _is_missing(source) and not is_live and not is_sample(source):
         raise ConfigError(f"source: no such folder or file: {source}")
+    for key, least in {"num_workers": 0, "prefetch_factor": 1, "streams": 1}.items():
+        if not isinstance(cfg[key], int) or cfg[key] < least:
+            raise ConfigError(f"{key}: got {cfg[key]!r}, wanted a whole number of at least {least}")
     if cfg.on_bad_frame not in ("error", "skip"):
         raise ConfigError(f"on_bad_frame: got {cfg.on_bad_frame!r}, wanted 'error' or 'skip'")
 
@@ -128,7 +131,7 @@ def _writers(
     from sali.data.index import Clip
     from sali.prediction.writers.pictures import map_pictures, overlay_pictures
 
-    output = Path(os.path.abspath(cfg.output))  # so that it has a name, also for `.`
+    output = Path(os.path.abspath(str(cfg.output)))  # so that it has a name, also for `.`
 
     def folder(what: str) -> Path:
         return output.with_name(f"{output.name}_{what}")

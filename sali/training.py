@@ -37,7 +37,7 @@ from sali.run.folder import claimed, compared
 from sali.run.io import write_json
 from sali.run.loggers import finished, forget_wandb_run
 from sali.run.preemption import stopping_at_once
-from sali.run.processes import meeting_point, place
+from sali.run.processes import is_first, meeting_point, place
 from sali.run.record import provenance, tracked
 from sali.task import MONITOR
 
@@ -89,10 +89,12 @@ def _train(
     if resumed is None:
         forget_wandb_run(output)
     loggers += [build(logger) for logger in cfg.logger.values() if logger]
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
     data: ClipData = build(cfg.data)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
     data.index()
     tested = _tested(data.test_clips, cfg.limit_test_clips, data.sparse_masks)
+    if is_first():
+        data.check_headers(tested)
     settings = _evaluation(cfg)
     if data.sparse_masks and not all(mask for clip in tested for mask in clip.masks):
         log.warning("test clips are annotated in part: scores of the clinical protocol only")

@@ -239,3 +239,58 @@ def test_an_answer_needs_no_heavy_library(arguments, said, tmp_path):
     imported = {line.split("|")[-1].strip() for line in times}
     heavy = {"torch", "lightning", "timm", "av", "matplotlib", "albumentations", "scipy", "wandb"}
     assert "hydra" in imported and not heavy & imported
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "message"),
+    [
+        ("train", "seed=abc", "seed: got 'abc', wanted a number"),
+        ("train", "data.batch_size=many", "data.batch_size: got 'many', wanted a number"),
+        ("train", "data.test_subsets=seen_easy", r"say data.test_subsets=\[seen_easy\]"),
+        ("train", "save_maps=2", "save_maps: got 2, wanted true or false"),
+        ("predict", "trust=package", r"say trust=\[package\]"),
+        ("predict", "overlay=yes_please", "overlay: got 'yes_please', wanted true or false"),
+        ("evaluate", "subsets=seen_easy", r"say subsets=\[seen_easy\]"),
+    ],
+)
+def test_values_of_another_kind_are_refused(command, given, message):
+    needed = {"evaluate": ["gt=g", "pred=p", "output=o"], "predict": ["source=s", "output=o"]}
+    cfg = composed(*needed.get(command, []), given, name=command)
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_config(cfg, command)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("batch_size", 0), ("num_workers", -1), ("prefetch_factor", 0), ("seed", -1)),
+        *(("seed", 1.5), ("split_seed", -3)),
+    ],
+)
+def test_counts_of_the_data_are_checked_when_it_is_built(key, value):
+    with pytest.raises(ConfigError, match=f"data.{key}: got {value}, wanted a whole number"):
+        build(composed(f"data.{key}={value}").data)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("2024_01", "2024_01"),
+        ("1.10", "1.10"),
+        ("007", "007"),
+        ("true", "true"),
+        ("'~/maps'", os.path.expanduser("~/maps")),
+        ("~/it's", os.path.expanduser("~/it's")),
+        ("~", os.path.expanduser("~")),
+        ("'a, b'", "a, b"),
+        ("a~b", "a~b"),
+    ],
+)
+def test_folders_that_look_like_numbers_and_the_home_folder(given, wanted):
+    from sali.cli import with_arguments
+
+    given = with_arguments(["source=0", f"output={given}", "threshold=0.5"])
+    cfg = composed(*given, name="predict")
+    assert cfg.output == wanted
+    assert cfg.source == "0" and cfg.threshold == 0.5

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from sali.data.index import visible
 from sali.errors import ConfigError, WeightsError
 from sali.models.checkpoint import load_network
 from sali.models.contract import VideoSegmenter
@@ -131,7 +132,7 @@ def find_checkpoints(given: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in map(Path, given):
         if path.is_dir():
-            files = sorted(p for p in path.glob("*") if p.suffix in CHECKPOINT_SUFFIXES)
+            files = sorted(p for p in visible(path) if p.suffix in CHECKPOINT_SUFFIXES)
         else:
             files = [find_checkpoint(path)]
         if not files:

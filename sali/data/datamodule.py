@@ -22,6 +22,9 @@ from sali.data.index import (
     index_polyp_free,
     index_stills,
     index_subset,
+    litter_counted,
+    require_masks,
+    require_sizes,
 )
 from sali.data.motion import StillMotion
 from sali.data.samples import Frame, Unreadable
@@ -35,6 +38,10 @@ log = logging.getLogger(__name__)
 
 SHARED_GROUPS = ("stills", "polyp_free")
 """Groups of training samples that may have a share of each epoch."""
+
+
+_LEAST = {"batch_size": 1, "num_workers": 0, "prefetch_factor": 1, "seed": 0, "split_seed": 0}
+"""Smallest value of the fields that are counts."""
 
 
 class ResumableLoader(DataLoader[ClipBatch]):
@@ -141,6 +148,12 @@ class ClipData(L.LightningDataModule):
                 f"data.cache is {self.cache!r} with data.decode={self.decode}; frames that are "
                 "augmented at their own size are not kept: use data.cache=null, or data.decode=fast"
             )
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ConfigError(
+                    f"data.{name}: got {value!r}, wanted a whole number of at least {least}"
+                )
         if unknown := sorted(set(self.shares) - set(SHARED_GROUPS)):
             raise ConfigError(
                 f"data.shares: got {unknown[0]}, wanted a share of {' or '.join(SHARED_GROUPS)}"
@@ -159,7 +172,10 @@ class ClipData(L.LightningDataModule):
         Raises:
             DataError: Anything is missing.
         """
-        root = Path(self.root)
+        with litter_counted():
+            self._index(Path(self.root))
+
+    def _index(self, root: Path) -> None:
         train = index_subset(root, TRAIN)
         if self.polyp_free is not None:
             train += index_polyp_free(Path(self.polyp_free))
@@ -177,6 +193,19 @@ class ClipData(L.LightningDataModule):
         unused = set(self.parts) - {TRAIN, self.selection, *self.test_subsets}
         if unused:
             log.info("neither trained on nor tested: %s of data.split", ", ".join(sorted(unused)))
+
+    def check_headers(self, tested: Sequence[Clip]) -> None:
+        """Refuse files that do not fit together, as far as that shows without decoding them.
+
+        Args:
+            tested: Clips of the test.
+
+        Raises:
+            UserError: See `require_masks` and `require_sizes`.
+        """
+        require_masks([*self.train_clips, *self.val_clips], self.sparse_masks)
+        require_sizes([*self.train_clips, *self.val_clips], alike=self.decode == "exact")
+        require_sizes(tested, alike=True)
 
     def _part(self, name: str) -> list[Clip]:
         """Return the clips of a part of the split, or of a published subset."""

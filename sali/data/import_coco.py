@@ -25,7 +25,7 @@ from sali.data.importing import (
     log_passed_over,
     write_pictures,
 )
-from sali.data.index import FRAME_SUFFIXES
+from sali.data.index import FRAME_SUFFIXES, litter_counted, visible_files
 from sali.data.order import frame_key
 from sali.errors import ConfigError, DataError, FrameError
 
@@ -40,6 +40,7 @@ _LISTS = {
 _SHOWN = 5
 
 
+@litter_counted()
 def import_coco(
     annotations: Path,
     images: Path,
@@ -102,7 +103,7 @@ def import_coco(
         log.info("%d of %d images have no annotation and show no polyp", empty, len(regions))
     for name, number in left_out.items():
         log.info("passed over %d annotations of category %s", number, name)
-    others = {p for p in images.rglob("*") if p.suffix.lower() in FRAME_SUFFIXES} - set(files)
+    others = {p for p in visible_files(images) if p.suffix.lower() in FRAME_SUFFIXES} - set(files)
     log_passed_over(others, f"images that {annotations.name} does not list")
 
 
@@ -150,9 +151,8 @@ def find_images(folder: Path, names: Sequence[str]) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"no folder {folder}; wanted that of the images")
     by_name: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        if not path.name.startswith("."):
-            by_name[path.name].append(path)
+    for path in visible_files(folder):
+        by_name[path.name].append(path)
     found, missing = [], []
     for name in names:
         inside = PurePosixPath(name.replace("\\", "/"))

@@ -13,7 +13,7 @@ from sali.cli import command
 from sali.config import check_config
 from sali.data.frames import POLYP_ABOVE
 from sali.data.importing import Picture, Writing, home_of, mask_file, write_pictures
-from sali.data.index import list_images
+from sali.data.index import list_images, litter_counted
 from sali.errors import ConfigError, DataError
 
 
@@ -35,6 +35,7 @@ def numbered(folder: Path, count: int) -> list[Path]:
     return [files[stem] for stem in wanted]
 
 
+@litter_counted()
 def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) -> None:
     """Write sequence n as clip `case<n>_1` of the training set; frames keep their numbers.
 

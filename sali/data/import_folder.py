@@ -18,13 +18,11 @@ from sali.data.importing import (
     Writing,
     empty_mask,
     home_of,
-    litter,
-    log_passed_over,
     mask_file,
     pair,
     write_pictures,
 )
-from sali.data.index import list_images
+from sali.data.index import list_images, litter_counted
 from sali.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -32,6 +30,7 @@ log = logging.getLogger(__name__)
 UNMASKED = ("error", "empty", "keep")
 
 
+@litter_counted()
 def import_folder(
     images: Path,
     masks: Path,
@@ -100,7 +99,6 @@ def main(cfg: DictConfig) -> None:
         polyp_above=cfg.polyp_above,
         writing=Writing(cfg.longest_side, cfg.quality),
     )
-    log_passed_over(litter(source), "files of file managers")
 
 
 if __name__ == "__main__":

@@ -20,13 +20,12 @@ from sali.data.importing import (
     Picture,
     Writing,
     home_of,
-    litter,
     log_passed_over,
     mask_file,
     pair,
     write_pictures,
 )
-from sali.data.index import POLYP_FREE, list_clip_folders, list_images
+from sali.data.index import POLYP_FREE, list_clip_folders, list_images, litter_counted
 from sali.data.rates import RATES_FILE
 from sali.errors import ConfigError, DataError
 from sali.run.io import atomic_write
@@ -40,6 +39,7 @@ _THUMBNAIL = 32
 """Side in pixels at which frames are compared."""
 
 
+@litter_counted()
 def import_polypgen(
     source: Path,
     output: Path,
@@ -127,7 +127,6 @@ def import_polypgen(
         [path for path in positive if path.name not in {f"seq{n}" for n in subset_of}],
         "sequences of no subset",
     )
-    log_passed_over(litter(source), "files of file managers")
 
 
 def find_archive(source: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -191,15 +191,6 @@ def log_passed_over(files: Iterable[Path], what: str) -> None:
     passed = sorted(files)
     if passed:
         log.info("passed over %d %s, e.g. %s", len(passed), what, passed[0])
-
-
-def litter(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder that file managers left there: hidden ones and __MACOSX."""
-    for path in folder.rglob("*"):
-        inside = path.relative_to(folder)
-        hidden = path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini")
-        if (hidden or "__MACOSX" in inside.parts) and path.is_file():
-            yield path
 
 
 def _write(draft: Path, picture: Picture, writing: Writing) -> bool:

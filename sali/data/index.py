@@ -3,7 +3,10 @@
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +31,15 @@ STILLS = "stills"
 """Subset of single frames, each of them a clip of its own."""
 
 FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+MASK_FOLDERS = {"masks", "mask", "gt", "labels", "annotations", "ground_truth", "ground truth"}
+"""Folders, in lower case, that hold masks where frames are in a folder next to them."""
+LITTER = {
+    *("Thumbs.db", "desktop.ini", "@eaDir", "#recycle", "__MACOSX"),
+    *("$RECYCLE.BIN", "System Volume Information", "lost+found"),
+}
+"""What file managers and file systems leave in folders, besides hidden files."""
+_HEADERS_AT_ONCE = 16
+_passed_over: ContextVar[set[Path] | None] = ContextVar("passed_over", default=None)
 
 
 @dataclass(frozen=True)
@@ -76,8 +88,42 @@ class Clip:
 
 
 def visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder, sorted by name, without hidden files of file managers."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    """Return the entries of a folder, sorted by name, without hidden ones and `LITTER`."""
+    entries = sorted(folder.iterdir())
+    kept = [path for path in entries if not (path.name.startswith(".") or path.name in LITTER)]
+    passed_over = _passed_over.get()
+    if passed_over is not None:
+        passed_over.update(set(entries) - set(kept))
+    return kept
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and of all folders in it, see `visible`."""
+    for path in visible(folder):
+        if path.is_dir():
+            yield from visible_files(path)
+        else:
+            yield path
+
+
+@contextmanager
+def litter_counted() -> Iterator[None]:
+    """Log once, at the end, how much `visible` passed over meanwhile."""
+    if _passed_over.get() is not None:  # the whole is counted
+        yield
+        return
+    passed_over: set[Path] = set()
+    token = _passed_over.set(passed_over)
+    try:
+        yield
+    finally:
+        _passed_over.reset(token)
+        if passed_over:
+            log.info(
+                "passed over %d hidden files or files of file managers and notebooks, e.g. %s",
+                len(passed_over),
+                min(passed_over),
+            )
 
 
 def list_images(folder: Path, what: str = "frames") -> list[Path]:
@@ -92,8 +138,7 @@ def list_images(folder: Path, what: str = "frames") -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}")
-    files = [path for path in visible(folder) if path.suffix.lower() in FRAME_SUFFIXES]
-    images = sorted(files, key=lambda path: frame_key(path.name))
+    images = sorted(images_in(folder), key=lambda path: frame_key(path.name))
     if not images:
         raise DataError(f"no {what} in {folder}; wanted files {', '.join(sorted(FRAME_SUFFIXES))}")
     seen: dict[str, Path] = {}
@@ -233,7 +278,7 @@ def index_source(source: Path) -> list[Clip]:
     """Return the clips of what a user names: a subset folder, a folder of clips, or of frames.
 
     Raises:
-        DataError: None of these.
+        DataError: None of these, or several: frames next to clips, or masks next to frames.
     """
     if source.is_file():
         raise DataError(f"{source} is a file; wanted a folder of frames or of clips")
@@ -241,12 +286,31 @@ def index_source(source: Path) -> list[Clip]:
         raise DataError(f"no such folder: {source}")
     if (source / "Frame").is_dir():
         return index_clip_folders(source / "Frame")
-    inside = visible(source)
-    if any(path.is_file() and path.suffix.lower() in FRAME_SUFFIXES for path in inside):
+    images = images_in(source)
+    folders = [path for path in visible(source) if path.is_dir()]
+    of_masks = [path.name for path in folders if path.name.lower() in MASK_FOLDERS]
+    others = [path.name for path in folders if path.name not in of_masks]
+    clips = [name for name in others if images_in(source / name)]
+    if images and clips:
+        raise DataError(
+            f"{source} holds images, e.g. {images[0].name}, and folders of images, e.g. "
+            f"{clips[0]}; wanted the frames of one clip, or a folder for each: move one kind away"
+        )
+    if images:
         return [index_clip(source)]
-    if any(path.is_dir() for path in inside):
+    if of_masks and others:
+        raise DataError(
+            f"{source} holds {of_masks[0]}, which are masks by its name, next to {others[0]}; name "
+            f"the frames alone: source={source / others[0]}"
+        )
+    if folders:
         return index_clip_folders(source)
     raise DataError(f"no frames in {source}: neither image files nor folders of them")
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files of a folder, sorted by name."""
+    return [p for p in visible(folder) if p.is_file() and p.suffix.lower() in FRAME_SUFFIXES]
 
 
 def index_stills(folder: Path) -> list[Clip]:
@@ -272,7 +336,7 @@ def index_polyp_free(folder: Path) -> list[Clip]:
     from sali.data.frames import read_mask
 
     for masks in (folder / "GT", folder / "masks"):
-        for path in sorted(masks.rglob("*")) if masks.is_dir() else ():
+        for path in visible_files(masks) if masks.is_dir() else ():
             if path.suffix.lower() in FRAME_SUFFIXES and read_mask(path).any():
                 raise DataError(
                     f"polyp_free: {path} marks a polyp; wanted frames without one, or empty masks"
@@ -299,6 +363,37 @@ def require_masks(clips: Sequence[Clip], sparse: bool = False) -> None:
                 raise DataError(
                     f"frame {frame} of clip {clip.name} has no mask; add it, or give "
                     "data.sparse_masks=true if the clips are annotated in part"
+                )
+
+
+def require_sizes(clips: Sequence[Clip], alike: bool) -> None:
+    """Refuse masks of other sizes than their frames, by the headers of the files.
+
+    Args:
+        clips: Clips to check.
+        alike: Refuse clips whose frames change size, too.
+
+    Raises:
+        DataError: Another size.
+        FrameError: A file that is not an image.
+    """
+    from sali.data.frames import read_size
+
+    groups: list[list[Path]] = []  # of files of one size
+    for clip in clips:
+        pairs = zip(clip.frames, clip.masks, strict=True)
+        found = [[path for path in pair if path is not None] for pair in pairs]
+        groups += [[path for pair in found for path in pair]] if alike else found
+    with ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
+        sizes = iter(list(pool.map(read_size, (path for group in groups for path in group))))
+    for group in groups:
+        wanted, *others = ((path, next(sizes)) for path in group)
+        for path, size in others:
+            if size != wanted[1]:
+                raise DataError(
+                    f"{path} is {size[0]}x{size[1]} and {wanted[0]} {wanted[1][0]}x{wanted[1][1]} "
+                    "(height x width); wanted one size for a frame and its mask"
+                    + (", and for all of a clip" if alike else "")
                 )
 
 

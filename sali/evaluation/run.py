@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import cv2
 
-from sali.data.index import Clip
+from sali.data.index import Clip, litter_counted
 from sali.errors import ConfigError, DataError
 from sali.evaluation.attributes import read_attributes
 from sali.evaluation.inputs import ClipMaps, find_methods, index_truth, operating_point_of
@@ -81,8 +81,9 @@ def run_evaluation(
     gt, pred, output = Path(gt), Path(pred), Path(output)
     if output.exists() and not output.is_dir():
         raise ConfigError(f"output {output} is a file; wanted a folder")
-    clips = index_truth(gt, settings)
-    trees = find_methods(pred, clips, settings.name)
+    with litter_counted():
+        clips = index_truth(gt, settings)
+        trees = find_methods(pred, clips, settings.name)
     for folder in {pred, *(clip.masks[0].parent.parent for clip in clips if clip.masks[0])}:
         if output.resolve().is_relative_to(folder.resolve()):
             raise ConfigError(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sali.data.frames import read_frame, read_grey
-from sali.data.index import Clip
+from sali.data.index import Clip, visible
 from sali.data.order import is_scored
 from sali.errors import FrameError
 from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores
@@ -245,7 +245,7 @@ def _fingerprint(task: ScoreTask) -> str:
     if truth.is_polyp_free or task.settings.quality:
         files += truth.frames
     if task.maps.folder.is_dir():
-        files += sorted(task.maps.folder.iterdir())
+        files += visible(task.maps.folder)
     for path in files:
         status = path.stat()
         digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())

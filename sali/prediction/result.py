@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from sali.data.frames import read_frame
-from sali.data.index import Clip
+from sali.data.index import Clip, visible_files
 from sali.data.samples import Frame
 from sali.errors import ConfigError
 from sali.evaluation.inputs import MANIFEST
@@ -140,8 +140,7 @@ def is_own(path: Path, mark: str = MARK) -> bool:
         mark: What files of other kinds are known by.
     """
     if path.is_dir():
-        inside = (p for p in path.rglob("*") if not (p.is_dir() or p.name.startswith(".")))
-        inside = (p for p in inside if p != path / MANIFEST)
+        inside = (file for file in visible_files(path) if file != path / MANIFEST)
         return all(is_own(file, mark) for file in inside)
     try:
         with path.open("rb") as file:

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from sali.data.corruption import BadRuns
 from sali.data.datasets import ClipFrames, FrameReader
-from sali.data.index import Clip
+from sali.data.index import Clip, litter_counted
 from sali.data.index import index_source as index_clips
 from sali.data.samples import StreamItem
 from sali.data.sampling import ClipBatches
@@ -38,8 +38,8 @@ def index_source(source: str, max_pixels: int) -> list[Source]:
         return [live]
     path = Path(source)
     try:
-        videos = index_videos(path, max_pixels)
-        return [*videos] or [*index_clips(path)]
+        with litter_counted():
+            return [*index_videos(path, max_pixels)] or [*index_clips(path)]
     except OSError as error:
         raise DataError(f"source {source!r} cannot be read: {error.strerror}") from error
 

@@ -3,9 +3,20 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from sali.data.index import fingerprint, index_source, index_subset, index_truth_clip
+from sali.data.index import (
+    fingerprint,
+    index_clip,
+    index_source,
+    index_subset,
+    index_truth_clip,
+    litter_counted,
+    require_sizes,
+)
 from sali.errors import DataError
+from sali.evaluation.inputs import index_truth
+from sali.evaluation.settings import Settings
 
 NAME = "case_M_20181001100041_0U62372100109340_1_005_001-1_a{}_ayy_image{:04d}"
 
@@ -70,6 +81,14 @@ def test_what_users_point_at(root):
         (lambda p: touch(p / "video.mp4"), "is a file"),
         (lambda p: touch(p / "notes/readme.txt").parent, "no frames in"),
         (lambda p: touch(p / "clips/case1_1/readme.txt").parents[1], "no frames in .*case1_1"),
+        (
+            lambda p: (touch(p / "all/plan.png"), touch(p / "all/case1_1/1.png"))[0].parent,
+            "holds images, e.g. plan.png, and folders of images, e.g. case1_1",
+        ),
+        (
+            lambda p: (touch(p / "all/Masks/1.png"), touch(p / "all/images/1.png"))[0].parents[1],
+            "holds Masks, which are masks by its name.*source=.*images",
+        ),
     ],
 )
 def test_sources_that_hold_nothing(tmp_path, make, message):
@@ -100,6 +119,49 @@ def test_hidden_files_and_folders_are_skipped(root):
         touch(base / kind / ".thumbnails" / "image1.png")
     assert index_subset(root, "unseen_easy") == before
     assert [clip.frames for clip in index_source(base)] == [clip.frames for clip in before]
+
+
+LITTER = ("._1.png", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints/1.png")
+LITTER += ("@eaDir/1.png", "__MACOSX/1.png")
+
+
+def test_litter_is_passed_over_and_counted_in_one_line(root, caplog):
+    base = root / "TestEasyDataset/Unseen"
+    before = index_source(base), index_subset(root, "unseen_easy"), index_truth(base, Settings())
+    for place in (base, base / "Frame", base / "GT", base / "Frame/case2_1", base / "GT/case2_1"):
+        for name in LITTER:
+            touch(place / name)
+    caplog.set_level("INFO")
+    with litter_counted():
+        after = index_source(base), index_subset(root, "unseen_easy")
+        assert (*after, index_truth(base, Settings())) == before
+    (line,) = [r.getMessage() for r in caplog.records if "passed over" in r.getMessage()]
+    assert f"passed over {4 * len(LITTER)} " in line  # of all but the subset's own folder
+
+
+def test_frames_next_to_a_folder_of_masks_are_one_clip(root):
+    folder = root / "TestEasyDataset/Unseen/Frame/case2_1"
+    before = index_source(folder)
+    touch(folder / "masks/1.png")
+    assert index_source(folder) == before
+
+
+def picture(path, height, width):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (width, height)).save(path)
+
+
+def test_sizes_are_compared_by_headers(tmp_path):
+    for name, size in (("0", (8, 9)), ("1", (10, 9))):
+        picture(tmp_path / f"Frame/{name}.png", *size)
+        picture(tmp_path / f"GT/{name}.png", *size)
+    clip = index_clip(tmp_path / "Frame", mask_folder=tmp_path / "GT")
+    require_sizes([clip], alike=False)
+    with pytest.raises(DataError, match="1.png is 10x9 and .*0.png 8x9"):
+        require_sizes([clip], alike=True)
+    picture(tmp_path / "GT/1.png", 9, 10)
+    with pytest.raises(DataError, match="GT/1.png is 9x10 and .*Frame/1.png 10x9"):
+        require_sizes([clip], alike=False)
 
 
 def test_a_ground_truth_takes_its_order_from_masks_and_its_frames_where_all_are_there(root, caplog):

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from sali.data.frames import resize_frame
-from sali.data.index import FRAME_SUFFIXES, visible
+from sali.data.index import images_in, visible
 from sali.data.order import clip_key
 from sali.data.samples import End, Frame, StreamItem, Unreadable
 from sali.data.tensors import to_tensor
@@ -87,12 +87,18 @@ def index_videos(source: Path, max_pixels: int) -> list[Video]:
     files = [p for p in inside if p.suffix.lower() in VIDEO_SUFFIXES and not p.is_dir()]
     if not files:
         return []
-    if any(p.is_file() and p.suffix.lower() in FRAME_SUFFIXES for p in inside):
+    if images_in(source):
         raise DataError(
             f"{source} holds both frames and videos, e.g. {files[0].name}; move one kind away or "
             "point source at one video"
         )
     folders = [p.name for p in inside if p.is_dir()]
+    clips = [name for name in folders if images_in(source / name)]
+    if clips:
+        raise DataError(
+            f"{source} holds videos, e.g. {files[0].name}, and folders of images, e.g. {clips[0]}; "
+            "move one kind away or point source at one video"
+        )
     if folders:
         log.warning("folders next to the videos in %s are not read: %s", source, ", ".join(folders))
     stems: dict[str, Path] = {}
