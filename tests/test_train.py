@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from miniature import ROOT, assert_same_end, overrides, run, start, status, wait_for
+from PIL import Image
 
 from sali.config import config_dir
 from sali.data.datasets import ClipFrames, FrameReader
@@ -157,6 +159,36 @@ def test_a_failed_run_says_so(data_root, tmp_path):
 def test_bad_input(data_root, tmp_path, more, message):
     with pytest.raises(UserError, match=message):
         run(data_root, tmp_path, *more)
+
+
+def halved(path):
+    with Image.open(path) as image:
+        image.resize((image.width // 2, image.height // 2)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("GT", lambda mask: mask.unlink(), "has no mask"),
+        ("GT", halved, "48x60 and .* 96x120"),
+        ("Frame", halved, "96x120"),
+        ("Frame", lambda frame: frame.write_bytes(b"no image"), "cannot read frame"),
+    ],
+)
+@pytest.mark.parametrize("part", ["TrainDataset", "TestEasyDataset/Seen"])
+def test_headers_are_checked_before_the_network_is_built(
+    data_root, tmp_path, monkeypatch, part, kind, change, message
+):
+    monkeypatch.setattr("sali.training.build_network", lambda cfg: pytest.fail("built"))
+    shutil.copytree(data_root, tmp_path / "data")
+    change(sorted((tmp_path / "data" / part / kind).rglob("*.*"))[2])
+    with pytest.raises(UserError, match=message):
+        run(tmp_path / "data", tmp_path / "out")
+
+
+def test_a_test_of_nothing_is_refused(data_root, tmp_path):
+    with pytest.raises(UserError, match="data.test_subsets is empty"):
+        run(data_root, tmp_path, "data.test_subsets=[]")
 
 
 @pytest.mark.slow
