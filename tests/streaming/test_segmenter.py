@@ -163,7 +163,9 @@ def test_settings_that_do_not_exist_are_refused(network, changes, message):
 
 def test_arrays_that_are_no_frames_are_refused(network):
     segmenter = StreamSegmenter(network, **CORRECTED)
-    for wrong in (np.zeros((4, 4)), np.zeros((0, 4, 3), np.uint8), None, [[1]]):
+    grey, float_rgb = np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))
+    empty, picture = np.zeros((0, 4, 3), np.uint8), Image.new("RGB", (4, 4))
+    for wrong in (grey, float_rgb, empty, picture, None, [[1]]):
         with pytest.raises(ValueError, match=r"wanted RGB uint8 \[H, W, 3\]"):
             segmenter.step(wrong)
 
