@@ -284,7 +284,6 @@ def test_counts_of_the_data_are_checked_when_it_is_built(key, value):
         ("~/it's", os.path.expanduser("~/it's")),
         ("~", os.path.expanduser("~")),
         ("'a, b'", "a, b"),
-        ("a~b", "a~b"),
     ],
 )
 def test_folders_that_look_like_numbers_and_the_home_folder(given, wanted):

@@ -120,7 +120,7 @@ def litter_counted() -> Iterator[None]:
         _passed_over.reset(token)
         if passed_over:
             log.info(
-                "passed over %d hidden files or files of file managers and notebooks, e.g. %s",
+                "passed over %d files of file managers and notebooks, or hidden, e.g. %s",
                 len(passed_over),
                 min(passed_over),
             )
