@@ -78,6 +78,7 @@ def test_a_folder_has_its_name_however_it_is_given(segment, tmp_path, monkeypatc
         "case1_1/image0.png",
         "case1_1/image1.png",
         "other/notes.txt",
+        "run.json",
     ]
 
 

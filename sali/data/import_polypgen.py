@@ -25,7 +25,7 @@ from sali.data.importing import (
     pair,
     write_pictures,
 )
-from sali.data.index import POLYP_FREE, list_clip_folders, list_images, litter_counted
+from sali.data.index import POLYP_FREE, list_clip_folders, list_images, litter_counted, visible
 from sali.data.rates import RATES_FILE
 from sali.errors import ConfigError, DataError
 from sali.run.io import atomic_write
@@ -135,8 +135,8 @@ def find_archive(source: Path) -> Path:
     Raises:
         DataError: There is none, or more than one.
     """
-    found = [path.parent for path in (source / "sequenceData", *source.glob("*/sequenceData"))]
-    found = [path for path in found if (path / "sequenceData").is_dir() and path.name != "__MACOSX"]
+    inside = visible(source) if source.is_dir() else []
+    found = [path for path in (source, *inside) if (path / "sequenceData").is_dir()]
     if len(found) != 1:
         raise DataError(
             f"{source} holds {len(found)} folders with sequenceData/; wanted the unpacked archive "

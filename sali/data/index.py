@@ -310,7 +310,7 @@ def index_source(source: Path) -> list[Clip]:
 
 def images_in(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name."""
-    return [p for p in visible(folder) if p.is_file() and p.suffix.lower() in FRAME_SUFFIXES]
+    return [p for p in visible(folder) if p.suffix.lower() in FRAME_SUFFIXES and not p.is_dir()]
 
 
 def index_stills(folder: Path) -> list[Clip]:
