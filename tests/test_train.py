@@ -150,7 +150,7 @@ def test_a_failed_run_says_so(data_root, tmp_path):
         (["optimizer.lr=-1"], "Invalid learning rate: -1"),
         (["memory.every=0"], "memory.every: got 0"),
         (["smoothing=1"], "smoothing: got 1, wanted a share"),
-        (["data.validation_fraction=0"], "at least 2 cases"),
+        (["data.validation_fraction=0"], "data.validation_fraction is 0"),
         (["ckpt_path=absent.ckpt"], "no checkpoint at absent.ckpt"),
         (["backbone.name=pvt_v9"], "timm has no model 'pvt_v9'"),
         (["data.selection=easy"], "unknown subset 'easy'"),
