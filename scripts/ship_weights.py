@@ -39,6 +39,7 @@ def save_half(ckpt: Path, path: Path) -> None:
             raise WeightsError(f"{ckpt}: {name} has values that half precision cannot hold")
         state[PREFIX + name] = half.contiguous()
     save_file(state, path, metadata={"sali": json.dumps(about)})
+    path.chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 def main() -> None:
