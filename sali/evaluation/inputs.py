@@ -19,8 +19,10 @@ from sali.data.index import (
     list_images,
     present_subsets,
     visible,
+    with_rates,
 )
 from sali.data.order import is_scored
+from sali.data.rates import RATES_FILE
 from sali.errors import DataError
 from sali.evaluation.settings import Settings
 from sali.metrics.operating_point import OperatingPoint
@@ -94,9 +96,11 @@ def index_truth(gt: Path, settings: Settings) -> list[Clip]:
             clips.append(index_truth_clip(folder, subset, frame_folder))
             if settings.quality and not clips[-1].frames:
                 _refuse_frames(clips[-1], frame_folder)
-    if settings.polyp_free is not None:
-        clips += index_clip_folders(settings.polyp_free, POLYP_FREE)
-    return clips
+    if settings.polyp_free is None:
+        return with_rates(clips, gt)
+    free = index_clip_folders(settings.polyp_free, POLYP_FREE)
+    own_table = (settings.polyp_free / RATES_FILE).is_file()
+    return [*with_rates(clips, gt), *with_rates(free, settings.polyp_free if own_table else gt)]
 
 
 def read_truth(clip: Clip, index: int) -> Mask:

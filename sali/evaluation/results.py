@@ -126,7 +126,10 @@ class MethodResults:
         if settings.with_clinical:
             scores = self._part(self.clinical_scores, self._by_subset)
             rates = list(settings.clinical.alarm_rates)  # as JSON has it
-            rules = {**asdict(settings.clinical), "alarm_rates": rates}
+            usual = settings.clinical.frames_per_second
+            fps = {clip.name: clip.whole.tally.frames_per_second for clip in self.clips}
+            own_fps = {name: value for name, value in fps.items() if value != usual}
+            rules = {**asdict(settings.clinical), "alarm_rates": rates, "own_fps": own_fps}
             content["clinical"] = {"rules": rules, **scores}
         at_point = {
             subset: [clip for clip in clips if clip.at_point is not None]

@@ -105,9 +105,12 @@ class _ClipScorer:
             self._quality = quality_rows(truth, settings.quality_limits, settings.min_run)
         elif settings.runs is not None:
             self._quality = run_rows(truth, settings.runs)
-        self._whole, self._low = ClipTracker(settings.clinical), ClipTracker(settings.clinical)
+        rules = settings.clinical
+        if truth.frames_per_second is not None:
+            rules = replace(rules, frames_per_second=truth.frames_per_second)
+        self._whole, self._low = ClipTracker(rules), ClipTracker(rules)
         # Marks of a mask are those of a map of 0 and 1 at threshold 0.5.
-        self._at_point = ClipTracker(replace(settings.clinical, threshold=0.5)) if point else None
+        self._at_point = ClipTracker(replace(rules, threshold=0.5)) if point else None
         counts = dict.fromkeys(COUNTS, 0)
         counts["frames"] = len(truth)
         if not truth.is_polyp_free:
@@ -239,8 +242,9 @@ def quality_rows(clip: Clip, limits: QualityLimits, min_run: int) -> list[Row]:
 
 def _fingerprint(task: ScoreTask) -> str:
     """Return a text that changes with any file of the clip and anything its scores depend on."""
-    digest = hashlib.sha256(f"{task.settings.clip_key} {task.point}".encode())
     truth = task.maps.truth
+    basis = f"{task.settings.clip_key} {task.point} {truth.frames_per_second}"
+    digest = hashlib.sha256(basis.encode())
     files = [path for path in truth.masks if path is not None]
     if truth.is_polyp_free or task.settings.quality:
         files += truth.frames

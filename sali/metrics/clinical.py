@@ -38,7 +38,7 @@ class ClinicalRules:
 
     Attributes:
         threshold: A pixel is marked where its probability is at least this, in (0, 1].
-        frames_per_second: Rate of the recording; turns frames into time.
+        frames_per_second: Rate of the recording; turns frames into time. A clip may have its own.
         empty: Dice and IoU of a frame without a polyp. "skip": the frame is not in their mean.
             "one": 1 if nothing is marked, else 0. "zero": 0 in any case.
         detection_iou: A polyp is detected in a frame if the marked pixels overlap it with at
@@ -87,6 +87,7 @@ class ClipTally:
     """Sums over the frames of one clip.
 
     Attributes:
+        frames_per_second: Rate of the recording.
         num_polyp_frames: Frames whose ground truth is not empty.
         num_free_frames: Frames whose ground truth is empty.
         num_overlap_frames: Frames in the mean of Dice and IoU.
@@ -111,6 +112,7 @@ class ClipTally:
         touches: Polyp frames in which some of the polyp is marked then, [256].
     """
 
+    frames_per_second: float = 30.0
     num_polyp_frames: float = 0
     num_free_frames: float = 0
     num_overlap_frames: float = 0
@@ -174,8 +176,8 @@ class ClipTracker:
     """
 
     def __init__(self, rules: ClinicalRules) -> None:
-        """Start a clip."""
-        self.tally = ClipTally()
+        """Start a clip, whose rate is that of the rules."""
+        self.tally = ClipTally(rules.frames_per_second)
         self._rules = rules
         self._lowest_marked_level = int(np.searchsorted(PROBABILITIES, rules.threshold))
         self._previous: _Previous | None = None

@@ -67,8 +67,9 @@ def summarise(
     false_positive_share = _ratio(false_positives, free_frames)
     polyps = [clip for clip in clips if clip.num_polyp_frames]
     detected = [clip for clip in polyps if clip.num_detected_frames]
-    delays = [clip.detection_delay / rules.frames_per_second for clip in detected]
-    longest = max((clip.longest_false_alarm for clip in clips), default=0)
+    delays = [clip.detection_delay / clip.frames_per_second for clip in detected]
+    free_minutes = _seconds(clips, "num_free_frames") / 60
+    longest = [clip.longest_false_alarm / clip.frames_per_second for clip in clips]
     counts: IntArray = sum((clip.counts for clip in clips), np.zeros((2, NUM_LEVELS), np.int64))
     has_pixels = bool(counts.any())
     return {
@@ -79,13 +80,11 @@ def summarise(
         ),
         "frame_specificity": _complement(false_positive_share),
         "pixel_specificity_polyp_free": _complement(marked_share),
-        "false_positive_frames_per_minute": _ratio(
-            false_positives, free_frames / rules.frames_per_second / 60
-        ),
+        "false_positive_frames_per_minute": _ratio(false_positives, free_minutes),
         "false_alarms": alarms if free_frames else None,
-        "false_alarms_per_minute": _ratio(alarms, free_frames / rules.frames_per_second / 60),
-        "false_alarm_seconds_mean": _ratio(false_positives, alarms * rules.frames_per_second),
-        "false_alarm_seconds_max": longest / rules.frames_per_second if alarms else None,
+        "false_alarms_per_minute": _ratio(alarms, free_minutes),
+        "false_alarm_seconds_mean": _ratio(_seconds(clips, "num_false_positive_frames"), alarms),
+        "false_alarm_seconds_max": max(longest) if alarms else None,
         "polyps": float(len(polyps)),
         "polyps_detected": float(len(detected)),
         "polyp_sensitivity": _ratio(len(detected), len(polyps)),
@@ -97,8 +96,7 @@ def summarise(
             _total(clips, "return_delay"), _total(clips, "num_found_returns")
         ),
         "return_delay_seconds_mean": _ratio(
-            _total(clips, "return_delay") / rules.frames_per_second,
-            _total(clips, "num_found_returns"),
+            _seconds(clips, "return_delay"), _total(clips, "num_found_returns")
         ),
         **_matched(matched_curve(clips, clips if free is None else free), rules),
         "stability": _mean_over_clips(clips, "stability", "num_stability_pairs"),
@@ -155,6 +153,10 @@ def _matched(curve: MatchedCurve | None, rules: ClinicalRules) -> ClinicalScores
 
 def _total(clips: Sequence[ClipTally], name: str) -> float:
     return float(sum(getattr(clip, name) for clip in clips))
+
+
+def _seconds(clips: Sequence[ClipTally], name: str) -> float:
+    return float(sum(getattr(clip, name) / clip.frames_per_second for clip in clips))
 
 
 def _ratio(part: float, whole: float) -> float | None:

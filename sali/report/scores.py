@@ -68,11 +68,13 @@ def _table(run: RunFolder, title: str, by_method: Mapping[str, _Scores]) -> Tabl
     elif title.startswith("Clinical"):
         rules = next(c["clinical"]["rules"] for c in run.methods.values() if "clinical" in c)
         is_stretched = run.settings.get("compat", {}).get("maps") == "minmax"
+        own_fps = rules.get("own_fps", {})
+        note = f", those of {len(own_fps)} clips at their own rate by fps.csv" if own_fps else ""
         what = "maps stretched to 0-1 frame by frame (compat.maps)"
         notes = [
             f"Clinical: {what if is_stretched else 'raw probabilities'} at "
             f"{rules['threshold']:g}, all frames; seconds at {rules['frames_per_second']:g} "
-            "frames per second.",
+            f"frames per second{note}.",
             "A dash: there is no such case, say no frame without a polyp.",
         ]
     else:

@@ -66,6 +66,25 @@ def test_rules_reach_the_scores_and_their_names(tmp_path):
     assert usual["subsets"]["all"]["dice_max"] > 0.7, "hidden by min-max"
 
 
+def test_clips_may_have_rates_of_their_own(tmp_path):
+    gt = make_clips(tmp_path / "gt")
+    make_clips(gt, (6,), polyp=False, first=3)
+    pred = make_clips(tmp_path / "pred", (5, 4, 6), shift=1)
+    usual = score(gt, pred, tmp_path / "a", protocol="both")["clinical"]
+    (gt / "fps.csv").write_text("clip,fps\ncase3_1,10\n")
+    found = score(gt, pred, tmp_path / "b", protocol="both")["clinical"]
+    assert found["rules"]["own_fps"] == {"case3_1": 10} and not usual["rules"]["own_fps"]
+    for fps, scores in ((30, usual["subsets"]["all"]), (10, found["subsets"]["all"])):
+        assert scores["false_alarm_seconds_mean"] == pytest.approx(6 / fps)
+        assert scores["false_alarm_seconds_max"] == pytest.approx(6 / fps)
+        assert scores["false_alarms_per_minute"] == pytest.approx(60 * fps / 6)
+        assert scores["false_positive_frames_per_minute"] == pytest.approx(60 * fps)
+    assert "of 1 clips at their own rate" in (tmp_path / "b/table.md").read_text()
+    (gt / "fps.csv").write_text("clip,fps\ncase3_2,10\n")
+    with pytest.raises(DataError, match="row 2: there is no clip case3_2"):
+        score(gt, pred, tmp_path / "c", protocol="both")
+
+
 def test_a_size_that_changes_within_a_clip(tmp_path):
     gt, pred = make_clips(tmp_path / "gt"), make_clips(tmp_path / "pred", shift=1)
     save(gt / "case1_1/image9.png", np.full((10, 10), 255, np.uint8))
