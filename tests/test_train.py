@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -108,11 +109,27 @@ def test_moving_average_is_what_is_tested(data_root, tmp_path):
     assert alone == pytest.approx(written["frame_metrics"]["subsets"]["seen_easy"], abs=MAP_STEP)
 
 
+def stills_of(root, folder):
+    """Stills made of the first frame of every training clip, and one of them without a polyp."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for clip in index_subset(root, "train"):
+        frame, mask = clip.frames[0], clip.masks[0]
+        shutil.copy(frame, folder / f"images/{clip.name}{frame.suffix}")
+        shutil.copy(mask, folder / f"masks/{clip.name}{mask.suffix}")
+    shutil.copy(frame, folder / f"images/free{frame.suffix}")
+    empty = Image.fromarray(np.zeros_like(np.asarray(Image.open(mask))))
+    empty.save(folder / f"masks/free{mask.suffix}")
+    return folder
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_trains(experiment, data_root, tmp_path):
     more = [f"experiment={experiment}"]
     if experiment == "demo":
         more += ["data=sun_seg", "save_maps=false"]
+    if experiment.startswith("polypgen"):
+        more.append(f"data.stills={stills_of(data_root, tmp_path / 'stills')}")
     results = run(data_root, tmp_path, *more)
     assert all(0 <= s["dice_max"] <= 1 for s in results["subsets"].values())
 
