@@ -100,12 +100,12 @@ def _check_values(cfg: DictConfig) -> None:
         raise ConfigError(
             "recording=true needs rerun-sdk, which is not installed: pip install 'sali[recording]'"
         )
-    find_checkpoint(cfg.ckpt)
     source = str(cfg.source)
     # A camera has a number or a device, on Windows video=<name>; a stream has an address.
     is_live = "://" in source or source.isdigit() or source.startswith(("/dev/", "video="))
     if _is_missing(source) and not is_live and not is_sample(source):
         raise ConfigError(f"source: no such folder or file: {source}")
+    find_checkpoint(cfg.ckpt)
     for key, least in {"num_workers": 0, "prefetch_factor": 1, "streams": 1}.items():
         if not isinstance(cfg[key], int) or cfg[key] < least:
             raise ConfigError(f"{key}: got {cfg[key]!r}, wanted a whole number of at least {least}")
