@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from sali.data.cache import FrameCache
-from sali.data.corruption import BadRuns
 from sali.data.frames import Bytes, check_size, read_frame, read_mask, resize_frame, resize_mask
 from sali.data.index import Clip, require_masks
 from sali.data.motion import StillMotion
@@ -18,6 +18,9 @@ from sali.data.sampling import sample_frames, skip_at, still_times
 from sali.data.tensors import to_tensor
 from sali.errors import ConfigError, FrameError
 from sali.models.contract import ClipBatch, memory_roles
+
+if TYPE_CHECKING:  # it needs albumentations, which takes seconds to import
+    from sali.data.corruption import BadRuns
 
 DECODES = ("fast", "exact")
 Transform = Callable[[Bytes, Bytes, np.random.Generator], tuple[Bytes, Bytes]]
@@ -199,7 +202,7 @@ class ClipFrames(Dataset[Frame | Unreadable]):
         reader: FrameReader,
         with_masks: bool,
         keep_bad: bool = False,
-        corruption: BadRuns | None = None,
+        corruption: "BadRuns | None" = None,
         sparse: bool = False,
     ) -> None:
         self.clips = list(clips)

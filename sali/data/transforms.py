@@ -1,10 +1,7 @@
 """Augmentation of the frames of one sample: one draw for all of them, or one for each."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the internet
 
 import albumentations as A
 import cv2

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sali.data.corruption import BadRuns
 from sali.data.datasets import FrameReader
 from sali.data.samples import End, Frame
 from sali.data.video.files import Video
@@ -27,6 +26,9 @@ from sali.prediction.resume import Counts, Resume
 from sali.prediction.sources import Batches, Source, length_of, load
 from sali.run.progress import progress_bar
 from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
+
+if TYPE_CHECKING:  # it needs albumentations, which takes seconds to import
+    from sali.data.corruption import BadRuns
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Options:
     keep_pictures: bool = False
     live: LiveSettings | None = None
     quiet: bool = False
-    corruption: BadRuns | None = None
+    corruption: "BadRuns | None" = None
 
 
 def predict(

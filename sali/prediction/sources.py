@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
-from sali.data.corruption import BadRuns
 from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.index import Clip, litter_counted
 from sali.data.index import index_source as index_clips
@@ -15,6 +14,9 @@ from sali.data.sampling import ClipBatches
 from sali.data.video.files import Video, VideoFrames, index_videos
 from sali.data.video.live import Live, find_live
 from sali.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # it needs albumentations, which takes seconds to import
+    from sali.data.corruption import BadRuns
 
 FileSource = Clip | Video
 Source = FileSource | Live
@@ -58,7 +60,7 @@ def load(
     streams: int,
     keep_pictures: bool,
     starts: Mapping[int, int],
-    corruption: BadRuns | None = None,
+    corruption: "BadRuns | None" = None,
 ) -> "DataLoader[Any]":
     """Return the frames of clips or videos as `Batches`.
 

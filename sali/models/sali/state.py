@@ -1,18 +1,39 @@
 """What SALI remembers of one video, and how a frame is segmented with it."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from sali.models.blocks import Pyramid
 from sali.models.contract import VideoState
 from sali.models.sali.attention import LevelRead, MemoryAttention
 from sali.models.sali.bank import MemoryBank
-from sali.models.sali.memory import KeyValue, weigh_values
+from sali.models.sali.decoder import SideLogits
+from sali.models.sali.memory import KeyValue, LongTermInteraction, weigh_values
 from sali.models.sali.worth import confidence, scene_distance, sharpness
 
-if TYPE_CHECKING:
-    from sali.models.sali.network import SALI
+
+class FrameNetwork(Protocol):
+    """What a state asks of its network, see `SALI`."""
+
+    long_term: LongTermInteraction | None
+
+    @property
+    def uses_probability(self) -> bool: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def probability_of(self, neighbor: Pyramid) -> Tensor: ...
+
+    def segment(
+        self,
+        current: Pyramid,
+        neighbor: Pyramid | None = None,
+        query: list[KeyValue] | None = None,
+        memory: list[KeyValue] | None = None,
+        probability: Tensor | None = None,
+    ) -> tuple[SideLogits, list[Tensor]]: ...
 
 
 class SALIState(VideoState):
@@ -28,7 +49,7 @@ class SALIState(VideoState):
         looks_ahead: Whether the neighbor is the next frame.
     """
 
-    def __init__(self, network: "SALI", bank: MemoryBank | None, looks_ahead: bool) -> None:
+    def __init__(self, network: FrameNetwork, bank: MemoryBank | None, looks_ahead: bool) -> None:
         self.bank = bank
         self.looks_ahead = looks_ahead
         self.num_frames = 0
