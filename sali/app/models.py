@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sali.data.index import visible
+from sali.data.listing import visible
 from sali.errors import ConfigError, WeightsError
 from sali.models.checkpoint import load_network
 from sali.models.contract import VideoSegmenter

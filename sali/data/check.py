@@ -18,7 +18,8 @@ from rich.table import Table
 from sali.cli import command
 from sali.config import check_config
 from sali.data.frames import check_size, read_frame, read_mask
-from sali.data.index import POLYP_FREE, STILLS, SUBSETS, Clip, list_images, litter_counted, visible
+from sali.data.index import POLYP_FREE, STILLS, SUBSETS, Clip
+from sali.data.listing import list_images, litter_counted, visible
 from sali.errors import ConfigError, DataError, FrameError
 from sali.run.io import write_json
 from sali.run.workers import workers

@@ -22,10 +22,10 @@ from sali.data.index import (
     index_polyp_free,
     index_stills,
     index_subset,
-    litter_counted,
     require_masks,
     require_sizes,
 )
+from sali.data.listing import litter_counted
 from sali.data.motion import StillMotion
 from sali.data.samples import Frame, Unreadable
 from sali.data.sampling import ClipSampler, TrainSampler

@@ -25,7 +25,7 @@ from sali.data.importing import (
     log_passed_over,
     write_pictures,
 )
-from sali.data.index import FRAME_SUFFIXES, litter_counted, visible_files
+from sali.data.listing import FRAME_SUFFIXES, litter_counted, visible_files
 from sali.data.order import frame_key
 from sali.errors import ConfigError, DataError, FrameError
 

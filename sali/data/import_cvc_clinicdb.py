@@ -13,7 +13,7 @@ from sali.cli import command
 from sali.config import check_config
 from sali.data.frames import POLYP_ABOVE
 from sali.data.importing import Picture, Writing, home_of, mask_file, write_pictures
-from sali.data.index import list_images, litter_counted
+from sali.data.listing import list_images, litter_counted
 from sali.errors import ConfigError, DataError
 
 

@@ -22,7 +22,7 @@ from sali.data.importing import (
     pair,
     write_pictures,
 )
-from sali.data.index import list_images, litter_counted
+from sali.data.listing import list_images, litter_counted
 from sali.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

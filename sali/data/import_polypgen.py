@@ -25,7 +25,8 @@ from sali.data.importing import (
     pair,
     write_pictures,
 )
-from sali.data.index import POLYP_FREE, list_clip_folders, list_images, litter_counted, visible
+from sali.data.index import POLYP_FREE
+from sali.data.listing import list_clip_folders, list_images, litter_counted, visible
 from sali.data.rates import RATES_FILE
 from sali.errors import ConfigError, DataError
 from sali.run.io import atomic_write

@@ -3,14 +3,19 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sali.data.order import clip_key, frame_key
+from sali.data.listing import (
+    FRAME_SUFFIXES,
+    images_in,
+    list_clip_folders,
+    list_images,
+    visible,
+    visible_files,
+)
 from sali.data.rates import read_rates
 from sali.errors import DataError
 
@@ -30,16 +35,9 @@ POLYP_FREE = "polyp_free"
 STILLS = "stills"
 """Subset of single frames, each of them a clip of its own."""
 
-FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 MASK_FOLDERS = {"masks", "mask", "gt", "labels", "annotations", "ground_truth", "ground truth"}
 """Folders, in lower case, that hold masks where frames are in a folder next to them."""
-LITTER = {
-    *("Thumbs.db", "desktop.ini", "@eaDir", "#recycle", "__MACOSX"),
-    *("$RECYCLE.BIN", "System Volume Information", "lost+found"),
-}
-"""What file managers and file systems leave in folders, besides hidden files."""
 _HEADERS_AT_ONCE = 16
-_passed_over: ContextVar[set[Path] | None] = ContextVar("passed_over", default=None)
 
 
 @dataclass(frozen=True)
@@ -85,84 +83,6 @@ class Clip:
     def __len__(self) -> int:
         """Return the number of frames."""
         return len(self.masks)
-
-
-def visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder, sorted by name, without hidden ones and `LITTER`."""
-    entries = sorted(folder.iterdir())
-    kept = [path for path in entries if not (path.name.startswith(".") or path.name in LITTER)]
-    passed_over = _passed_over.get()
-    if passed_over is not None:
-        passed_over.update(set(entries) - set(kept))
-    return kept
-
-
-def visible_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and of all folders in it, see `visible`."""
-    for path in visible(folder):
-        if path.is_dir():
-            yield from visible_files(path)
-        else:
-            yield path
-
-
-@contextmanager
-def litter_counted() -> Iterator[None]:
-    """Log once, at the end, how much `visible` passed over meanwhile."""
-    if _passed_over.get() is not None:  # the whole is counted
-        yield
-        return
-    passed_over: set[Path] = set()
-    token = _passed_over.set(passed_over)
-    try:
-        yield
-    finally:
-        _passed_over.reset(token)
-        if passed_over:
-            log.info(
-                "passed over %d files of file managers and notebooks, or hidden, e.g. %s",
-                len(passed_over),
-                min(passed_over),
-            )
-
-
-def list_images(folder: Path, what: str = "frames") -> list[Path]:
-    """Return the image files of a folder in order of time: a9 comes before a10.
-
-    Args:
-        folder: Folder of one clip.
-        what: Word for the images in messages.
-
-    Raises:
-        DataError: No such folder, no image in it, or two images of one stem.
-    """
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder}")
-    images = sorted(images_in(folder), key=lambda path: frame_key(path.name))
-    if not images:
-        raise DataError(f"no {what} in {folder}; wanted files {', '.join(sorted(FRAME_SUFFIXES))}")
-    seen: dict[str, Path] = {}
-    for path in images:
-        if path.stem in seen:
-            raise DataError(
-                f"{seen[path.stem]} and {path.name} would both be frame {path.stem}; remove one"
-            )
-        seen[path.stem] = path
-    return images
-
-
-def list_clip_folders(root: Path, what: str = "frames") -> list[Path]:
-    """Return the folders in `root` in natural order.
-
-    Raises:
-        DataError: No such folder, or no folder in it.
-    """
-    if not root.is_dir():
-        raise DataError(f"no folder {root}")
-    folders = [path for path in visible(root) if path.is_dir()]
-    if not folders:
-        raise DataError(f"no clip folders in {root}; wanted one folder of {what} per clip")
-    return sorted(folders, key=lambda path: clip_key(path.name))
 
 
 def index_clip(folder: Path, subset: str = "", mask_folder: Path | None = None) -> Clip:
@@ -306,11 +226,6 @@ def index_source(source: Path) -> list[Clip]:
     if folders:
         return index_clip_folders(source)
     raise DataError(f"no frames in {source}: neither image files nor folders of them")
-
-
-def images_in(folder: Path) -> list[Path]:
-    """Return the image files of a folder, sorted by name."""
-    return [p for p in visible(folder) if p.suffix.lower() in FRAME_SUFFIXES and not p.is_dir()]
 
 
 def index_stills(folder: Path) -> list[Clip]:

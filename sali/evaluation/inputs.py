@@ -15,12 +15,10 @@ from sali.data.index import (
     index_clip,
     index_clip_folders,
     index_truth_clip,
-    list_clip_folders,
-    list_images,
     present_subsets,
-    visible,
     with_rates,
 )
+from sali.data.listing import list_clip_folders, list_images, visible
 from sali.data.order import is_scored
 from sali.data.rates import RATES_FILE
 from sali.errors import DataError

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sali.data.frames import check_header, read_grey, read_mask
-from sali.data.index import Clip, visible
+from sali.data.index import Clip
+from sali.data.listing import visible
 from sali.errors import DataError, FrameError
 from sali.evaluation.inputs import ClipMaps, extra_entries, maps_of, needed_frames
 from sali.evaluation.settings import Settings

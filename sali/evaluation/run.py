@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import cv2
 
-from sali.data.index import Clip, litter_counted
+from sali.data.index import Clip
+from sali.data.listing import litter_counted
 from sali.errors import ConfigError, DataError
 from sali.evaluation.attributes import read_attributes
 from sali.evaluation.inputs import ClipMaps, find_methods, index_truth, operating_point_of

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sali.data.frames import read_frame, read_grey
-from sali.data.index import Clip, visible
+from sali.data.index import Clip
+from sali.data.listing import visible
 from sali.data.order import is_scored
 from sali.errors import FrameError
 from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores

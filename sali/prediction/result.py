@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from sali.data.frames import read_frame
-from sali.data.index import Clip, visible_files
+from sali.data.index import Clip
+from sali.data.listing import visible_files
 from sali.data.samples import Frame
 from sali.errors import ConfigError
 from sali.evaluation.inputs import MANIFEST

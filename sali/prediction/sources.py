@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader
 
 from sali.data.datasets import ClipFrames, FrameReader
-from sali.data.index import Clip, litter_counted
+from sali.data.index import Clip
 from sali.data.index import index_source as index_clips
+from sali.data.listing import litter_counted
 from sali.data.samples import StreamItem
 from sali.data.sampling import ClipBatches
 from sali.data.video.files import Video, VideoFrames, index_videos

@@ -11,9 +11,9 @@ from sali.data.index import (
     index_source,
     index_subset,
     index_truth_clip,
-    litter_counted,
     require_sizes,
 )
+from sali.data.listing import litter_counted
 from sali.errors import DataError
 from sali.evaluation.inputs import index_truth
 from sali.evaluation.settings import Settings

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from sali.data.frames import resize_frame
-from sali.data.index import images_in, visible
+from sali.data.listing import images_in, visible
 from sali.data.order import clip_key
 from sali.data.samples import End, Frame, StreamItem, Unreadable
 from sali.data.tensors import to_tensor
