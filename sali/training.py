@@ -33,7 +33,7 @@ from sali.prediction.result import is_own
 from sali.prediction.writers.pictures import map_pictures
 from sali.report import ReportOptions, report_evaluation, reported
 from sali.run.checkpoints import last_checkpoint
-from sali.run.folder import claimed, compared
+from sali.run.folder import claimed, compared, refuse_other_resume
 from sali.run.io import write_json
 from sali.run.loggers import finished, forget_wandb_run
 from sali.run.preemption import stopping_at_once
@@ -88,6 +88,8 @@ def _train(
     resumed = checkpoint_to_resume(cfg, output)
     if resumed is None:
         forget_wandb_run(output)
+    else:
+        refuse_other_resume(Path(resumed), OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     loggers += [build(logger) for logger in cfg.logger.values() if logger]
     data: ClipData = build(cfg.data)
     L.seed_everything(cfg.seed, workers=True, verbose=False)

@@ -16,7 +16,7 @@ from sali.config import config_dir
 from sali.errors import ConfigError
 from sali.predict import predict
 from sali.prediction.result import is_own
-from sali.run.folder import claimed, compared
+from sali.run.folder import claimed, compared, refuse_other_resume
 from sali.run.io import write_json
 from sali.run.state import set_state
 from sali.sweeps.callback import Sweep
@@ -161,6 +161,35 @@ def test_a_finished_training_is_not_mixed_with_another(tmp_path):
     for same in (training(tmp_path), training(tmp_path, "seed=7", "ckpt_path=auto")):
         with claimed(tmp_path, OmegaConf.to_container(same, resolve=False)):
             pass
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ("optimizer.lr=1e-5", "optimizer.lr was 0.001, is 1e-05"),
+        ("data.batch_size=3", "data.batch_size"),
+        ("scheduler=constant", "scheduler"),
+        ("seed=3", "seed"),
+        ("data.num_workers=0", None),
+        ("trainer.devices=2", None),
+        ("data.root=elsewhere", None),
+    ],
+)
+def test_a_resume_with_settings_that_it_would_not_take_is_refused(tmp_path, changed, named):
+    from omegaconf import OmegaConf
+
+    def plain(*more):
+        return OmegaConf.to_container(training(tmp_path, *more), resolve=False)
+
+    last = tmp_path / "checkpoints/last.ckpt"
+    refuse_other_resume(last, plain(changed))  # no record: of an earlier version, or moved
+    write_json(tmp_path / "run.json", {"config": compared(plain())})
+    refuse_other_resume(last, plain("ckpt_path=auto"))
+    if named is None:
+        refuse_other_resume(last, plain("ckpt_path=auto", changed))
+        return
+    with pytest.raises(ConfigError, match=named):
+        refuse_other_resume(last, plain("ckpt_path=auto", changed))
 
 
 def test_hydra_writes_nothing_into_the_folder_of_another(tmp_path, capsys):

@@ -1,7 +1,6 @@
 """Prediction from video files: the maps of the same frames as pictures, and overlays as video."""
 
 import csv
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,8 @@ import torch
 from conftest import SMALL, small_network
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from pycocotools.coco import COCO
+from scipy import ndimage
 from video_files import cut, smooth_frames, write_video
 
 from sali.config import config_dir
@@ -142,16 +143,25 @@ def test_tables_hold_what_the_maps_show(checkpoint, tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == ["clip.csv", "clip.json", "clip.tracks.csv"]
     with (folder / "clip.csv").open() as file:
         rows = list(csv.DictReader(file))
-    entries = json.loads((folder / "clip.json").read_text())
+    coco = COCO(folder / "clip.json")
+    images = coco.loadImgs(coco.getImgIds())
+    assert [image["time"] for image in images] == [0, 0.04, 0.1]
     assert [row["frame"] for row in rows] == [Path(name).stem for name in maps]
     assert [float(row["time"]) for row in rows] == [0, 0.04, 0.1]
-    for row, entry, picture in zip(rows, entries, maps.values(), strict=True):
+    for row, image, picture in zip(rows, images, maps.values(), strict=True):
         mask = picture > threshold * 255
         assert 0 < mask.sum() < mask.size
         assert int(row["area"]) == mask.sum()
-        values = np.arange(len(entry["counts"])) % 2  # background first, in turn
-        decoded = np.repeat(values, entry["counts"]).reshape(entry["size"], order="F")
-        assert (decoded == mask).all()
+        assert (image["height"], image["width"]) == mask.shape
+        lesions = coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))
+        regions = [coco.annToMask(one) for one in lesions]
+        assert len(regions) == ndimage.label(mask, np.ones((3, 3)))[1]
+        assert (np.sum(regions, 0) == mask).all()
+        for one, region in zip(lesions, regions, strict=True):
+            ys, xs = np.nonzero(region)
+            assert one["area"] == len(ys) and one["category_id"] == 1
+            assert one["bbox"] == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+            assert one["score"] == pytest.approx(picture[region > 0].max() / 255, abs=0.003)
         x, y, width, height = (int(row[name]) for name in ("x", "y", "width", "height"))
         assert mask[y : y + height, x : x + width].sum() == mask.sum()
         assert mask[:, [x, x + width - 1]].any(0).all() and mask[[y, y + height - 1]].any(1).all()

@@ -54,6 +54,13 @@ class Result:
         return f"{self.frame.number:06d}"
 
     @property
+    def file_name(self) -> str:
+        """Name of the frame's file; of a video or live source that of its map."""
+        if isinstance(self.source, Clip):
+            return self.source.frames[self.frame.number].name
+        return f"{self.stem}.png"
+
+    @property
     def time(self) -> float | None:
         """Seconds since the start of a video or live source; None for frames in files."""
         return None if isinstance(self.source, Clip) else float(self.frame.time)

@@ -15,6 +15,16 @@ from sali.run.state import METRICS, STATUS, is_finished
 LOCK = ".train.lock"
 RECORD = "run.json"
 _NOT_COMPARED = ("ckpt_path", "hydra", "paths")
+RESUMED = (
+    *("seed", "optimizer", "scheduler", "weight_decay", "backbone_lr_ratio", "loss", "data"),
+    *("model", "backbone", "memory", "align", "fusion", "compat", "context_gradient"),
+)
+"""Settings that a resumed training goes on with, whatever the command says."""
+_MAY_CHANGE = (
+    *("root", "cache", "num_workers", "prefetch_factor", "pin_memory"),
+    *("test_subsets", "corruption"),
+)
+"""Settings of the data that change nothing in a training."""
 
 _held: dict[Path, IO[str]] = {}
 
@@ -84,6 +94,34 @@ def _refuse_others(folder: Path, config: Mapping[str, Any]) -> None:
             f"{folder} holds a finished training of other settings ({changed}); choose another "
             "hydra.run.dir, or remove it"
         )
+
+
+def refuse_other_resume(checkpoint: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to resume a training with settings that its checkpoint would silently override.
+
+    Args:
+        checkpoint: Checkpoint to resume, in `checkpoints` of its run's folder.
+        config: Configuration of the command, unresolved.
+
+    Raises:
+        ConfigError: A setting of `RESUMED` that differs from that of the interrupted training.
+    """
+    record = checkpoint.resolve().parent.parent / RECORD
+    old = read_json(record).get("config") if record.is_file() else None
+    if old is None:  # an earlier version, or a checkpoint that was moved
+        return
+    changed = difference(_resumed(old), _resumed(compared(config)))
+    if changed:
+        raise ConfigError(
+            f"{changed}: a resumed training goes on with the settings of its checkpoint; give the "
+            "old value, or start a new training with init_ckpt="
+        )
+
+
+def _resumed(config: Mapping[str, Any]) -> dict[str, Any]:
+    part = {key: config[key] for key in RESUMED if key in config}
+    part["data"] = {k: v for k, v in part.get("data", {}).items() if k not in _MAY_CHANGE}
+    return part
 
 
 def compared(config: Mapping[str, Any]) -> dict[str, Any]:

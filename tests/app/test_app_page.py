@@ -261,7 +261,7 @@ def test_numbers_move_and_a_run_can_be_paused_stepped_and_cancelled(visit, long_
     done = user.frames()
     assert stopped < done < 720
     files = user.download()
-    assert len(json.loads(files["long.json"])) == done
+    assert len(json.loads(files["long.json"])["images"]) == done
     user.start()  # and once more
     user.state("running")
 

@@ -263,7 +263,7 @@ def test_a_cancelled_run_of_a_clip_can_be_downloaded_up_to_there(models, gate, t
     session.cancel()
     files = unzip(session.export(lambda part: None))
     rows = list(csv.DictReader(io.StringIO(files["case1.csv"].decode())))
-    assert len(rows) == len(json.loads(files["case1.json"])) == len(play.peaks) < 9
+    assert len(rows) == len(json.loads(files["case1.json"])["images"]) == len(play.peaks) < 9
     (tmp_path / "overlay.mp4").write_bytes(files["case1.mp4"])
     times = [float(picture.time) for picture in decode_video(tmp_path / "overlay.mp4")]
     rate = EXPORTING["clip_rate"]

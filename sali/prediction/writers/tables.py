@@ -1,9 +1,9 @@
-"""What was found in every frame as text: a table, and masks in COCO's run-length encoding."""
+"""What was found in every frame as text: a table, and masks as a COCO file."""
 
 import csv
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ import numpy as np
 from sali.errors import DataError
 from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.result import ClipWriter, Result, is_own
+from sali.run.io import atomic_write
 
 COLUMNS = ("frame", "time", "area", "x", "y", "width", "height", "peak")
+COCO_MARK = '{"info": {"description": "masks of sali, research software"},'
+"""Start of a COCO file that this program wrote."""
 
 
 def detection_tables(root: Path, point: OperatingPoint) -> ClipWriter:
@@ -44,25 +47,86 @@ def detection_tables(root: Path, point: OperatingPoint) -> ClipWriter:
 
 
 def mask_files(root: Path, point: OperatingPoint) -> ClipWriter:
-    """Return a writer of `<clip>.json`, an array of one mask per frame; see `encode_rle`.
+    """Return a writer of `<clip>.json` in the format of COCO, see `as_coco`.
 
     Args:
         root: Folder of the files.
         point: Which pixels are polyp.
     """
 
-    def entry(result: Result) -> str:
-        found = encode_rle(point.mask(result.probability))
-        return json.dumps({"frame": result.stem, "time": result.time, **found})
+    def line(result: Result) -> str:
+        height, width = result.probability.shape
+        image = {"file_name": result.file_name, "height": height, "width": width}
+        image |= {} if result.time is None else {"time": result.time}
+        return json.dumps({"image": image, "annotations": regions_of(result.probability, point)})
 
     return ClipWriter(
         root,
         lambda clip, saved: TextFile(
-            root / f"{clip.name}.json", saved, entry, "[\n", separator=",\n", ending="\n]\n"
+            root / f"{clip.name}.json", saved, line, "", ending="\n", separator="\n", finish=as_coco
         ),
         suffix=".json",
-        knows=lambda path: is_own(path, '[\n{"frame": '),
+        knows=lambda path: is_own(path, COCO_MARK),
     )
+
+
+def regions_of(probability: np.ndarray, point: OperatingPoint) -> list[dict[str, Any]]:
+    """Return an annotation for every connected region of a mask, without its ids.
+
+    Args:
+        probability: Raw probability, float [H, W].
+        point: Which pixels are polyp.
+    """
+    count, labels = cv2.connectedComponents(point.mask(probability).view(np.uint8))
+    found = []
+    for label in range(1, count):
+        region = labels == label
+        box = box_of(region)
+        assert box is not None
+        found.append(
+            {
+                "segmentation": encode_rle(region),
+                "area": int(region.sum()),
+                "bbox": [int(value) for value in box],
+                "iscrowd": 0,
+                "score": round(float(point.calibrated(probability[region].max())), 4),
+            }
+        )
+    return found
+
+
+def as_coco(lines: Path, final: Path) -> None:
+    """Write lines of one image and its annotations each as one COCO file.
+
+    It holds `images`, `annotations` (uncompressed run lengths, box, area, and as `score` the
+    largest calibrated probability) and the category polyp. A frame without a region has an
+    image only.
+
+    Args:
+        lines: File of the lines; it is replaced by the result.
+        final: Path of the result.
+    """
+
+    def rows(key: str) -> Iterator[str]:
+        number = 0
+        with lines.open(encoding="utf-8") as file:
+            for image_id, line in enumerate(filter(str.strip, file), 1):
+                row = json.loads(line)
+                if key == "image":
+                    yield json.dumps({"id": image_id, **row[key]})
+                    continue
+                for one in row[key]:
+                    number += 1
+                    yield json.dumps({"id": number, "image_id": image_id, "category_id": 1, **one})
+
+    with atomic_write(final) as partial, partial.open("w", encoding="utf-8") as file:
+        file.write(COCO_MARK + '\n"categories": [{"id": 1, "name": "polyp"}],\n')
+        for key, name in (("image", "images"), ("annotations", "annotations")):
+            file.write(f'"{name}": [')
+            for number, row in enumerate(rows(key)):
+                file.write((",\n" if number else "\n") + row)
+            file.write("\n]}\n" if name == "annotations" else "\n],\n")
+    lines.unlink()
 
 
 class TextFile:
@@ -75,6 +139,7 @@ class TextFile:
         opening: Written first.
         separator: Written between frames.
         ending: Written last.
+        finish: Makes the whole file of the partial one.
 
     Raises:
         DataError: The partial file does not hold what was saved.
@@ -88,10 +153,12 @@ class TextFile:
         opening: str,
         separator: str = "",
         ending: str = "",
+        finish: Callable[[Path, Path], object] = Path.replace,
     ) -> None:
         self._final = final
         self._partial = final.with_name(f".{final.name}.partial")
         self._text, self._separator, self._ending = text, separator, ending
+        self._finish = finish
         self._next = "" if saved is None else separator
         self._partial.parent.mkdir(parents=True, exist_ok=True)
         if saved is None:
@@ -119,7 +186,7 @@ class TextFile:
             self._file.write(self._ending)
         self._file.close()
         if whole:
-            self._partial.replace(self._final)
+            self._finish(self._partial, self._final)
         else:
             self._partial.unlink(missing_ok=True)
 
