@@ -126,7 +126,14 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> LoadReport:
         import timm
 
         log.info("timm's weights of %s; the first time they are downloaded", name)
-        state: StateDict = timm.create_model(name, pretrained=True).state_dict()
+        try:
+            state: StateDict = timm.create_model(name, pretrained=True).state_dict()
+        except Exception as error:  # of timm, its hub or the network: all mean the same to a user
+            raise WeightsError(
+                f"timm's weights of {name} cannot be downloaded ({type(error).__name__}); give "
+                "backbone.weights=FILE, or an encoder of the extra `encoders`: "
+                "backbone=efficientnet_lite0"
+            ) from error
     elif weights.startswith(PACKAGE):
         state = _by_order(model, read_file(_packaged_file(weights.removeprefix(PACKAGE))))
     else:

