@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
@@ -68,6 +69,11 @@ def checkpoint_to_resume(cfg: DictConfig, output: Path) -> str | None:
 
 def run_training(cfg: DictConfig) -> dict[str, Any]:
     """Run one training and its test; see `sali.train.train`."""
+    if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"trainer.accelerator={cfg.trainer.accelerator}: PyTorch {torch.__version__} finds no "
+            "GPU on this machine; train with trainer=cpu, or install PyTorch for your CUDA version"
+        )
     output = Path(cfg.paths.output_dir)
     loggers: list[Any] = []
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]

@@ -71,3 +71,11 @@ def _half_precision(init):
         self.scaler = torch.amp.GradScaler("cpu")
 
     return with_scaler
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", ["gpu", "ddp"])
+def test_without_a_gpu_the_way_to_train_is_named(data_root, tmp_path, name):
+    with pytest.raises(UserError, match=r"trainer=cpu") as caught:
+        run(data_root, tmp_path, f"trainer={name}")
+    assert "\n" not in str(caught.value)
