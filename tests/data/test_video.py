@@ -1,16 +1,18 @@
 """Frames of video files: equal to what was encoded, as shown, at their times; errors by name."""
 
 import gc
+from contextlib import suppress
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from video_files import cut, smooth_frames, write_sound, write_video
 
 from sali.data.samples import End
 from sali.data.video.decoding import CutVideoError, decode_video
-from sali.data.video.files import VideoFrames, index_videos
+from sali.data.video.files import VideoFrames, index_videos, open_video
 from sali.errors import DataError, FrameError
 
 QUARTER_TURN = [0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30]  # as phones write: shown clockwise
@@ -89,6 +91,64 @@ def test_high_dynamic_range_is_mapped_so_that_white_is_white(tmp_path):
     black, bright = pictures(path)
     assert black.max() <= 2
     assert bright.min() >= 245
+
+
+@pytest.mark.parametrize(("height", "standard"), [(720, "709"), (576, "601")])
+def test_the_matrix_of_untagged_video_is_that_of_players(tmp_path, height, standard):
+    frame = av.VideoFrame(160, height, "yuv444p")
+    luma, blue, red = 120, 100, 180
+    for plane, code in zip(frame.planes, (luma, blue, red), strict=True):
+        np.frombuffer(plane, np.uint8)[:] = code
+    path = write_video(tmp_path / "a.mkv", [frame] * 2, pixels="yuv444p")
+    kr, kb = {"709": (0.2126, 0.0722), "601": (0.299, 0.114)}[standard]
+    y, cb, cr = (luma - 16) / 219, (blue - 128) / 224, (red - 128) / 224
+    r, b = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+    g = (y - kr * r - kb * b) / (1 - kr - kb)
+    got = pictures(path)[0].reshape(-1, 3)
+    assert np.abs(got - 255 * np.array([r, g, b])).max() <= 3
+
+
+def test_the_stream_that_a_player_shows_is_decoded(tmp_path):
+    frames = smooth_frames(12)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        cover = container.add_stream("mjpeg", rate=25)
+        film = container.add_stream("libx264", rate=25, options={"qp": "0"})
+        cover.width, cover.height, cover.pix_fmt = 32, 24, "yuvj420p"
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv444p"
+        cover.disposition = Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(frames[0][:24, :32].copy(), "rgb24")
+        container.mux(cover.encode(picture))
+        container.mux(cover.encode(None))
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(film.encode(frame))
+        container.mux(film.encode(None))
+    assert open_video(tmp_path / "a.mp4", 10**6).size == (48, 64)
+    assert pictures(tmp_path / "a.mp4").shape == frames.shape
+
+
+def test_sound_with_a_cover_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        cover = container.add_stream("mjpeg", rate=25)
+        cover.width, cover.height, cover.pix_fmt = 32, 24, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.zeros((24, 32, 3), np.uint8), "rgb24")
+        container.mux(cover.encode(picture))
+        container.mux(cover.encode(None))
+    with pytest.raises(DataError, match="no video"):
+        open_video(tmp_path / "a.mp4", 10**6)
+
+
+def test_times_of_joined_recordings_do_not_go_back(tmp_path):
+    options = dict(codec="libx264", pixels="yuv420p")
+    parts = [write_video(tmp_path / f"{n}.ts", smooth_frames(8, seed=n), **options) for n in (0, 1)]
+    (tmp_path / "joined.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    found = []
+    with suppress(FrameError):  # what the header promises may be wrong in such a file
+        found += (picture.time for picture in decode_video(tmp_path / "joined.ts"))
+    steps = np.diff([float(time) for time in found])
+    assert len(found) == 16 and steps.min() > 0 and steps.max() < 0.1
 
 
 def test_interlaced_frames_are_deinterlaced(tmp_path):

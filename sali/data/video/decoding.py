@@ -10,14 +10,19 @@ import numpy as np
 from av.container.input import InputContainer
 from av.filter import Graph
 from av.sidedata.sidedata import SideData
+from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
 from sali.errors import FrameError
 
 RATE_WHERE_UNKNOWN = Fraction(25)
 """Frames per second of a file that says neither a rate nor times."""
+HIGH_DEFINITION = 720
+"""Height in pixels from which on untagged video has the matrix BT.709."""
+UNSPECIFIED = 2
+"""Matrix of a video that is not tagged (ITU-T H.273)."""
 HIGH_DYNAMIC_RANGE = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 
 
@@ -54,7 +59,8 @@ def decode_video(path: Path, start: int = 0, max_pixels: int | None = None) -> I
     Frames are rotated and mirrored as the file says, interlaced ones deinterlaced (yadif, one
     frame of two fields), any depth and colour space converted to 8-bit RGB; high dynamic range is
     tone-mapped to sRGB. A frame that cannot be decoded, or only with damage, comes without a
-    picture.
+    picture. Times never go back: where the clock of the file starts again, frames follow at the
+    distance of one frame.
 
     Args:
         path: Video file.
@@ -66,12 +72,14 @@ def decode_video(path: Path, start: int = 0, max_pixels: int | None = None) -> I
         CutVideoError: The file ends before its header says; raised after the last frame.
         FrameError: Nothing in it can be decoded.
     """
-    number, damaged, gap = 0, "", Fraction(0)
+    number, damaged, gap, shift = 0, "", Fraction(0), Fraction(0)
     end: Fraction | None = None
     reformatter = VideoReformatter()  # keeps its tables from frame to frame
     try:
         with open_file(path) as container:
-            stream = container.streams.video[0]
+            stream = picture_stream(container)
+            if stream is None:
+                raise FrameError(f"{path} holds no video")
             stream.thread_type = "AUTO"
             if max_pixels is not None:
                 stream.codec_context.options = {"max_pixels": str(max_pixels)}
@@ -89,6 +97,10 @@ def decode_video(path: Path, start: int = 0, max_pixels: int | None = None) -> I
                 time = time_of(frame)
                 if time is None:
                     time = Fraction(0) if last is None else last + step
+                time += shift
+                if last is not None and time <= last:  # joined recordings, each with its own clock
+                    shift += last + step - time
+                    time = last + step
                 # Damage with good frames after it is in the middle; without, the file was cut.
                 for bad in pending:
                     if number >= start:
@@ -124,6 +136,14 @@ def open_file(path: Path) -> InputContainer:
     """Open a local file, even if its name looks like an address."""
     # Nothing in it may point to the internet.
     return av.open(f"file:{path.absolute()}", container_options={"protocol_whitelist": "file"})
+
+
+def picture_stream(container: InputContainer) -> VideoStream | None:
+    """Return the stream that a player would show: not the picture of a cover; None without one."""
+    best = container.streams.best("video")
+    if not isinstance(best, VideoStream) or best.disposition & Disposition.attached_pic:
+        return None
+    return best
 
 
 def reason_of(error: Exception) -> str:
@@ -235,9 +255,13 @@ def shown_rgb(
 ) -> np.ndarray:
     """Return the pixels of a frame as it is meant to be shown, uint8 [H, W, 3]."""
     high = frame.color_trc in HIGH_DYNAMIC_RANGE
+    # As players do: large frames whose matrix is not tagged are BT.709, small ones BT.601.
+    untagged = frame.colorspace == UNSPECIFIED and not frame.format.is_rgb
+    large = untagged and frame.height >= HIGH_DEFINITION
     rgb = reformatter.reformat(
         frame,
         format="rgb24",
+        src_colorspace=Colorspace.ITU709 if large else None,
         dst_color_trc=ColorTrc.IEC61966_2_1 if high else None,
         dst_color_primaries=ColorPrimaries.BT709 if high else None,
     ).to_ndarray()

@@ -22,6 +22,7 @@ from sali.data.video.decoding import (
     end_time,
     frame_rate,
     open_file,
+    picture_stream,
     reason_of,
     start_time,
 )
@@ -122,13 +123,13 @@ def open_video(path: Path, max_pixels: int) -> Video:
         raise DataError(f"{path} is empty (0 bytes); copy it again")
     try:
         with open_file(path) as container:
-            if not container.streams.video:
+            stream = picture_stream(container)
+            if stream is None:
                 kinds = sorted({str(stream.type) for stream in container.streams})
                 raise DataError(
                     f"{path} holds {', '.join(kinds) or 'nothing'} but no video; wanted a file "
                     "with pictures (was it cut off? copy it again)"
                 )
-            stream = container.streams.video[0]
             width, height = stream.width, stream.height
             rate = frame_rate(stream)
             end = end_time(container, stream)

@@ -23,6 +23,7 @@ from sali.data.video.decoding import (
     decoded,
     deinterlaced,
     display_matrix,
+    picture_stream,
     reason_of,
     shown_rgb,
     time_of,
@@ -217,10 +218,10 @@ class LiveFrames:
         problem = ""
         try:
             with open_live(self.live, self.settings) as container:
-                if not container.streams.video:
+                stream = picture_stream(container)
+                if stream is None:
                     problem = "it holds no video"
                     return
-                stream = container.streams.video[0]
                 stream.thread_type = "SLICE"  # threads by frame would each hold one back
                 for frame in deinterlaced(decoded(container, stream)):
                     if isinstance(frame, str) or frame.is_corrupt:
