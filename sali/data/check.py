@@ -8,6 +8,7 @@ import logging
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from sali.config import check_config
 from sali.data.frames import check_size, read_frame, read_mask
 from sali.data.index import POLYP_FREE, STILLS, SUBSETS, Clip
 from sali.data.listing import list_images, litter_counted, visible
+from sali.data.time_order import closest_order
 from sali.errors import ConfigError, DataError, FrameError
 from sali.run.io import write_json
 from sali.run.workers import workers
@@ -31,6 +33,8 @@ UNSEEN = ("unseen_easy", "unseen_hard")
 COARSEST = 1
 """Side to decode near: a JPEG is then read to its end at an eighth of its size, which is enough to
 find a file that is cut off."""
+_SORT_ALIKE = 10
+"""Number of frames up to which numbers from 0 sort as text as they do as numbers."""
 
 
 class ClipFolder(NamedTuple):
@@ -76,7 +80,11 @@ class ClipReport(NamedTuple):
 
 @litter_counted()
 def check(
-    root: Path, counts: Counts | None, polyp_free: Path | None, num_workers: int | None
+    root: Path,
+    counts: Counts | None,
+    polyp_free: Path | None,
+    num_workers: int | None,
+    order: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Inspect all clips.
 
@@ -86,6 +94,8 @@ def check(
             subsets that are there.
         polyp_free: Folder of clip folders of frames without a polyp.
         num_workers: Number of processes; None for one per core.
+        order: "max_first", "max_step" and "min_gain" of the search for another order of frames in
+            time, see `closest_order`; None does not look for one.
 
     Returns:
         {"root", "subsets": {name: {"clips", "frames", "published", "problems": {kind: number}}},
@@ -111,7 +121,8 @@ def check(
         folders += [ClipFolder(POLYP_FREE, path, None) for path in _folders(polyp_free)]
     with workers(num_workers, len(folders)) as pool:
         sizes = [len(visible(f.frames)) if f.frames.is_dir() else 0 for f in folders]
-        reports = pool.run(inspect_clip, folders, sizes, "reading")
+        inspect = partial(inspect_clip, order=order)
+        reports = pool.run(inspect, folders, sizes, "reading")
     problems = [problem for report in reports for problem in report.problems]
     problems += leaked_cases(reports) + duplicates(reports)
     subsets: dict[str, dict[str, Any]] = {}
@@ -147,8 +158,8 @@ def clip_folders(root: Path) -> list[ClipFolder]:
     return found
 
 
-def inspect_clip(clip: ClipFolder) -> ClipReport:
-    """Read all frames and masks of a clip."""
+def inspect_clip(clip: ClipFolder, order: Mapping[str, float] | None = None) -> ClipReport:
+    """Read all frames and masks of a clip; `order` as of `check`."""
     problems: list[Problem] = []
     hashes: list[tuple[Path, str]] = []
 
@@ -187,6 +198,13 @@ def inspect_clip(clip: ClipFolder) -> ClipReport:
                 check_size(frame, size, masks[stem], mask)
         except FrameError as error:
             add("size", error)
+    numbered = [stem for stem in frames if stem.isdecimal()]
+    if order is not None and len(numbered) == len(frames) > _SORT_ALIKE and not problems:
+        found = closest_order(
+            list(frames.values()), int(order["max_first"]), int(order["max_step"])
+        )
+        if found.gain >= order["min_gain"]:
+            add("order", f"frames of {clip.frames} are probably not in order of time: {found}")
     for stem in sorted(set(masks) - set(frames)) if frames else ():
         add("stray_mask", f"mask {masks[stem]} has no frame")
     return ClipReport(clip.subset, clip.frames.name, len(frames), tuple(hashes), tuple(problems))
@@ -254,9 +272,10 @@ def _folders(folder: Path) -> list[Path]:
 def main(cfg: DictConfig) -> None:
     """Run `check` from the command line; the exit code is 1 if there is any problem."""
     check_config(cfg, "check")
+    order: Any = OmegaConf.to_container(cfg.time_order) if cfg.time_order is not None else None
     counts: Any = OmegaConf.to_container(cfg.counts) if cfg.counts is not None else None
     polyp_free = Path(cfg.polyp_free) if cfg.polyp_free else None
-    found = check(Path(cfg.root), counts, polyp_free, cfg.num_workers)
+    found = check(Path(cfg.root), counts, polyp_free, cfg.num_workers, order)
     report = Path(cfg.output) / "check.json"
     write_json(report, found)
     show(found, cfg.show)

@@ -4,17 +4,13 @@ python -m sali.data.import_polypgen source=PolypGen2021_MultiCenterData_v3 outpu
 """
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from scipy.spatial.distance import cdist
 
 from sali.cli import command
 from sali.config import check_config
-from sali.data.frames import read_frame, resize_frame
 from sali.data.importing import (
     Home,
     Picture,
@@ -28,6 +24,7 @@ from sali.data.importing import (
 from sali.data.index import POLYP_FREE
 from sali.data.listing import list_clip_folders, list_images, litter_counted, visible
 from sali.data.rates import RATES_FILE
+from sali.data.time_order import number_step, time_order
 from sali.errors import ConfigError, DataError
 from sali.run.io import atomic_write
 
@@ -36,8 +33,6 @@ log = logging.getLogger(__name__)
 CENTRES = range(1, 7)
 MASK_SUFFIXES = ("_mask", "mask")
 """Endings of masks; the second is of `C3_EndoCV2021_00489_.jpg`, which ends in an underscore."""
-_THUMBNAIL = 32
-"""Side in pixels at which frames are compared."""
 
 
 @litter_counted()
@@ -144,63 +139,6 @@ def find_archive(source: Path) -> Path:
             "PolypGen2021_MultiCenterData_v3"
         )
     return found[0]
-
-
-def number_step(frames: Sequence[Path]) -> float:
-    """Return the median step between the last numbers in the names of frames; 0 without any."""
-    numbers = [int(found[-1]) for path in frames if (found := re.findall(r"\d+", path.stem))]
-    return float(np.median(np.abs(np.diff(numbers)))) if len(numbers) > 1 else 0
-
-
-def time_order(
-    listed: Sequence[Path], max_first: int, max_step: int, min_gain: float
-) -> tuple[list[Path], float]:
-    """Return frames in order of time that were numbered as a listing sorted their names.
-
-    Some copies number frames from 0 in the order in which strings sort: 0, 10, 100, 15, 5 ... The
-    original numbers are taken to be first, first + step, ...; of all such first numbers and steps
-    the ones are taken that bring consecutive frames closest. How much closer they get says how
-    certain that is; frames a second apart may be as close in any order.
-
-    Args:
-        listed: Frames in order of their numbers.
-        max_first: Largest first number to try.
-        max_step: Largest step to try.
-        min_gain: Share by which they must get closer.
-
-    Returns:
-        The frames, and the step; as they were, and 0, where no order brings them closer.
-    """
-    thumbnails = [resize_frame(read_frame(path, near=_THUMBNAIL)[0], _THUMBNAIL) for path in listed]
-    flat = np.stack(thumbnails).reshape(len(listed), -1).astype(np.float32)
-    distances = cdist(flat, flat, "cityblock")
-    tried: dict[tuple[int, ...], tuple[int, int]] = {tuple(range(len(listed))): (0, 0)}
-    for step in range(1, max_step + 1):
-        for first in range(max_first + 1):
-            tried.setdefault(places(len(listed), first, step), (first, step))
-    lengths = {order: distances[order[:-1], order[1:]].sum() for order in tried}
-    as_listed, *_ = lengths.values()
-    best = min(lengths, key=lengths.__getitem__)
-    first, step = tried[best]
-    gain = 1 - lengths[best] / as_listed if as_listed else 0
-    if gain < min_gain:
-        log.warning(
-            "%s: kept as it is numbered, as the best order, that of numbers %d, %d ..., brings "
-            "consecutive frames only %.0f %% closer",
-            *(listed[0].parent, first, first + step, 100 * gain),
-        )
-        return list(listed), 0
-    log.info(
-        "%s: put in the order of numbers %d, %d ...: consecutive frames are %.0f %% closer",
-        *(listed[0].parent, first, first + step, 100 * gain),
-    )
-    return [listed[place] for place in best], step
-
-
-def places(count: int, first: int, step: int) -> tuple[int, ...]:
-    """Return the place of each number first, first + step, ... in a listing sorted as strings."""
-    listing = sorted(range(count), key=lambda i: str(first + i * step))
-    return tuple(np.argsort(listing).tolist())
 
 
 @command("import_polypgen")

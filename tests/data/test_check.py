@@ -15,6 +15,7 @@ from PIL import Image
 from sali.config import config_dir
 from sali.data.check import check
 from sali.data.synthetic import SyntheticSpec, generate
+from sali.data.time_order import places
 from sali.errors import ConfigError, DataError
 
 SPEC = SyntheticSpec(
@@ -194,3 +195,27 @@ def test_command_tells_and_fails(root, tmp_path):
     told = json.loads((tmp_path / "told/check.json").read_text())
     assert told["subsets"]["unseen_hard"]["problems"] == {"missing_mask": 1, "count": 2}
     assert {path.name for path in tmp_path.iterdir()} == {"data", "told"}
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_frames_numbered_from_a_sorted_listing_are_reported(tmp_path, in_time):
+    """A bright spot wanders to and fro over noise that is the frame's own."""
+    rng = np.random.default_rng(0)
+    place_of = range(45) if in_time else places(45, 4, 3)
+    spots = (20 + 15 * np.sin(np.arange(45) / 4)).round().astype(int)
+    for time, x in enumerate(spots):
+        pixels = rng.integers(0, 20, (40, 48, 3), dtype=np.uint8)
+        pixels[10:26, x : x + 8] = 200
+        pixels[30 + time // 6 :] += 100
+        mask = np.zeros((40, 48), np.uint8)
+        mask[10:26, x : x + 8] = 255
+        for kind, image in (("Frame", pixels), ("GT", mask)):
+            path = tmp_path / f"TrainDataset/{kind}/case1_1/{place_of[time]}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    order = {"max_first": 20, "max_step": 5, "min_gain": 0.03}
+    found = check(tmp_path, None, None, 1, order)["problems"]
+    assert [problem["kind"] for problem in found] == ([] if in_time else ["order"])
+    if found:
+        assert "case1_1" in found[0]["message"] and "4, 7" in found[0]["message"]
+    assert check(tmp_path, None, None, 1)["problems"] == []

@@ -7,9 +7,10 @@ from PIL import Image
 
 from sali.config import config_dir
 from sali.data.frames import read_frame, read_mask
-from sali.data.import_polypgen import import_polypgen, places, time_order
+from sali.data.import_polypgen import import_polypgen
 from sali.data.importing import Writing
 from sali.data.index import index_clip, index_subset
+from sali.data.time_order import places, time_order
 from sali.errors import ConfigError, DataError
 
 OPTIONS = {
