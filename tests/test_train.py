@@ -134,6 +134,17 @@ def test_every_experiment_trains(experiment, data_root, tmp_path):
     assert all(0 <= s["dice_max"] <= 1 for s in results["subsets"].values())
 
 
+def test_a_notebook_trains_twice_without_naming_a_folder(data_root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = [one for one in overrides(data_root, "") if "paths.output_dir" not in one]
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        cfg = compose("train", [*given, "trainer.max_epochs=1", "name=notebook"])
+    first, second = train(cfg), train(cfg)
+    assert first["best"] == second["best"]
+    folders = list((tmp_path / "outputs/notebook").iterdir())
+    assert len(folders) == 2 and all((one / "metrics.json").is_file() for one in folders)
+
+
 def test_two_stages(data_root, tmp_path):
     run(data_root, tmp_path / "first", "memory=none", "align=none")
     first = tmp_path / "first/checkpoints/best.ckpt"
