@@ -27,8 +27,8 @@ demo: $(READY) ## A real clip with the shipped weights, then a short training on
 	@echo "real clip: outputs/demo/sample_scores/report.html, outputs/demo/sample_overlays"
 	@echo "training: outputs/demo/latest/report.html, outputs/demo/latest/predictions_overlays"
 
-test: $(READY) ## Tests that take seconds each
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+test: $(READY) ## Tests that take seconds each, in two processes of one thread
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
 test-all: $(READY) ## All tests; installs the extra `sweeps`, 400 MB
 	$(BIN)/python -m pip install --quiet --editable '.[dev,sweeps]'

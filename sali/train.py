@@ -36,7 +36,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 
 def _with_folder(cfg: DictConfig) -> DictConfig:
     """Return a configuration whose folder does not need Hydra's command."""
-    if HydraConfig.initialized() or OmegaConf.is_missing(cfg, "paths"):
+    if HydraConfig.initialized():
         return cfg
     own = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(own, dict)

@@ -85,17 +85,22 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
             "it away, or choose another hydra.run.dir"
         )
     with claimed(output, own), reported(output, report), finished(loggers), tracked(output):
-        return _train(cfg, output, loggers, report)
+        return _train(cfg, own, output, loggers, report)
 
 
 def _train(
-    cfg: DictConfig, output: Path, loggers: list[Any], report: ReportOptions
+    cfg: DictConfig,
+    own: dict[str, Any],
+    output: Path,
+    loggers: list[Any],
+    report: ReportOptions,
 ) -> dict[str, Any]:
+    """Train and test; `own` is the configuration as plain values, unresolved."""
     resumed = checkpoint_to_resume(cfg, output)
     if resumed is None:
         forget_wandb_run(output)
     else:
-        refuse_other_resume(Path(resumed), OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+        refuse_other_resume(Path(resumed), own)
     loggers += [build(logger) for logger in cfg.logger.values() if logger]
     data: ClipData = build(cfg.data)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -123,7 +128,7 @@ def _train(
             num_processes=trainer.world_size,
             resumed_from=resumed,
             data=data.provenance(),
-            config=compared(OmegaConf.to_container(cfg, resolve=False)),  # type: ignore[arg-type]
+            config=compared(own),
         )
         write_json(output / "run.json", record)
     config = OmegaConf.to_container(cfg, resolve=True)

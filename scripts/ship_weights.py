@@ -6,16 +6,13 @@ The model card `sali/weights/<name>.md` is written by hand.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
-
-from safetensors.torch import save_file
 
 from sali.errors import WeightsError
 from sali.models.checkpoint import PREFIX, read_checkpoint
 from sali.models.shipped import FOLDER
-from sali.models.weights import read_file
+from sali.models.weights import read_file, save_safetensors
 
 
 def save_half(ckpt: Path, path: Path) -> None:
@@ -37,9 +34,8 @@ def save_half(ckpt: Path, path: Path) -> None:
         half = tensor.half() if tensor.is_floating_point() else tensor
         if not half.isfinite().all():
             raise WeightsError(f"{ckpt}: {name} has values that half precision cannot hold")
-        state[PREFIX + name] = half.contiguous()
-    save_file(state, path, metadata={"sali": json.dumps(about)})
-    path.chmod(0o644)  # safetensors writes files that only their owner can read
+        state[PREFIX + name] = half
+    save_safetensors(path, state, about)
 
 
 def main() -> None:

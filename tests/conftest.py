@@ -75,6 +75,25 @@ def data_for_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small single-frame network, in the format of the first checkpoints."""
+    path = tmp_path_factory.mktemp("own") / "best.ckpt"
+    single = {"long_term": False, "align_kernel": None}
+    torch.manual_seed(0)
+    network = small_network(**single)
+    streaming = dict(image_size=256, max_frames=4, every=1, eviction="released", neighbor="next")
+    own = {
+        "network": {**SMALL, **single},
+        "streaming": streaming,
+        "maps": "probability",
+        "decode": "exact",
+    }
+    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": state, "sali": own}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def released_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with the names and shapes of the released checkpoint and the golden weights."""
     from weights import released_state_dict

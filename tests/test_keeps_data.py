@@ -5,8 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
-from conftest import SMALL, small_network
 from hydra import compose, initialize_config_dir
 from miniature import ROOT, wait_for
 from PIL import Image
@@ -26,23 +24,6 @@ from sali.train import train
 def composed(command, *overrides, **options):
     with initialize_config_dir(config_dir(), version_base="1.3"):
         return compose(command, overrides=list(overrides), **options)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("own") / "best.ckpt"
-    single = {"long_term": False, "align_kernel": None}
-    network = small_network(**single)
-    streaming = dict(image_size=256, max_frames=4, every=1, eviction="released", neighbor="next")
-    own = {
-        "network": {**SMALL, **single},
-        "streaming": streaming,
-        "maps": "probability",
-        "decode": "exact",
-    }
-    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    torch.save({"state_dict": state, "sali": own}, path)
-    return path
 
 
 @pytest.fixture
@@ -117,6 +98,22 @@ def test_only_own_results_are_replaced(segment, tmp_path, more, path):
         segment("clips", "maps", *more)
     assert "case2_1" in str(caught.value)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [".notes", ".git/config", "notes.txt"])
+def test_a_folder_of_maps_that_holds_more_is_kept(segment, tmp_path, name):
+    segment("clips", "maps")
+    mine = tmp_path / "maps/case1_1" / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    (tmp_path / "maps/case1_1/.DS_Store").write_text("of a file manager")
+    with pytest.raises(ConfigError, match="maps/case1_1 is there"):
+        segment("clips", "maps")
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    if mine.parent.name == ".git":
+        mine.parent.rmdir()
+    segment("clips", "maps")  # what a file manager left does not matter
 
 
 def test_an_overlay_video_knows_its_own(segment, tmp_path):

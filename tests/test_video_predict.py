@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from conftest import SMALL, small_network
 from hydra import compose, initialize_config_dir
 from PIL import Image
 from pycocotools.coco import COCO
@@ -23,24 +21,6 @@ from sali.data.video.decoding import decode_video
 from sali.errors import UserError
 from sali.predict import predict
 from sali.prediction.writers.videos import OverlayVideo
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("own") / "best.ckpt"
-    single = {"long_term": False, "align_kernel": None}
-    torch.manual_seed(0)
-    network = small_network(**single)
-    streaming = dict(image_size=256, max_frames=4, every=1, eviction="released", neighbor="next")
-    own = {
-        "network": {**SMALL, **single},
-        "streaming": streaming,
-        "maps": "probability",
-        "decode": "exact",
-    }
-    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    torch.save({"state_dict": state, "sali": own}, path)
-    return path
 
 
 def run(checkpoint, source, output, **options):

@@ -1,4 +1,4 @@
-"""Numbers of a training beside its loss: gradients, speed, use of the memory."""
+"""Numbers of a training other than its loss: gradients, speed, use of the memory."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ from torchmetrics import MeanMetric
 
 
 class GradientNorm(L.Callback):
-    """Log ``train/gradient_norm``, the 2-norm of all gradients before they are clipped.
+    """Log `train/gradient_norm`, the 2-norm of all gradients before they are clipped.
 
     Computed at the steps that are logged only, and left on the device.
     """
@@ -22,7 +22,7 @@ class GradientNorm(L.Callback):
 
 
 class TrainingSpeed(L.Callback):
-    """Log ``train/step_time`` (seconds) and ``train/samples_per_second`` of all processes together.
+    """Log `train/step_time` (seconds) and `train/samples_per_second` of all processes together.
 
     Means since they were last logged; validations are left out. The clock is read without waiting
     for the device: over many steps that makes no difference.

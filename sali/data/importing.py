@@ -13,6 +13,7 @@ from PIL import Image
 from sali.data.frames import Bytes, Mask, check_size, read_frame, read_mask, read_size
 from sali.data.index import STILLS, SUBSETS
 from sali.errors import ConfigError, DataError
+from sali.metrics.operating_point import large_regions
 from sali.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ def mask_file(frame: Path, path: Path, above: int, smallest: int = 1) -> MaskRea
             return empty_mask(size)
         mask = read_mask(path, above)
         check_size(frame, size, path, mask)
-        return without_specks(mask, smallest)
+        return large_regions(mask, smallest)
 
     return read
 
@@ -135,18 +136,6 @@ def mask_file(frame: Path, path: Path, above: int, smallest: int = 1) -> MaskRea
 def empty_mask(size: tuple[int, int]) -> Mask:
     """Return the mask of a frame of size (H, W) without a polyp."""
     return np.zeros(size, np.bool_)
-
-
-def without_specks(mask: Mask, smallest: int) -> Mask:
-    """Return a mask without its regions (8-connected) of fewer pixels than `smallest`."""
-    if smallest <= 1 or not mask.any():
-        return mask
-    import cv2
-
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    is_large = stats[:, cv2.CC_STAT_AREA] >= smallest
-    is_large[0] = False  # the background
-    return np.asarray(is_large[labels])
 
 
 def write_pictures(output: Path, pictures: Sequence[Picture], writing: Writing) -> None:

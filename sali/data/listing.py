@@ -39,6 +39,17 @@ def visible_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def files_but_litter(folder: Path) -> Iterator[Path]:
+    """Yield every file in a folder and below, hidden ones too, but what file managers leave."""
+    for path in sorted(folder.iterdir()):
+        if path.name in LITTER or path.name == ".DS_Store" or path.name.startswith("._"):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from files_but_litter(path)
+        else:
+            yield path
+
+
 @contextmanager
 def litter_counted() -> Iterator[None]:
     """Log once, at the end, how much `visible` passed over meanwhile."""

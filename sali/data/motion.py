@@ -1,6 +1,7 @@
 """Short clips of a still: smooth simulated motion of the camera, the wall and the light."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -9,12 +10,13 @@ import numpy as np
 from sali.data.frames import Bytes
 
 
+@dataclass(frozen=True)
 class StillMotion:
     """Frames of a still at other times, by a motion of constant speed.
 
     At time 0 a frame is the still itself. All ranges are per frame and drawn from -value to value.
 
-    Args:
+    Attributes:
         translate: Largest shift, as a share of the side.
         rotate: Largest rotation in degrees.
         scale: Largest growth as a share, as of a camera that comes nearer.
@@ -23,21 +25,12 @@ class StillMotion:
         light: Largest change of brightness as a share.
     """
 
-    def __init__(
-        self,
-        translate: float,
-        rotate: float,
-        scale: float,
-        bend: float,
-        knots: int,
-        light: float,
-    ) -> None:
-        self.translate = translate
-        self.rotate = rotate
-        self.scale = scale
-        self.bend = bend
-        self.knots = knots
-        self.light = light
+    translate: float
+    rotate: float
+    scale: float
+    bend: float
+    knots: int
+    light: float
 
     def __call__(
         self, frame: Bytes, mask: Bytes, times: Sequence[int], rng: np.random.Generator

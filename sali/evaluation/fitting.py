@@ -1,6 +1,5 @@
 """Fit the operating point of a checkpoint on the maps of held-out cases, and store it there."""
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from sali.evaluation.inputs import ClipMaps, read_truth
 from sali.metrics.counted_frame import BoolArray, ByteArray
 from sali.metrics.operating_point import Fit, fit_operating_point
 from sali.metrics.vps import match_size
-from sali.models.weights import read_file
+from sali.models.weights import read_file, save_safetensors
 from sali.run.io import atomic_write
 
 log = logging.getLogger(__name__)
@@ -70,7 +69,6 @@ def store_operating_point(path: Path, fit: Fit) -> None:
         WeightsError: Not a checkpoint of `sali.train`.
     """
     import torch
-    from safetensors.torch import save_file
 
     content = read_file(path)
     if not isinstance(content.get("sali"), dict):
@@ -81,8 +79,7 @@ def store_operating_point(path: Path, fit: Fit) -> None:
     content["sali"]["operating_point"] = fit.content()
     with atomic_write(path, sync=True) as partial:
         if path.suffix == ".safetensors":
-            about = {"sali": json.dumps(content["sali"])}
-            save_file(content["state_dict"], partial, metadata=about)
+            save_safetensors(partial, content["state_dict"], content["sali"])
         else:
             torch.save(content, partial)
     log.info("the operating point is stored in %s", path)

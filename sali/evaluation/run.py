@@ -85,7 +85,8 @@ def run_evaluation(
     with litter_counted():
         clips = index_truth(gt, settings)
         trees = find_methods(pred, clips, settings.name)
-    for folder in {pred, *(clip.masks[0].parent.parent for clip in clips if clip.masks[0])}:
+    masks = (next(filter(None, clip.masks), None) for clip in clips)  # one of each clip
+    for folder in {pred, *(mask.parent.parent for mask in masks if mask is not None)}:
         if output.resolve().is_relative_to(folder.resolve()):
             raise ConfigError(
                 f"output {output} is inside {folder}, and its files would be taken for maps or "

@@ -64,7 +64,7 @@ class OperatingPoint:
         cut = self.cut
         if probability.dtype == np.uint8:
             cut = int(np.searchsorted(PROBABILITIES, cut))
-        return large_regions(probability >= cut, self.min_region)
+        return large_regions(probability >= cut, self.min_region * probability.size)
 
     def calibrated(self, probability: np.ndarray) -> np.ndarray:
         """Return the calibrated probability [...] of a probability [...]."""
@@ -73,12 +73,12 @@ class OperatingPoint:
         return expit(logit(np.clip(probability, 1e-6, 1 - 1e-6)) / self.temperature)
 
 
-def large_regions(mask: BoolArray, min_region: float) -> BoolArray:
-    """Return a mask [H, W] without its connected regions below a share of the image."""
-    if not min_region:
+def large_regions(mask: BoolArray, smallest: float) -> BoolArray:
+    """Return a mask [H, W] without its regions (8-connected) of fewer pixels than `smallest`."""
+    if smallest <= 1 or not mask.any():
         return mask
     _, labels, rows, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    is_kept = rows[:, cv2.CC_STAT_AREA] >= min_region * mask.size
+    is_kept = rows[:, cv2.CC_STAT_AREA] >= smallest
     is_kept[0] = False  # the background
     return np.asarray(is_kept[labels])
 
@@ -160,7 +160,9 @@ def fit_operating_point(
         if mask.any():
             num_polyp += 1
             detected += [
-                _is_detected(large_regions(prediction >= level, share), mask, detection_iou)
+                _is_detected(
+                    large_regions(prediction >= level, share * mask.size), mask, detection_iou
+                )
                 for level, share in candidates
             ]
     best = int(detected.argmax())
@@ -204,7 +206,7 @@ def _highest_level(prediction: ByteArray, min_region: float) -> int:
         return high
     while low < high:  # a region that is there at one level is there, or larger, at all below
         middle = (low + high + 1) // 2
-        if large_regions(prediction >= middle, min_region).any():
+        if large_regions(prediction >= middle, min_region * prediction.size).any():
             low = middle
         else:
             high = middle - 1

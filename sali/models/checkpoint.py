@@ -72,18 +72,12 @@ class Checkpoint:
 
 
 def describe(
-    model: Mapping[str, Any],
-    image_size: int,
-    decode: str,
-    maps: str,
-    smoothing: float = 0,
-    operating_point: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any], image_size: int, decode: str, maps: str, smoothing: float = 0
 ) -> dict[str, Any]:
     """Return what a checkpoint says about itself: plain values that rebuild the network.
 
     `operating_point` is added after the training, see `sali.metrics.operating_point.Fit.content`.
     """
-    point = {} if operating_point is None else {"operating_point": dict(operating_point)}
     return {
         "format": FORMAT,
         "version": __version__,
@@ -91,7 +85,6 @@ def describe(
         "streaming": {"image_size": image_size, "smoothing": smoothing},
         "decode": decode,
         "maps": maps,
-        **point,
     }
 
 

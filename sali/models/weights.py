@@ -99,6 +99,21 @@ def read_file(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def save_safetensors(path: Path, state: StateDict, about: Mapping[str, Any]) -> None:
+    """Write what `read_file` gives back as `state_dict` and `sali`.
+
+    Args:
+        path: File to write.
+        state: Tensors by name.
+        about: Plain values, as JSON has them.
+    """
+    from safetensors.torch import save_file
+
+    contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
+    save_file(contiguous, path, metadata={"sali": json.dumps(about)})
+    path.chmod(0o644)  # safetensors writes files that only their owner can read
+
+
 def _read_safetensors(path: Path) -> dict[str, Any]:
     from safetensors import safe_open
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sali.data.frames import read_frame
 from sali.data.index import Clip
-from sali.data.listing import visible_files
+from sali.data.listing import files_but_litter
 from sali.data.samples import Frame
 from sali.errors import ConfigError
 from sali.evaluation.inputs import MANIFEST
@@ -148,7 +148,7 @@ def is_own(path: Path, mark: str = MARK) -> bool:
         mark: What files of other kinds are known by.
     """
     if path.is_dir():
-        inside = (file for file in visible_files(path) if file != path / MANIFEST)
+        inside = (file for file in files_but_litter(path) if file != path / MANIFEST)
         return all(is_own(file, mark) for file in inside)
     try:
         with path.open("rb") as file:

@@ -12,7 +12,7 @@ from PIL import Image
 from sali.config import config_dir
 from sali.data.frames import read_mask
 from sali.data.import_folder import import_folder
-from sali.data.importing import Writing, home_of, pair, without_specks
+from sali.data.importing import Writing, home_of, pair
 from sali.data.index import index_clip
 from sali.errors import ConfigError, DataError, FrameError
 
@@ -184,12 +184,3 @@ def test_pairs_by_ending():
     masks = [Path("m/a_mask.png"), Path("m/b_mask.jpg")]
     names = [(i.stem, m and m.stem) for i, m in pair(images, masks, ["_mask"])]
     assert names == [("a", "a_mask"), ("a_", None), ("b", "b_mask")]
-
-
-def test_specks_go_and_regions_stay():
-    mask = np.zeros((20, 20), np.bool_)
-    mask[2:8, 2:8] = mask[12, 12] = mask[13, 13] = True
-    kept = without_specks(mask, 3)
-    assert kept.sum() == 36 and not kept[10:].any()
-    assert without_specks(mask, 2).sum() == 38
-    assert not without_specks(mask, 37).any()

@@ -110,7 +110,16 @@ def test_the_temperature_of_made_logits_is_found(temperature):
 def test_regions_are_those_of_scipy(share):
     random = np.random.default_rng(3)
     mask = ndimage.gaussian_filter(random.normal(size=(60, 80)), 1.2) > 0.1
-    np.testing.assert_array_equal(large_regions(mask, share), filtered(mask, share))
+    np.testing.assert_array_equal(large_regions(mask, share * mask.size), filtered(mask, share))
+
+
+def test_specks_go_and_regions_stay():
+    mask = np.zeros((20, 20), np.bool_)
+    mask[2:8, 2:8] = mask[12, 12] = mask[13, 13] = True
+    kept = large_regions(mask, 3)
+    assert kept.sum() == 36 and not kept[10:].any()
+    assert large_regions(mask, 2).sum() == 38
+    assert not large_regions(mask, 37).any()
 
 
 def test_a_map_and_its_probability_give_the_same_mask():

@@ -37,6 +37,7 @@ def test_half_precision_gives_the_network_back_rounded(training, tmp_path):
         assert value.dtype == torch.float32
         torch.testing.assert_close(value, own.half().float(), rtol=0, atol=0)
     assert small.stat().st_size < path.stat().st_size
+    assert small.stat().st_mode & 0o777 == 0o644  # others may read what a package installs
 
 
 def test_values_beyond_half_precision_are_refused(training, tmp_path):
