@@ -108,17 +108,19 @@ def operating_point(threshold: str | float, trained: Mapping[str, Any]) -> Opera
         if stored is None:
             log.info("masks: from probability 0.5 on, as the checkpoint has no operating point")
             return OperatingPoint()
-        point = OperatingPoint(**{one.name: stored[one.name] for one in fields(OperatingPoint)})
-    except (KeyError, ValueError) as error:
+        known = {one.name for one in fields(OperatingPoint)}  # a fit has results beside these
+        point = OperatingPoint(**{name: stored[name] for name in known & set(stored)})
+    except ValueError as error:
         raise ConfigError(
             f"threshold: got {threshold}, wanted a probability between 0 and 1, or checkpoint "
             f"({error})"
         ) from error
     log.info(
-        "masks: from probability %.3f on, regions of at least %.2g %% of the image (the operating "
-        "point of the checkpoint)",
+        "masks: from probability %.3f on, regions of at least %.2g %% of the image and of a mean "
+        "probability of at least %.3f (the operating point of the checkpoint)",
         point.cut,
         100 * point.min_region,
+        point.confidence,
     )
     return point
 

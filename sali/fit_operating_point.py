@@ -43,7 +43,13 @@ def fit_checkpoint(cfg: DictConfig) -> Fit:
     report = path.with_suffix(".integrity.txt")
     maps = check_maps(Workers(None), trees, clips, settings, report)
     choices = cfg.operating_point
-    fit = fit_on_maps(maps, choices.false_alarm_rate, list(choices.min_regions), cfg.detection_iou)
+    fit = fit_on_maps(
+        maps,
+        choices.false_alarm_rate,
+        list(choices.thresholds),
+        list(choices.min_regions),
+        cfg.detection_iou,
+    )
     store_operating_point(path, fit)
     return fit
 

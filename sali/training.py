@@ -255,7 +255,11 @@ def _fit_point(cfg: DictConfig, clips: Sequence[Clip], checkpoint: Path, maps: P
     made = [ClipMaps("held out", one, maps / one.name, (True,) * len(one)) for one in clips]
     choices = cfg.operating_point
     fit = fit_on_maps(
-        made, choices.false_alarm_rate, list(choices.min_regions), cfg.clinical.detection_iou
+        made,
+        choices.false_alarm_rate,
+        list(choices.thresholds),
+        list(choices.min_regions),
+        cfg.clinical.detection_iou,
     )
     store_operating_point(checkpoint, fit)
     shutil.rmtree(maps / HIDDEN)

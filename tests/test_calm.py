@@ -17,6 +17,8 @@ from sali.models.checkpoint import read_checkpoint
 from sali.predict import predict
 from sali.training import fitted_on
 
+POINT = ("threshold", "min_region", "temperature", "confidence")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -50,14 +52,14 @@ def test_a_training_fits_a_point_and_tests_with_it(trained):
     stored = read_checkpoint(output / "checkpoints/best.ckpt").settings["operating_point"]
     assert stored["false_alarm_rate"] <= 0.05 and stored["polyp_free_frames"] > 0
     told = json.loads((output / "maps/run.json").read_text())["operating_point"]
-    assert told == {name: stored[name] for name in ("threshold", "min_region", "temperature")}
+    assert told == {name: stored[name] for name in POINT}
     assert told in metrics["operating_point"]["points"].values()
     assert not (output / "maps/.held_out").exists()
 
 
 def test_a_prediction_uses_it_unless_told_otherwise(trained, data, tmp_path):
     stored = read_checkpoint(trained[0] / "checkpoints/best.ckpt").settings["operating_point"]
-    point = OperatingPoint(stored["threshold"], stored["min_region"], stored["temperature"])
+    point = OperatingPoint(**{name: stored[name] for name in POINT})
     maps, areas = predicted(trained, data, tmp_path / "a")
     others, at_half = predicted(trained, data, tmp_path / "b", "threshold=0.5")
     for name, one in maps.items():

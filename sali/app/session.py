@@ -33,7 +33,7 @@ NOTE = """\
 Model {options.model}, precision {options.precision}, memory of {options.max_frames} frames, \
 every {options.every}. stored.
 A pixel counts as polyp from a probability of {threshold:.4f} on, in regions of at least
-{min_region:.2%} of the image.
+{min_region:.2%} of the image and of a mean probability of at least {confidence:.4f}.
 
 Research software, not a medical device. Do not use it to guide an examination.
 """
@@ -102,7 +102,9 @@ class Session:
         self.folder = folder
         self.upload: FileSource | None = None
         self.play: Play | None = None
-        self.point = OperatingPoint(between_levels(point.cut), point.min_region)
+        self.point = self._fitted = replace(
+            point, threshold=between_levels(point.cut), temperature=1.0
+        )
         self._models, self._limits = models, limits
         self._playing, self._exporting = playing, exporting
         self.closed = False
@@ -153,8 +155,12 @@ class Session:
             return self.play
 
     def set_threshold(self, threshold: float) -> None:
-        """Draw with another threshold from now on; nothing is segmented again."""
-        self.point = replace(self.point, threshold=between_levels(threshold))
+        """Draw with another threshold from now on; nothing is segmented again.
+
+        A threshold stands alone, but for that of the operating point.
+        """
+        alone = OperatingPoint(between_levels(threshold))
+        self.point = self._fitted if alone.threshold == self._fitted.threshold else alone
 
     def cancel(self) -> None:
         """End a run after the frame that is under way, and wait for it."""

@@ -18,6 +18,7 @@ class ClipTransform:
         shared: Transforms drawn once for all frames and masks (geometry).
         colour: Transforms of the frames alone.
         shared_colour: Draw `colour` once for all frames instead of for each.
+        bad: Transforms after `colour` that make a frame hard or impossible to read.
     """
 
     def __init__(
@@ -25,9 +26,10 @@ class ClipTransform:
         shared: Sequence[A.BasicTransform],
         colour: Sequence[A.BasicTransform],
         shared_colour: bool,
+        bad: Sequence[A.BasicTransform] = (),
     ) -> None:
         self.shared = A.Compose(list(shared))
-        self.colour = A.Compose(list(colour))
+        self.colour = A.Compose([*colour, *bad])
         self.shared_colour = shared_colour
 
     def __call__(
@@ -109,3 +111,53 @@ class MaskNoise(A.DualTransform):
         where = self.random_generator.integers(0, mask.size, count)
         noisy.flat[where] = self.random_generator.integers(0, 2, count)
         return noisy
+
+
+class PolypFreeCrop(A.DualTransform):
+    """Crop beside the polyps, scaled back to the frame's size: one more sample without a polyp.
+
+    Where no crop of the drawn size misses every polyp, and where there is no polyp at all, the
+    frames stay as they are.
+
+    Args:
+        side: Range of the crop's sides, as a share of the frame's.
+        p: Probability.
+    """
+
+    TRIES = 20
+
+    def __init__(self, side: tuple[float, float], p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.side = tuple(side)
+
+    @property
+    def targets_as_params(self) -> list[str]:
+        return ["masks"]
+
+    def get_params_dependent_on_data(
+        self, params: dict[str, Any], data: dict[str, Any]
+    ) -> dict[str, Any]:
+        polyp = np.any(data["masks"], axis=0)
+        height, width = polyp.shape
+        for _ in range(self.TRIES if polyp.any() else 0):
+            side = self.py_random.uniform(*self.side)
+            rows, columns = round(side * height), round(side * width)
+            top = self.py_random.randint(0, height - rows)
+            left = self.py_random.randint(0, width - columns)
+            box = np.s_[top : top + rows, left : left + columns]
+            if not polyp[box].any():
+                return {"box": box}
+        return {"box": None}
+
+    def apply(
+        self, img: np.ndarray, box: tuple[slice, slice] | None = None, **params: Any
+    ) -> np.ndarray:
+        if box is None:
+            return img
+        height, width = img.shape[:2]
+        return cv2.resize(img[box], (width, height), interpolation=cv2.INTER_LINEAR)
+
+    def apply_to_mask(
+        self, mask: np.ndarray, box: tuple[slice, slice] | None = None, **params: Any
+    ) -> np.ndarray:
+        return mask if box is None else np.zeros_like(mask)

@@ -25,6 +25,7 @@ def has_polyp_free_frame(clips: Sequence[Clip]) -> bool:
 def fit_on_maps(
     maps: Sequence[ClipMaps],
     false_alarm_rate: float,
+    thresholds: Sequence[float],
     min_regions: Sequence[float],
     detection_iou: float,
 ) -> Fit:
@@ -33,6 +34,7 @@ def fit_on_maps(
     Args:
         maps: Clips of held-out cases with their maps, probability x 255.
         false_alarm_rate: Largest share of polyp-free frames that may be marked.
+        thresholds: Thresholds to try, on the network's own probability.
         min_regions: Smallest regions to try, shares of the image.
         detection_iou: A polyp is detected from this IoU on.
 
@@ -41,16 +43,20 @@ def fit_on_maps(
         FrameError: A file that cannot be read.
     """
     try:
-        fit = fit_operating_point(_Frames(maps), false_alarm_rate, min_regions, detection_iou)
+        fit = fit_operating_point(
+            _Frames(maps), false_alarm_rate, thresholds, min_regions, detection_iou
+        )
     except ValueError as error:
         if isinstance(error, DataError):
             raise
         raise ConfigError(f"operating point: {error}") from error
     log.info(
-        "operating point: probability %.3f, regions of at least %.2g %% of the image, temperature "
-        "%.2f: marks %.1f %% of %d polyp-free frames, detects %s of %d polyp frames",
+        "operating point: probability %.3f, regions of at least %.2g %% of the image and of a mean "
+        "probability of at least %.3f, temperature %.2f: marks %.1f %% of %d polyp-free frames, "
+        "detects %s of %d polyp frames",
         fit.point.cut,
         100 * fit.point.min_region,
+        fit.point.confidence,
         fit.point.temperature,
         100 * fit.false_alarm_rate,
         fit.polyp_free_frames,
@@ -58,7 +64,7 @@ def fit_on_maps(
         fit.polyp_frames,
     )
     if fit.false_alarm_rate > false_alarm_rate:
-        log.warning("no threshold marks at most %g of the polyp-free frames", false_alarm_rate)
+        log.warning("no confidence marks at most %g of the polyp-free frames", false_alarm_rate)
     return fit
 
 

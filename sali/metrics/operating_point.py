@@ -1,16 +1,20 @@
 """The operating point of a network: how its probability becomes a mask.
 
-A network that was trained on polyps marks specks on most frames without one. At a higher threshold,
-and without small regions, it marks few of these and still finds most polyps: where that balance
-lies is fitted on cases that were held out of the training, for a stated rate of false alarms.
+A network that was trained on polyps marks specks on most frames without one. Without regions that
+are small or of which it is not sure, it marks few of these and still finds most polyps: where that
+balance lies is fitted on cases that were held out of the training, for a stated rate of false
+alarms.
 """
 
+import itertools
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, log_expit, logit
 
 from sali.metrics.calibration import PROBABILITIES
@@ -23,10 +27,9 @@ from sali.metrics.counted_frame import (
     joint_counts,
 )
 
-HALF = 128
-"""Lowest grey level of a map, probability x 255, of at least 0.5."""
 _CERTAIN = 0.5 / 255  # what a map rounds to 0 is anything below
 _TEMPERATURES = 0.1, 10.0
+_STEPS = 10_000  # of the confidences that are fitted, from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,22 @@ class OperatingPoint:
         min_region: Smallest connected region (8 neighbours), as a share of the image in [0, 1);
             smaller ones are removed.
         temperature: Number that logits are divided by for the calibrated probability, above 0.
+        confidence: Smallest mean of the network's own probability over a region, in [0, 1]; less
+            certain regions are removed.
     """
 
     threshold: float = 0.5
     min_region: float = 0.0
     temperature: float = 1.0
+    confidence: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for numbers out of range."""
-        if not (0 < self.threshold < 1 and 0 <= self.min_region < 1 and self.temperature > 0):
+        shares = 0 <= self.min_region < 1 and 0 <= self.confidence <= 1
+        if not (0 < self.threshold < 1 and shares and self.temperature > 0):
             raise ValueError(
                 f"operating point: got {asdict(self)}, wanted a threshold between 0 and 1, "
-                "min_region in [0, 1) and a temperature above 0"
+                "min_region in [0, 1), a temperature above 0 and confidence in [0, 1]"
             )
 
     @property
@@ -62,9 +69,14 @@ class OperatingPoint:
     def mask(self, probability: np.ndarray) -> BoolArray:
         """Return the mask of a probability, float [H, W], or of a map, uint8 [H, W]."""
         cut = self.cut
+        levels = probability
         if probability.dtype == np.uint8:
             cut = int(np.searchsorted(PROBABILITIES, cut))
-        return large_regions(probability >= cut, self.min_region * probability.size)
+        elif self.confidence:
+            # Rounded as in maps, so that both give the same regions.
+            levels = np.rint(probability * 255).astype(np.uint8)
+        smallest = self.min_region * probability.size
+        return _kept_regions(probability >= cut, smallest, levels, self.confidence)
 
     def calibrated(self, probability: np.ndarray) -> np.ndarray:
         """Return the calibrated probability [...] of a probability [...]."""
@@ -75,12 +87,7 @@ class OperatingPoint:
 
 def large_regions(mask: BoolArray, smallest: float) -> BoolArray:
     """Return a mask [H, W] without its regions (8-connected) of fewer pixels than `smallest`."""
-    if smallest <= 1 or not mask.any():
-        return mask
-    _, labels, rows, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    is_kept = rows[:, cv2.CC_STAT_AREA] >= smallest
-    is_kept[0] = False  # the background
-    return np.asarray(is_kept[labels])
+    return _kept_regions(mask, smallest)
 
 
 class Fit(NamedTuple):
@@ -108,72 +115,79 @@ class Fit(NamedTuple):
 def fit_operating_point(
     frames: Iterable[tuple[ByteArray, BoolArray]],
     false_alarm_rate: float,
+    thresholds: Sequence[float] = (0.5,),
     min_regions: Sequence[float] = (0.0,),
     detection_iou: float = 0.5,
 ) -> Fit:
-    """Fit temperature, threshold and smallest region for a rate of false alarms.
+    """Fit how masks are made for a rate of false alarms.
 
-    For each smallest region, two thresholds are tried: the lowest one at which at most this share
-    of the polyp-free frames is marked, and 0.5 if it is higher. Of all pairs the one that detects
-    the most polyp frames is taken, of equal ones that with the smaller regions. The temperature
-    makes the log loss of the pixels smallest (Guo et al., "On calibration of modern neural
-    networks", ICML 2017); it changes what a probability says, not which pixels are marked.
+    For each threshold and smallest region, the confidence is the lowest one at which at most this
+    share of the polyp-free frames is marked. Of all of these the one that detects the most polyp
+    frames is taken, of equal ones the first. The temperature makes the log loss of the pixels
+    smallest (Guo et al., "On calibration of modern neural networks", ICML 2017); it changes what a
+    probability says, not which pixels are marked.
 
     Args:
         frames: Map, probability x 255 as uint8 [H, W], and mask, bool [H, W], of each frame; read
             twice.
         false_alarm_rate: Largest share of polyp-free frames that may be marked, in [0, 1).
+        thresholds: Thresholds to try, on the network's own probability.
         min_regions: Smallest regions to try, shares of the image.
         detection_iou: A polyp is detected if the mask overlaps it with at least this IoU; 0
             accepts any overlap.
 
     Returns:
-        The operating point; where no threshold keeps the rate, the highest one with the largest
-        regions, and the rate that it has.
+        The operating point; where no confidence keeps the rate, the strictest one of all, and the
+        rate that it has.
 
     Raises:
-        ValueError: No polyp-free frame, or a rate out of range.
+        ValueError: No polyp-free frame, or a number out of range.
     """
     if not 0 <= false_alarm_rate < 1:
         raise ValueError(f"false_alarm_rate: got {false_alarm_rate}, wanted a share in [0, 1)")
-    shares = sorted(min_regions)
+    if not all(0 < one < 1 for one in thresholds):
+        raise ValueError(f"thresholds: got {list(thresholds)}, wanted numbers between 0 and 1")
+    # Thresholds half-way between two grey levels, so that rounding marks the same pixels in maps.
+    cuts = [float(PROBABILITIES.searchsorted(one) - 0.5) / 255 for one in sorted(thresholds)]
+    choices = list(itertools.product(cuts, sorted(min_regions)))
     counts = np.zeros((2, NUM_LEVELS), np.int64)
-    peaks: list[list[int]] = []
+    surest: list[list[float]] = []
     for prediction, mask in frames:
         counts += joint_counts(prediction, mask)
         if not mask.any():
-            peaks.append([_highest_level(prediction, share) for share in shares])
-    if not peaks:
+            surest.append([_surest_region(prediction, cut, share) for cut, share in choices])
+    if not surest:
         raise ValueError("no frame without a polyp, so there is no rate of false alarms to fit")
-    highest = np.sort(peaks, axis=0)[::-1]  # [frames, shares]
-    num_allowed = int(false_alarm_rate * len(peaks) + 1e-9)
-    lowest = np.maximum(highest[num_allowed] + 1, 1)
-    candidates = [
-        (int(level), share)
-        for share, own in zip(shares, lowest, strict=True)
-        for level in dict.fromkeys((own, max(own, HALF)))
-        if level < NUM_LEVELS
-    ] or [(NUM_LEVELS - 1, shares[-1])]
-    detected = np.zeros(len(candidates), np.int64)
+    marked = np.sort(surest, axis=0)[::-1]  # [frames, choices]
+    num_allowed = int(false_alarm_rate * len(surest) + 1e-9)
+    confidences = [_next_confidence(one) for one in marked[num_allowed]]
+    points = [
+        OperatingPoint(cut, share, confidence=confidence)
+        for (cut, share), confidence in zip(choices, confidences, strict=True)
+        if confidence <= 1
+    ] or [OperatingPoint(*choices[-1], confidence=1.0)]
+    detected = np.zeros(len(points), np.int64)
     num_polyp = 0
     for prediction, mask in frames:
         if mask.any():
             num_polyp += 1
-            detected += [
-                _is_detected(
-                    large_regions(prediction >= level, share * mask.size), mask, detection_iou
-                )
-                for level, share in candidates
-            ]
+            detected += [_is_detected(one.mask(prediction), mask, detection_iou) for one in points]
     best = int(detected.argmax())
-    level, share = candidates[best]
+    point = points[best]
+    choice = choices.index((point.threshold, point.min_region))
+    is_marked = (marked[:, choice] > 0) & (marked[:, choice] >= point.confidence)
     temperature = fit_temperature(counts)
-    # Half-way between two grey levels, so that rounding marks the same pixels in maps.
-    threshold = float(expit(logit((level - 0.5) / 255) / temperature))
-    rate = float(np.mean(highest[:, shares.index(share)] >= level))
-    sensitivity = int(detected[best]) / num_polyp if num_polyp else None
-    point = OperatingPoint(threshold, share, temperature)
-    return Fit(point, rate, sensitivity, len(peaks), num_polyp)
+    return Fit(
+        replace(
+            point,
+            threshold=float(expit(logit(point.threshold) / temperature)),
+            temperature=temperature,
+        ),
+        float(np.mean(is_marked)),
+        int(detected[best]) / num_polyp if num_polyp else None,
+        len(surest),
+        num_polyp,
+    )
 
 
 def fit_temperature(counts: IntArray) -> float:
@@ -199,18 +213,45 @@ def fit_temperature(counts: IntArray) -> float:
     return float(np.exp(found.x))
 
 
-def _highest_level(prediction: ByteArray, min_region: float) -> int:
-    """Return the highest level at which a map has a region of this size; 0 if none has above 0."""
-    low, high = 0, int(prediction.max())
-    if not min_region:
-        return high
-    while low < high:  # a region that is there at one level is there, or larger, at all below
-        middle = (low + high + 1) // 2
-        if large_regions(prediction >= middle, min_region * prediction.size).any():
-            low = middle
-        else:
-            high = middle - 1
-    return low
+def _kept_regions(
+    mask: BoolArray,
+    smallest: float,
+    levels: np.ndarray | None = None,
+    confidence: float = 0.0,
+) -> BoolArray:
+    """Return a mask [H, W] without its regions that are smaller or less certain than these."""
+    if (smallest <= 1 and not confidence) or not mask.any():
+        return mask
+    labels, areas, means = _regions(mask, levels if confidence else None)
+    is_kept = (areas >= smallest) & (means >= confidence)
+    is_kept[0] = False  # the background
+    return np.asarray(is_kept[labels])
+
+
+def _regions(
+    mask: BoolArray, levels: np.ndarray | None = None
+) -> tuple[NDArray[np.int32], IntArray, FloatArray]:
+    """Return the number of each pixel's region [H, W], and each one's area and mean probability."""
+    number, labels, rows, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    areas = rows[:, cv2.CC_STAT_AREA]
+    if levels is None:
+        return labels, areas, np.ones(number)
+    inside = labels[mask]
+    sums = np.bincount(inside, weights=levels[mask], minlength=number)
+    return labels, areas, sums / np.maximum(areas, 1) / 255
+
+
+def _surest_region(prediction: ByteArray, cut: float, min_region: float) -> float:
+    """Return the highest mean probability of a map's regions of this size; 0 without one."""
+    _, areas, means = _regions(prediction >= cut * 255, prediction)
+    is_large = areas >= min_region * prediction.size
+    is_large[0] = False
+    return float(means[is_large].max(initial=0.0))
+
+
+def _next_confidence(mean: float) -> float:
+    """Return the lowest confidence at which a region of this mean probability is removed."""
+    return (math.floor(mean * _STEPS) + 1) / _STEPS if mean else 0.0
 
 
 def _is_detected(marked: BoolArray, mask: BoolArray, detection_iou: float) -> bool:

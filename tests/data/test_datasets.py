@@ -12,7 +12,7 @@ from sali.data.frames import read_frame, read_mask
 from sali.data.index import index_clip
 from sali.data.samples import Unreadable
 from sali.data.tensors import IMAGENET_MEAN, IMAGENET_STD, to_tensor
-from sali.data.transforms import ClipTransform, MaskNoise, Sharpness
+from sali.data.transforms import ClipTransform, MaskNoise, PolypFreeCrop, Sharpness
 from sali.errors import DataError, FrameError
 
 NOTHING = ClipTransform([], [], shared_colour=False)
@@ -157,6 +157,25 @@ def test_sharpness_and_mask_noise():
     )
     assert 100 < out["mask"].sum() < 400
     assert set(np.unique(out["mask"])) == {0, 1}
+
+
+def test_crops_beside_the_polyps_of_all_frames():
+    masks = np.zeros((2, 64, 80), np.uint8)
+    masks[0, 10:30, 20:40] = masks[1, 12:32, 24:44] = 1
+    frames = np.full((2, 64, 80, 3), 90, np.uint8)
+    frames[masks > 0] = 255
+    transform = ClipTransform([PolypFreeCrop((0.4, 0.9))], [], shared_colour=False)
+    cropped = 0
+    for seed in range(40):
+        found, marked = transform(frames, masks, np.random.default_rng(seed))
+        assert found.shape == frames.shape and marked.shape == masks.shape
+        if marked.any():  # no crop of that size misses the polyps
+            np.testing.assert_array_equal(found, frames)
+            np.testing.assert_array_equal(marked, masks)
+        else:
+            cropped += 1
+            assert (found == 90).all()
+    assert 5 < cropped < 40
 
 
 def test_masks_that_do_not_fit(clip, tmp_path):

@@ -18,7 +18,7 @@ from sali.fit_operating_point import fit_checkpoint
 from sali.models.checkpoint import read_checkpoint
 from scripts.ship_weights import save_half
 
-POINT = {"threshold": 0.7, "min_region": 0.05, "temperature": 1.0}
+POINT = {"threshold": 0.7, "min_region": 0.05, "temperature": 1.0, "confidence": 0.0}
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The operating point against a search over all thresholds with scipy.ndimage."""
+"""The operating point against a search over all confidences with scipy.ndimage."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sali.metrics.operating_point import (
 SHAPE = (24, 32)
 EIGHT = np.ones((3, 3))
 REGIONS = (0.0, 0.01, 0.03)
+THRESHOLDS = (0.5, 0.8)
 
 
 def filtered(mask, min_region):
@@ -48,46 +51,67 @@ def iou(one, other):
     return (one & other).sum() / (one | other).sum()
 
 
+def certain(prediction, level, min_region, confidence):
+    """Regions of at least this size and mean probability, by SciPy."""
+    labels, number = ndimage.label(filtered(prediction >= level, min_region), EIGHT)
+    means = ndimage.mean(prediction / 255, labels, range(1, number + 1))
+    return np.isin(labels, 1 + np.flatnonzero(np.asarray(means) >= confidence))
+
+
+def mean_of_surest(prediction, level, min_region):
+    labels, number = ndimage.label(filtered(prediction >= level, min_region), EIGHT)
+    return max(ndimage.mean(prediction / 255, labels, range(1, number + 1)), default=0)
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.34])
 def test_the_fit_is_that_of_a_search(seed, rate):
     frames = made_frames(seed)
     free = [prediction for prediction, mask in frames if not mask.any()]
     found = {}
-    for share in REGIONS:
-        rates = {
-            level: np.mean([filtered(one >= level, share).any() for one in free])
-            for level in range(1, 256)
-        }
-        lowest = min((level for level in rates if rates[level] <= rate), default=None)
-        for level in {lowest, max(lowest, 128)} if lowest else ():
-            hits = [
-                iou(filtered(one >= level, share), mask) >= 0.5
-                for one, mask in frames
-                if mask.any()
-            ]
-            found[level, share] = np.mean(hits), rates[level]
-    fit = fit_operating_point(frames, rate, REGIONS)
-    best = max(value for value, _ in found.values())
+    for threshold, share in itertools.product(THRESHOLDS, REGIONS):
+        level = int(np.ceil(255 * threshold))
+        # A confidence just above what one of the frames reaches, or none.
+        surest = np.array([mean_of_surest(one, level, share) for one in free])
+        for confidence in [0, *(surest + 1e-5)]:
+            marked = np.mean((surest > 0) & (surest >= confidence))
+            if marked <= rate and confidence <= 1:
+                hits = [
+                    iou(certain(one, level, share, confidence), mask) >= 0.5
+                    for one, mask in frames
+                    if mask.any()
+                ]
+                found[level, share, confidence] = np.mean(hits), marked
+    fit = fit_operating_point(frames, rate, THRESHOLDS, REGIONS)
+    assert fit.frame_sensitivity == max(value for value, _ in found.values()) > 0
     level = round(255 * fit.point.cut + 0.5)
-    assert (level, fit.point.min_region) in found
-    assert found[level, fit.point.min_region] == (fit.frame_sensitivity, fit.false_alarm_rate)
-    assert fit.frame_sensitivity == best > 0 and fit.false_alarm_rate <= rate
+    assert level in {int(np.ceil(255 * one)) for one in THRESHOLDS}
+    masks = [certain(one, level, fit.point.min_region, fit.point.confidence) for one in free]
+    assert fit.false_alarm_rate == np.mean([mask.any() for mask in masks]) <= rate
     assert (fit.polyp_free_frames, fit.polyp_frames) == (20, 12)
+
+
+@pytest.mark.parametrize("confidence", [0.3, 0.8, 0.95])
+def test_regions_are_kept_by_their_mean_probability(confidence):
+    for prediction, _ in made_frames(4):
+        point = OperatingPoint(0.5, 0.01, 2.0, confidence)
+        kept = certain(prediction, 128, 0.01, confidence)
+        np.testing.assert_array_equal(point.mask(prediction), kept)
+        np.testing.assert_array_equal(point.mask(prediction / np.float32(255)), kept)
 
 
 def test_a_stricter_rate_marks_fewer_frames():
     frames = made_frames(7)
-    fits = [fit_operating_point(frames, rate, REGIONS) for rate in (0.5, 0.2, 0.05)]
+    fits = [fit_operating_point(frames, rate, (0.5,), REGIONS) for rate in (0.5, 0.2, 0.05)]
     rates = [fit.false_alarm_rate for fit in fits]
     assert rates == sorted(rates, reverse=True) and rates[0] > rates[-1]
 
 
-def test_a_rate_that_no_threshold_keeps_gives_the_highest_one():
+def test_a_rate_that_no_confidence_keeps_gives_the_strictest_point():
     full = np.full(SHAPE, 255, np.uint8)
-    fit = fit_operating_point([(full, np.zeros(SHAPE, bool))], 0.05, REGIONS)
+    fit = fit_operating_point([(full, np.zeros(SHAPE, bool))], 0.05, THRESHOLDS, REGIONS)
     assert fit.false_alarm_rate == 1 and fit.frame_sensitivity is None
-    assert fit.point.min_region == max(REGIONS) and round(255 * fit.point.cut + 0.5) == 255
+    assert fit.point.min_region == max(REGIONS) and fit.point.confidence == 1
 
 
 def test_without_a_polyp_free_frame_there_is_nothing_to_fit():
@@ -137,7 +161,9 @@ def test_a_map_and_its_probability_give_the_same_mask():
     np.testing.assert_array_equal(OperatingPoint().mask(prediction), prediction >= 128)
 
 
-@pytest.mark.parametrize("bad", [{"threshold": 1}, {"min_region": 1}, {"temperature": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"threshold": 1}, {"min_region": 1}, {"temperature": 0}, {"confidence": 2}]
+)
 def test_numbers_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match="operating point"):
         OperatingPoint(**bad)
