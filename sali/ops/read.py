@@ -26,6 +26,9 @@ def similarity(query_key: Tensor, memory_key: Tensor) -> Tensor:
 
 KERNELS = ("auto", "native", "torch")
 
+MAX_BYTES = 2**28
+"""Most bytes that reading with PyTorch's operators holds at once, beside what goes in and out."""
+
 
 @float32_island
 def memory_read(
@@ -34,7 +37,7 @@ def memory_read(
     memory_value: Tensor,
     top_k: int,
     kernel: str = "auto",
-    max_elements: int = 2**24,
+    max_bytes: int = MAX_BYTES,
 ) -> tuple[Tensor, Tensor]:
     """Read `memory_value` at the `top_k` keys nearest to each query.
 
@@ -49,8 +52,10 @@ def memory_read(
         memory_value: Values of the memory [B, Cv, N].
         top_k: Number of elements read per query.
         kernel: "native" is one pass of C++ over the memory, for CPUs. "torch" reads queries in
-            slices with PyTorch's operators. "auto" takes the first where it is available.
-        max_elements: Upper bound for "torch" on the numbers in the similarity matrix held at once.
+            slices with PyTorch's operators, on any device. "auto" takes the first where it is
+            available.
+        max_bytes: Bound for "torch" on the bytes held at once, forward or backward. A slice has at
+            least one query. Training also keeps the elements that were read, [B, Q, k, Cv].
 
     Returns:
         readout [B, Cv, Q] and usage [B, N]: the softmax weights that every element received,
@@ -70,22 +75,28 @@ def memory_read(
             return readout, usage
         if kernel == "native":
             raise ValueError("memory read kernel 'native' is not available here; use 'auto'")
-    return _read_in_slices(query_key, memory_key, memory_value, top_k, max_elements)
+    return _read_in_slices(query_key, memory_key, memory_value, top_k, max_bytes)
+
+
+SIMILARITY_COPIES = 4
+"""Tensors of the shape of the similarities that are alive at once while they are computed."""
 
 
 def _read_in_slices(
-    query_key: Tensor, memory_key: Tensor, memory_value: Tensor, top_k: int, max_elements: int
+    query_key: Tensor, memory_key: Tensor, memory_value: Tensor, top_k: int, max_bytes: int
 ) -> tuple[Tensor, Tensor]:
-    batch, _, num_memory = memory_key.shape
+    batch, num_values, num_memory = memory_value.shape
     k = min(top_k, num_memory)
-    step = max(1, max_elements // (batch * num_memory))
+    # Of one query: its similarities, then the values that it reads, plain and weighted.
+    numbers = max(SIMILARITY_COPIES * num_memory, 2 * k * num_values)
+    step = max(1, max_bytes // (batch * numbers * memory_value.element_size()))
     values = memory_value.transpose(1, 2)  # [B, N, Cv]: one row per element, gathered whole
     usage = memory_value.new_zeros(batch, num_memory)
     readouts = []
     for start in range(0, query_key.shape[2], step):
         best, index = similarity(query_key[:, :, start : start + step], memory_key).topk(k, dim=2)
         weight = best.softmax(2)  # [B, q, k]
-        picked = values.gather(1, index.flatten(1).unsqueeze(2).expand(-1, -1, values.shape[2]))
+        picked = values.gather(1, index.flatten(1).unsqueeze(2).expand(-1, -1, num_values))
         picked = picked.view(*index.shape, -1)  # [B, q, k, Cv]
         readouts.append((weight.unsqueeze(3) * picked).sum(2))
         usage.scatter_add_(1, index.flatten(1), weight.detach().flatten(1))

@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from sali.ops import memory_read, native
 from sali.ops.read import similarity
@@ -41,13 +43,45 @@ def test_equals_dense_read(kernel, elements, top_k):
     torch.testing.assert_close(usage.sum(1), torch.full((2,), 33.0))
 
 
-@pytest.mark.parametrize("max_elements", [1, 1000])
-def test_slices_change_nothing(max_elements):
-    tensors = torch.randn(2, 4, 33), torch.randn(2, 4, 200), torch.randn(2, 16, 200)
-    whole = memory_read(*tensors, 20, "torch")
-    sliced = memory_read(*tensors, 20, "torch", max_elements)
+class LargestTensor(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that is made."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        results = function(*args, **(kwargs or {}))
+        for made in tree_leaves(results):
+            if isinstance(made, torch.Tensor):
+                self.bytes = max(self.bytes, made.nbytes)
+        return results
+
+
+def read_and_gradients(tensors, max_bytes):
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+    with LargestTensor() as largest:
+        readout, usage = memory_read(*leaves, 20, "torch", max_bytes)
+        readout.square().sum().backward()
+    return [readout.detach(), usage, *(leaf.grad for leaf in leaves)], largest.bytes
+
+
+@pytest.mark.parametrize("max_bytes", [1, 50_000])
+def test_slices_change_nothing_and_never_hold_the_matrix(max_bytes):
+    queries, elements = 200, 1500
+    shapes = (2, 4, queries), (2, 4, elements), (2, 16, elements)
+    tensors = [torch.randn(shape) for shape in shapes]
+    matrix = 2 * queries * elements * 4
+    whole, largest = read_and_gradients(tensors, 2**30)
+    assert largest >= matrix
+    sliced, largest = read_and_gradients(tensors, max_bytes)
+    inputs_and_outputs = max(tensor.nbytes for tensor in tensors)
+    assert largest <= max(inputs_and_outputs, max_bytes) < matrix / 5
     for one, other in zip(whole, sliced, strict=True):
         torch.testing.assert_close(one, other)
+    with torch.inference_mode():
+        for one, other in zip(whole, memory_read(*tensors, 20, "torch", max_bytes), strict=False):
+            torch.testing.assert_close(one, other)
 
 
 def native_choice(query, memory, top_k):
