@@ -1,6 +1,6 @@
-"""The pictures of README.md and docs/, made from generated clips only.
+"""The pictures of README.md and docs/, made from the shipped clip and from generated ones.
 
-    python scripts/make_pictures.py                 all of them, from the run of `make demo`
+    python scripts/make_pictures.py                 all of them, after `make demo`
     python scripts/make_pictures.py speed overlay   some of them
 
 A picture whose input is missing is named and left as it is. The same run gives the same pictures.
@@ -23,12 +23,13 @@ import torch
 from matplotlib.patches import Patch
 from PIL import Image, ImageDraw, ImageFont
 
+from sali.build import operating_point
 from sali.data.frames import read_frame, read_mask
-from sali.data.index import Clip, index_subset
+from sali.data.index import index_clip_folders
 from sali.errors import DataError, UserError
 from sali.metrics.fixed_threshold import fixed_threshold_scores
 from sali.models.checkpoint import load_network
-from sali.models.weights import read_file
+from sali.models.shipped import SAMPLE, find_checkpoint
 from sali.report import style
 from sali.report.overlay import PREDICTION_RGB, TRUTH_RGB, draw_overlay
 from sali.run.io import read_json, write_json
@@ -48,10 +49,9 @@ PARTS = {
     "reduction + fusion + decoder": "reduction, fusion,\ndecoder",
 }
 MACHINE = "PVTv2-B5, 352 px, two cores of an AMD EPYC, no GPU"
-SUBSET = "unseen_easy"
-REPORT_PART = "clip=unseen_easy/case10001_1&frame=18"
+REPORT_PART = "clip=all/case2_1&frame=18"
 FRAMES_PER_SECOND = 8
-DEMO_FRAMES = 40  # segmented before the web app is paused
+DEMO_FRAMES = 30  # segmented before the web app is paused
 PAGE_WIDTH, REPORT_HEIGHT, DEMO_HEIGHT = 1200, 1020, 1250
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -62,60 +62,37 @@ class MissingError(UserError):
     """An input of a picture that is missing."""
 
 
-def generated_clip(root: Path, subset: str) -> Clip:
-    """Return the first clip of a generated data set; real frames are refused.
-
-    Raises:
-        MissingError: The folder is no generated data set.
-    """
-    if not (root / "spec.json").is_file():
-        raise MissingError(f"{root} is no generated data set (no spec.json); `make demo` draws one")
-    return index_subset(root, subset)[0]
-
-
 def overlay(given: argparse.Namespace) -> dict[str, Any]:
-    """Animate a clip that the network never saw, and what it marks in it."""
-    clip = generated_clip(given.data, SUBSET)
-    network, settings = load_network(_checkpoint(given))
+    """Animate the shipped clip, and what the shipped weights mark in it."""
+    (clip,) = index_clip_folders(SAMPLE / "Frame", mask_root=SAMPLE / "GT")
+    network, settings = load_network(find_checkpoint(given.weights))
     side = settings["streaming"]["image_size"]
+    point = operating_point("checkpoint", settings)
     segmenter = StreamSegmenter(prepare_network(network, side), side)
     sheets, dice = [], []
     for path, mask_path in zip(clip.frames, clip.masks, strict=True):
         frame, _ = read_frame(path)
         probability = segmenter.step(frame)
-        if mask_path is None or probability is None:
-            raise MissingError(f"{path}: no mask, or a run that looks ahead")
+        assert mask_path is not None and probability is not None
         mask = read_mask(mask_path)
-        scores = fixed_threshold_scores(torch.from_numpy(probability), torch.from_numpy(mask))
-        dice.append(float(scores[0]))
-        sheets.append(_framed(frame, draw_overlay(frame, probability, mask)))
+        marked = torch.from_numpy(point.mask(probability).astype(np.float32))
+        dice.append(float(fixed_threshold_scores(marked, torch.from_numpy(mask))[0]))
+        sheets.append(_framed(frame, draw_overlay(frame, probability, mask, point)))
     sheets[0].save(
         given.output / "overlay.webp",
         save_all=True,
         append_images=sheets[1:],
         duration=round(1000 / FRAMES_PER_SECOND),
         loop=0,
-        quality=70,
+        quality=60,
         method=6,
     )
     return {
-        "steps": _steps(given),
-        "subset": SUBSET,
+        "weights": given.weights,
         "clip": clip.name,
         "frames": len(sheets),
-        "dice_at_0.5": round(float(np.mean(dice)), 2),
+        "dice_at_operating_point": round(float(np.mean(dice)), 2),
     }
-
-
-def _checkpoint(given: argparse.Namespace) -> Path:
-    path = given.run / "checkpoints" / "last.ckpt"
-    if not path.is_file():
-        raise MissingError(f"no {path}; run `make demo` first, or name a run with --run")
-    return path
-
-
-def _steps(given: argparse.Namespace) -> int:
-    return int(read_file(_checkpoint(given))["global_step"])
 
 
 def _framed(frame: np.ndarray, drawn: np.ndarray) -> Image.Image:
@@ -125,7 +102,7 @@ def _framed(frame: np.ndarray, drawn: np.ndarray) -> Image.Image:
     sheet.paste(Image.fromarray(frame), (0, 0))
     sheet.paste(Image.fromarray(drawn), (width + 6, 0))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    draw.text((2, height + 4), "frame, a drawing", fill=style.INK, font=font)
+    draw.text((2, height + 4), "frame of PolypGen, CC BY 4.0", fill=style.INK, font=font)
     for x, name, colour in ((6, "truth", TRUTH_RGB), (76, "prediction", PREDICTION_RGB)):
         left, top = width + x, height + 6
         draw.rectangle((left, top, left + 14, top + 11), fill=colour, outline=style.INK)
@@ -201,17 +178,17 @@ def opened(address: str, height: int) -> Iterator[Any]:
 
 
 def report(given: argparse.Namespace) -> dict[str, Any]:
-    """Picture a part of a run's report."""
+    """Picture a part of the report that `make demo` makes of the shipped clip."""
     file = given.run / "report.html"
     if not file.is_file():
-        raise MissingError(f"no {file}; a run of sali.train writes it")
+        raise MissingError(f"no {file}; `make demo` writes it")
     with opened(f"{file.resolve().as_uri()}#{REPORT_PART}", REPORT_HEIGHT) as page:
         page.screenshot(path=given.output / "report.png")
     return {"part": REPORT_PART}
 
 
 @contextmanager
-def serving(checkpoint: Path) -> Iterator[str]:
+def serving(checkpoint: str) -> Iterator[str]:
     """Serve the web app on any free port; yields its address.
 
     Raises:
@@ -238,8 +215,8 @@ def serving(checkpoint: Path) -> Iterator[str]:
 
 
 def demo(given: argparse.Namespace) -> dict[str, Any]:
-    """Picture the web app in the middle of a drawn clip."""
-    with serving(_checkpoint(given)) as address, opened(address, DEMO_HEIGHT) as page:
+    """Picture the web app in the middle of the shipped clip."""
+    with serving(given.weights) as address, opened(address, DEMO_HEIGHT) as page:
         page.locator("[data-state=idle]").wait_for()
         page.get_by_role("button", name="Start").click()
         page.wait_for_function(
@@ -250,7 +227,7 @@ def demo(given: argparse.Namespace) -> dict[str, Any]:
         page.get_by_role("button", name="Pause", exact=True).click()
         page.locator("[data-state=paused]").wait_for()
         page.screenshot(path=given.output / "demo.png")
-    return {"steps": _steps(given), "frames": DEMO_FRAMES}
+    return {"weights": given.weights, "frames": DEMO_FRAMES}
 
 
 PICTURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -265,8 +242,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Make the pictures; exit with code 1 if one could not be made."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(PICTURES)}; default: all")
-    parser.add_argument("--run", type=Path, default=ROOT / "outputs" / "demo" / "latest")
-    parser.add_argument("--data", type=Path, default=ROOT / "datasets" / "synthetic")
+    parser.add_argument("--run", type=Path, default=ROOT / "outputs" / "demo" / "sample_scores")
+    parser.add_argument("--weights", default="polypgen_lite0", help="name of shipped weights")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "pictures")
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - set(PICTURES))

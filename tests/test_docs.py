@@ -5,7 +5,6 @@ tour are also run, on small clips. `test_docs_code` runs the code of extend.md a
 """
 
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -30,7 +29,6 @@ from docs_pages import (
     section,
     write_files,
 )
-from PIL import Image
 
 from sali.config import config_dir, groups, known_keys
 
@@ -246,12 +244,3 @@ def test_the_tour_runs(tmp_path):
         assert (tmp_path / "outputs/tour" / name).is_file(), name
         if name.startswith(("video_overlays", "scores")):
             assert f"outputs/tour/{name}" in section(ROOT / "README.md", "Five-minute tour")
-    drawn = ["--run", "outputs/tour", "--data", "datasets/synthetic", "--output", "pictures"]
-    subprocess.run(
-        [sys.executable, "scripts/make_pictures.py", "overlay", *drawn],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True,
-    )  # fmt: skip
-    with Image.open(tmp_path / "pictures/overlay.webp") as film:
-        assert film.n_frames == 5 and film.size == (2 * 120 + 6, 96 + 22)
-    told = json.loads((tmp_path / "pictures/pictures.json").read_text())["overlay"]
-    assert told["steps"] == 2 and told["subset"] == "unseen_easy"

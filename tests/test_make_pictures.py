@@ -1,4 +1,4 @@
-"""The pictures of the documentation: drawn from generated clips, and what they show is told."""
+"""The pictures of the documentation, and what their captions say of them."""
 
 import json
 import shutil
@@ -20,9 +20,8 @@ def test_pictures_show_what_their_captions_say(pictures):
     told = json.loads((folder / "pictures.json").read_text())
     caption = " ".join((ROOT / "README.md").read_text().split())
     drawn = told["overlay"]
-    assert f"after {drawn['steps']} training steps" in caption
-    assert f"Dice at 0.5 of this clip: {drawn['dice_at_0.5']}" in caption
-    assert drawn["subset"].startswith("unseen") and "never saw" in caption
+    assert f"{drawn['dice_at_operating_point']}" in caption
+    assert "PolypGen" in caption and "CC BY 4.0" in caption
     assert told["speed"]["ms"] == pictures.table_rows((ROOT / "docs/speed.md").read_text())
     used = {Path(target).name for page in PAGES for target in links(page) if "pictures/" in target}
     files = [file for file in folder.iterdir() if file.suffix != ".json"]
@@ -33,22 +32,28 @@ def test_pictures_show_what_their_captions_say(pictures):
         assert film.n_frames == drawn["frames"] > 10
 
 
-def test_pictures_are_of_drawn_clips_only(pictures, data_root, tmp_path):
-    clip = pictures.generated_clip(data_root, "unseen_hard")
-    assert clip.name == "case20001_1"
-    (tmp_path / "TrainDataset").symlink_to(data_root / "TrainDataset")
-    with pytest.raises(pictures.MissingError, match="no generated data set"):
-        pictures.generated_clip(tmp_path, "train")
-
-
 def test_what_a_picture_lacks_is_said(pictures, tmp_path, caplog):
-    arguments = ["report", "overlay", "--run", str(tmp_path), "--output", str(tmp_path / "out")]
+    arguments = ["report", "--run", str(tmp_path), "--output", str(tmp_path / "out")]
     with caplog.at_level("WARNING"), pytest.raises(SystemExit) as stopped:
         pictures.main(arguments)
     assert stopped.value.code == 1
-    assert [m.split(": ")[1] for m in caplog.messages] == ["report", "overlay"]
+    assert [m.split(": ")[1] for m in caplog.messages] == ["report"]
     assert f"no {tmp_path / 'report.html'}" in caplog.messages[0]
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["pictures.json"]
+
+
+@pytest.mark.slow
+def test_the_shipped_clip_is_animated(pictures, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        pictures.main(["overlay", "--output", str(tmp_path)])
+    assert stopped.value.code == 0
+    told = json.loads((tmp_path / "pictures.json").read_text())["overlay"]
+    shown = json.loads((ROOT / "docs/pictures/pictures.json").read_text())["overlay"]
+    dice = shown.pop("dice_at_operating_point")
+    assert told.pop("dice_at_operating_point") == pytest.approx(dice, abs=0.02)
+    assert told == shown
+    with Image.open(tmp_path / "overlay.webp") as film:
+        assert film.n_frames == told["frames"]
 
 
 @pytest.mark.slow
