@@ -26,6 +26,7 @@ from sali.metrics.counted_frame import (
     check_map,
     joint_counts,
 )
+from sali.metrics.operating_point import regions
 from sali.metrics.stability import centred_iou
 
 EmptyPolicy = Literal["skip", "one", "zero"]
@@ -107,7 +108,8 @@ class ClipTally:
         num_free_pixels: Pixels of polyp-free frames.
         num_false_positive_pixels: Marked pixels of polyp-free frames.
         counts: Pixels by ground truth and grey level, [2, 256].
-        alarms: Polyp-free frames with an alarm if all from a grey level on is marked, [256].
+        alarms: Polyp-free frames with an alarm if only regions whose mean is at least a grey level
+            are marked, [256].
         detections: Polyp frames in which the polyp is detected then, [256].
         touches: Polyp frames in which some of the polyp is marked then, [256].
     """
@@ -207,7 +209,7 @@ class ClipTracker:
         marked = prediction >= self._lowest_marked_level
         has_polyp = num_polyp > 0
 
-        self._add_levels(marked_from[0], marked_from[1], num_polyp)
+        self._add_confidences(prediction, marked, truth, num_polyp)
         dice, iou = self._add_overlap(true_positive, false_positive, num_polyp)
         is_detected = is_false_positive = False
         if has_polyp:
@@ -228,9 +230,17 @@ class ClipTracker:
         self._run_length = 0
         self._num_frames += 1
 
-    def _add_levels(
-        self, false_positive: IntArray, true_positive: IntArray, num_polyp: int
+    def _add_confidences(
+        self, prediction: ByteArray, marked: BoolArray, truth: BoolArray, num_polyp: int
     ) -> None:
+        labels, areas, means = regions(marked, prediction)
+        # An integer level is at most the mean if it is at most the mean rounded down.
+        levels = np.floor(means[1:] * 255 + 1e-9).astype(int)
+        overlaps = np.bincount(labels[marked & truth], minlength=len(areas))[1:]
+        true_positive, false_positive = (
+            np.bincount(levels, pixels, NUM_LEVELS)[::-1].cumsum()[::-1]
+            for pixels in (overlaps, areas[1:] - overlaps)
+        )
         if num_polyp:
             iou = true_positive / (num_polyp + false_positive)
             self.tally.touches += true_positive > 0

@@ -51,8 +51,9 @@ def summarise(
         are detected before they leave again; `return_delay_frames_mean`,
         `return_delay_seconds_mean`: from the return to the detection, of these.
         `frame_sensitivity_at_alarm_rate_r`, `overlap_sensitivity_at_alarm_rate_r`: share of polyp
-        frames in which the polyp is detected, and of which some is marked, at the lowest threshold
-        at which at most the share r of polyp-free frames has an alarm, see `matched_curve`.
+        frames in which the polyp is detected, and of which some is marked, at the lowest
+        confidence at which at most the share r of polyp-free frames has an alarm, see
+        `matched_curve`.
         `stability`, `stability_of_truth`: `centred_iou` of consecutive frames with the polyp, of
         the marked pixels (0 where they vanish or appear) and of the ground truth, which tells how
         much of the change is real.
@@ -107,7 +108,10 @@ def summarise(
 
 
 class MatchedCurve(NamedTuple):
-    """Rate of alarms and sensitivity over thresholds, the lowest grey level that is marked.
+    """Rate of alarms and sensitivity over the confidence: regions of a lower mean are not marked.
+
+    Regions are connected pixels at or above `ClinicalRules.threshold`; confidences are the grey
+    levels 0 to 255.
 
     Attributes:
         alarm_rate: Share of polyp-free frames with an alarm, [256].
@@ -121,7 +125,7 @@ class MatchedCurve(NamedTuple):
 
 
 def matched_curve(clips: Sequence[ClipTally], free: Sequence[ClipTally]) -> MatchedCurve | None:
-    """Return sensitivity and rate of alarms over grey levels 0 to 255.
+    """Return sensitivity and rate of alarms over the confidence of regions, grey levels 0 to 255.
 
     Args:
         clips: Clips whose polyp frames count.

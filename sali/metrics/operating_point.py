@@ -222,16 +222,24 @@ def _kept_regions(
     """Return a mask [H, W] without its regions that are smaller or less certain than these."""
     if (smallest <= 1 and not confidence) or not mask.any():
         return mask
-    labels, areas, means = _regions(mask, levels if confidence else None)
+    labels, areas, means = regions(mask, levels if confidence else None)
     is_kept = (areas >= smallest) & (means >= confidence)
     is_kept[0] = False  # the background
     return np.asarray(is_kept[labels])
 
 
-def _regions(
+def regions(
     mask: BoolArray, levels: np.ndarray | None = None
 ) -> tuple[NDArray[np.int32], IntArray, FloatArray]:
-    """Return the number of each pixel's region [H, W], and each one's area and mean probability."""
+    """Return the regions (8-connected) of a mask; 0 is the background.
+
+    Args:
+        mask: Marked pixels [H, W].
+        levels: Probability x 255 [H, W]; None for a mean probability of 1.
+
+    Returns:
+        Number of each pixel's region [H, W], area of each region, and its mean probability.
+    """
     number, labels, rows, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     areas = rows[:, cv2.CC_STAT_AREA]
     if levels is None:
@@ -243,7 +251,7 @@ def _regions(
 
 def _surest_region(prediction: ByteArray, cut: float, min_region: float) -> float:
     """Return the highest mean probability of a map's regions of this size; 0 without one."""
-    _, areas, means = _regions(prediction >= cut * 255, prediction)
+    _, areas, means = regions(prediction >= cut * 255, prediction)
     is_large = areas >= min_region * prediction.size
     is_large[0] = False
     return float(means[is_large].max(initial=0.0))

@@ -82,7 +82,7 @@ def sensitivity_over_alarms(
 
     Args:
         curves: (share of polyp-free frames with an alarm [K], share of polyp frames that are
-            detected [K]) by label, one value per threshold in order.
+            detected [K]) by label, one value per confidence in order.
         title: Text above the axes.
     """
     figure = new_figure(WIDTH, 3.6 + legend_inches(len(curves)))
