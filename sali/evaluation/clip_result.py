@@ -12,7 +12,7 @@ from sali.metrics.clinical import ClipTally
 from sali.metrics.counted_frame import FloatArray
 from sali.metrics.curves import NUM_THRESHOLDS
 from sali.metrics.operating_point import OperatingPoint
-from sali.metrics.vps import CURVES, NUM_VALUES, FrameScores
+from sali.metrics.vps import NUM_VALUES, curve
 from sali.run.io import atomic_write
 
 COUNTS = ("frames", "missing", "full_masks", "polyp_frames", "low_frames", "unannotated")
@@ -51,15 +51,15 @@ class PartScores:
         total, number = self.metrics[name]
         return total / number if number else None
 
-    def add(self, scores: FrameScores | None, values: Mapping[str, float | None]) -> None:
-        """Add the VPS scores of a frame, if it counts there, and its frame metrics."""
+    def add(self, scores: FloatArray | None, values: Mapping[str, float | None]) -> None:
+        """Add the score vector of a frame, if it counts there, and its frame metrics."""
         for name, value in values.items():
             if value is not None:
                 total, number = self.metrics[name]
                 self.metrics[name] = total + value, number + 1
         if scores is not None:
             self.num_scored += 1
-            self.vectors += scores.vector()
+            self.vectors += scores
             self.precisions += _precision(scores)
 
     @classmethod
@@ -124,10 +124,9 @@ def _tally(stored: Mapping[str, Any]) -> ClipTally:
     return ClipTally(**{**stored, **arrays})
 
 
-def _precision(scores: FrameScores) -> FloatArray:
+def _precision(scores: FloatArray) -> FloatArray:
     """Precision [256] from Dice and sensitivity, as 2 / d = 1 / p + 1 / s."""
-    sensitivity = scores.curves[CURVES.index("sensitivity")]
-    dice = scores.curves[CURVES.index("dice")]
+    sensitivity, dice = curve(scores, "sensitivity"), curve(scores, "dice")
     precision = np.zeros_like(dice)
     np.divide(dice * sensitivity, 2 * sensitivity - dice, out=precision, where=dice > 0)
     return precision

@@ -164,7 +164,7 @@ class _ClipScorer:
         row: Row = {"scored": int(in_vps), "polyp_pixels": num_polyp, **values}
         self.result.whole.add(scores, values)
         if scores is not None:
-            row |= summary(scores.vector())
+            row |= summary(scores)
         if is_low:
             self.result.low.add(scores, values)
         if settings.with_clinical:

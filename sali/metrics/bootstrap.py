@@ -51,7 +51,7 @@ def paired_bootstrap(
     (percentile interval).
 
     Args:
-        first: [N, V], one vector per clip, say mean vectors of `vps.FrameScores`.
+        first: [N, V], one vector per clip, say mean vectors of `vps.frame_scores`.
         second: [N, V], of the other method, clips in the same order.
         generator: Source of the draws.
         statistic: Takes mean vectors [R, V], returns named scores [R].

@@ -12,7 +12,6 @@ out.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -57,36 +56,15 @@ METRIC_NAMES = (
 )
 
 
-class FrameScores(NamedTuple):
-    """Scores of one frame.
-
-    Attributes:
-        s_measure: Structure measure.
-        weighted_f: Weighted F-measure.
-        mae: Mean absolute error.
-        e_adaptive: E-measure at the adaptive threshold.
-        f_adaptive: F-measure at the adaptive threshold.
-        curves: [6, 256], rows as in `CURVES`, from the highest threshold to the lowest.
-    """
-
-    s_measure: float
-    weighted_f: float
-    mae: float
-    e_adaptive: float
-    f_adaptive: float
-    curves: FloatArray
-
-    def vector(self) -> FloatArray:
-        """Return all values in one vector [1541]: the scalars, then the curves row by row."""
-        return np.concatenate([self[:-1], self.curves.ravel()])
-
-
-def frame_scores(prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> FrameScores:
+def frame_scores(prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> FloatArray:
     """Score one map against its ground truth.
 
     Args:
         prediction: Uint8 [H, W].
         mask: Ground truth, bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
+
+    Returns:
+        [1541]: the `SCALARS`, then the `CURVES`, each from the highest threshold to the lowest.
 
     Raises:
         ValueError: If the type or the shape of an array is not as stated.
@@ -95,16 +73,15 @@ def frame_scores(prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> F
     over_thresholds = confusion_over_thresholds(frame.counts, frame.values)
     over_levels = confusion_over_levels(frame.counts, frame.values)
     adaptive = confusion_at(frame.counts, frame.values, np.asarray(adaptive_threshold(frame)))
-    return FrameScores(
-        s_measure=s_measure(frame),
-        weighted_f=weighted_f(frame),
-        mae=mean_absolute_error(frame.counts, frame.values),
-        e_adaptive=float(e_measure(adaptive)),
-        f_adaptive=float(f_measure(adaptive)),
-        curves=np.vstack(
-            [e_measure(over_levels), f_measure(over_levels), overlap_curves(over_thresholds)]
-        ),
-    )
+    scalars = [
+        s_measure(frame),
+        weighted_f(frame),
+        mean_absolute_error(frame.counts, frame.values),
+        float(e_measure(adaptive)),
+        float(f_measure(adaptive)),
+    ]
+    curves = [e_measure(over_levels), f_measure(over_levels), *overlap_curves(over_thresholds)]
+    return np.concatenate([scalars, *curves])
 
 
 def match_size(prediction: ByteArray, shape: tuple[int, int]) -> ByteArray:

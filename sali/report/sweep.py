@@ -13,8 +13,14 @@ from sali.metrics.scores import NONE, is_built_in
 from sali.report import plots
 from sali.report.folder import RunFolder
 from sali.report.options import PAGE
-from sali.report.published import beside_published, other_data, published_sali
-from sali.report.scores import FIRST, comparison, ordered
+from sali.report.scores import (
+    FIRST,
+    beside_published,
+    comparison,
+    ordered,
+    other_data,
+    published_sali,
+)
 from sali.report.style import save
 from sali.report.table import Cell, Row, Spread, Table, score_table
 from sali.run.io import read_json

@@ -49,7 +49,7 @@ def clip_vector(case: str) -> np.ndarray:
     for name in names:
         mask = cv2.imread(str(truth / name), cv2.IMREAD_GRAYSCALE)
         prediction = cv2.imread(str(maps / name), cv2.IMREAD_GRAYSCALE)
-        frames.append(frame_scores(match_size(prediction, mask.shape), mask).vector())
+        frames.append(frame_scores(match_size(prediction, mask.shape), mask))
     return np.mean(frames, axis=0)
 
 

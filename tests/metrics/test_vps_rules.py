@@ -38,27 +38,28 @@ def pysod_s_measure(prediction: np.ndarray, mask: np.ndarray) -> float:
 def test_specificity_is_0_without_a_true_positive() -> None:
     mask = corner_mask(slice(0, 2), slice(0, 2))
     prediction = np.where(mask, 0, 255).astype(np.uint8)
-    curves = frame_scores(prediction, mask).curves
+    vector = frame_scores(prediction, mask)
     # Nothing of the polyp is marked until the last threshold, 0, marks everything.
-    assert not curves[2:, :-1].any()
-    assert curves[CURVES.index("specificity"), -1] == 0
+    assert not any(curve(vector, name)[:-1].any() for name in CURVES[2:])
+    assert curve(vector, "specificity")[-1] == 0
 
 
 def test_full_ground_truth_stays_finite() -> None:
-    scores = frame_scores(GREY, np.ones((8, 8), bool))
-    assert np.isfinite(scores.vector()).all()
-    assert (scores.curves[CURVES.index("specificity")] == 1).all()
+    vector = frame_scores(GREY, np.ones((8, 8), bool))
+    assert np.isfinite(vector).all()
+    assert (curve(vector, "specificity") == 1).all()
 
 
 def test_empty_ground_truth_scores_0_whatever_is_marked() -> None:
-    scores = frame_scores(GREY, np.zeros((8, 8), bool))
-    assert not scores.curves[1:].any()
-    assert scores.weighted_f == scores.f_adaptive == 0
+    vector = frame_scores(GREY, np.zeros((8, 8), bool))
+    assert not any(curve(vector, name).any() for name in CURVES[1:])
+    found = summary(vector)
+    assert found["weighted_f"] == found["f_adaptive"] == 0
 
 
 def test_normalisation_hides_how_weak_a_map_is() -> None:
     mask = corner_mask(slice(2, 5), slice(2, 6))
-    assert summary(frame_scores(mask.astype(np.uint8) * 3, mask).vector())["dice_max"] == 1
+    assert summary(frame_scores(mask.astype(np.uint8) * 3, mask))["dice_max"] == 1
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_normalisation_hides_how_weak_a_map_is() -> None:
 )
 def test_s_measure_of_undefined_variances(mask: np.ndarray, pysod_is_finite: bool) -> None:
     """The toolbox scores 0 where it meets 0 / 0. PySODMetrics takes 0 as variance, or is NaN."""
-    assert frame_scores(GREY, mask).s_measure == 0
+    assert summary(frame_scores(GREY, mask))["s_measure"] == 0
     other = pysod_s_measure(GREY, mask)
     assert (other > 0) if pysod_is_finite else np.isnan(other)
 
@@ -80,7 +81,7 @@ def test_s_measure_of_undefined_variances(mask: np.ndarray, pysod_is_finite: boo
 def test_thresholds_are_exact() -> None:
     """Each grey level over the full range is marked from its own threshold on."""
     prediction = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    sensitivity = curve(frame_scores(prediction, prediction >= 0).vector(), "sensitivity")
+    sensitivity = curve(frame_scores(prediction, prediction >= 0), "sensitivity")
     marked = [np.count_nonzero(prediction / 255 >= t) for t in np.linspace(1, 0, 256)]
     np.testing.assert_array_equal(sensitivity * 256, marked)
     # An 8-bit histogram of floor(value x 255) would have marked one more level each time.
@@ -93,7 +94,7 @@ def test_maximum_is_of_the_mean_curve() -> None:
     weak[0, 0] = 255
     loud = np.where(mask, 255, 150).astype(np.uint8)
     loud[0, 0] = 0
-    clips = [frame_scores(p, mask).vector() for p in (weak, loud)]
+    clips = [frame_scores(p, mask) for p in (weak, loud)]
     best = [summary(clip)["dice_max"] for clip in clips]
     assert summary(reduce_subset(clips))["dice_max"] < np.mean(best)
 
@@ -101,12 +102,12 @@ def test_maximum_is_of_the_mean_curve() -> None:
 def test_a_subset_is_the_mean_over_clips() -> None:
     mask = corner_mask(slice(2, 6), slice(2, 6))
     good, bad = (frame_scores(p.astype(np.uint8) * 255, mask) for p in (mask, ~mask))
-    subset = reduce_subset([good.vector(), bad.vector()])
+    subset = reduce_subset([good, bad])
     assert summary(subset)["mae"] == pytest.approx(0.5)
 
 
 def test_scores_work_on_batches_of_vectors() -> None:
-    vector = frame_scores(GREY, GREY > 20).vector()
+    vector = frame_scores(GREY, GREY > 20)
     batch = scores(np.stack([vector, vector]))
     assert tuple(batch) == METRIC_NAMES
     assert all(values.shape == (2,) for values in batch.values())

@@ -10,8 +10,13 @@ from sali.metrics.clinical_summary import clinical_names
 from sali.metrics.frame_metric import FRAME_METRICS
 from sali.metrics.scores import SCORES, ScoreInfo, is_built_in, score_info
 from sali.metrics.vps import METRIC_NAMES
-from sali.report.published import VARIANTS, beside_published, other_data, published_rows
-from sali.report.scores import comparison
+from sali.report.scores import (
+    VARIANTS,
+    beside_published,
+    comparison,
+    other_data,
+    published_rows,
+)
 from sali.report.table import Row, Spread, score_table
 
 
