@@ -15,8 +15,8 @@ from benchmarks.released_way import RELEASED
 from benchmarks.setup import Bank, Setup, Variant, autocast, fill, frame_elements, write_jpegs
 from benchmarks.timing import Call, Table, summarize, time_interleaved
 from sali.data.frames import read_frame, resize_frame
+from sali.data.samples import to_tensor
 from sali.data.synthetic import draw_clip
-from sali.data.tensors import to_tensor
 from sali.metrics.vps import frame_scores
 from sali.models.blocks import Pyramid
 from sali.models.sali import SALI

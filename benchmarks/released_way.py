@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from sali.data.frames import resize_frame
-from sali.data.tensors import to_tensor
+from sali.data.samples import to_tensor
 from sali.models.blocks import Pyramid, resize
 from sali.models.sali import SALI
 from sali.models.sali.alignment import NEGATIVE_SLOPE, DeformConv, ShortTermAlignment

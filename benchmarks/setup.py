@@ -15,14 +15,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sali.data.frames import resize_frame
+from sali.data.samples import to_tensor
 from sali.data.synthetic import draw_clip
-from sali.data.tensors import to_tensor
 from sali.models.contract import ClipBatch
 from sali.models.nodes import instantiate
 from sali.models.sali import SALI
 from sali.models.sali.memory import KeyValue
 from sali.streaming import StreamSegmenter, prepare_network
-from sali.streaming.precision import PRECISIONS
+from sali.streaming.prepare import PRECISIONS
 
 JPEG_QUALITY = 90
 

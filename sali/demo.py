@@ -40,7 +40,7 @@ def demo(cfg: DictConfig) -> None:
 
 
 def _check(cfg: DictConfig) -> None:
-    from sali.streaming.precision import PRECISIONS
+    from sali.streaming.prepare import PRECISIONS
 
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError("the page needs Gradio: pip install 'sali[demo]'")

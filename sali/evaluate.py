@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from sali.cli import INTERRUPTED, command
 from sali.config import build, check_config
+from sali.data.clip_tables import read_runs
 from sali.errors import ConfigError, UserError
 from sali.evaluation import Bootstrap, Settings, run_evaluation
-from sali.evaluation.runs import read_runs
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.frame_metric import FrameMetric
 from sali.metrics.frame_quality import QualityLimits

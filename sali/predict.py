@@ -163,8 +163,8 @@ def _writers(
 def _corruption(cfg: DictConfig, sources: Sequence[Any]) -> Any:
     """Return the runs of bad frames to put into the clips, and list them; None without."""
     from sali.config import build
+    from sali.data.clip_tables import write_runs
     from sali.data.index import Clip
-    from sali.evaluation.runs import write_runs
 
     if cfg.data.corruption is None:
         return None

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from sali.build import build_network, build_task, clinical_rules, operating_point
 from sali.callbacks import OnTested, log_scores
 from sali.config import build
+from sali.data.clip_tables import write_runs
 from sali.data.datamodule import ClipData
 from sali.data.index import Clip, require_masks
 from sali.data.split import HELD_OUT
@@ -26,7 +27,6 @@ from sali.evaluate import build_metrics
 from sali.evaluation import Settings, evaluate_clips
 from sali.evaluation.fitting import fit_on_maps, has_polyp_free_frame, store_operating_point
 from sali.evaluation.inputs import ClipMaps
-from sali.evaluation.runs import write_runs
 from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import VideoSegmenter
 from sali.prediction import Options, predict, write_manifest

@@ -25,7 +25,7 @@ from benchmarks.__main__ import CONFIG as BENCHMARK
 from sali.cli import with_arguments
 from sali.config import check_config, command_file, config_dir, known_keys
 from sali.evaluate import settings_from
-from sali.streaming.precision import PRECISIONS
+from sali.streaming.prepare import PRECISIONS
 
 SHELL = {("python3.11", "-m", "venv", ".venv"), (".", ".venv/bin/activate")}
 """Commands of others, taken as they are."""

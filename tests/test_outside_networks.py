@@ -11,7 +11,7 @@ from PIL import Image
 from test_outside import OUTSIDE
 
 from sali.config import config_dir
-from sali.data.order import frame_key
+from sali.data.listing import frame_key
 from sali.errors import UserError, WeightsError
 from sali.evaluation import Settings, evaluate
 from sali.predict import predict

@@ -19,8 +19,7 @@ import numpy as np
 from sali.app.models import Models, Options
 from sali.app.uploads import Limits, without_folder
 from sali.data.datasets import FrameReader
-from sali.data.samples import End, Frame, StreamItem
-from sali.data.tensors import IMAGENET_MEAN, IMAGENET_STD
+from sali.data.samples import IMAGENET_MEAN, IMAGENET_STD, End, Frame, StreamItem
 from sali.data.video.files import Video
 from sali.errors import UserError
 from sali.prediction import FileSource, Result, load

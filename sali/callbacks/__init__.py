@@ -1,8 +1,12 @@
 """What accompanies a training: progress, records, dashboards."""
 
 from sali.callbacks.dashboards import LogArtifacts, OnTested, ShowTest, log_scores
-from sali.callbacks.progress import TrainingProgress
-from sali.callbacks.statistics import GradientNorm, MemoryStatistics, TrainingSpeed
+from sali.callbacks.progress import (
+    GradientNorm,
+    MemoryStatistics,
+    TrainingProgress,
+    TrainingSpeed,
+)
 from sali.run.preemption import PreemptedError, Preemption
 
 __all__ = [

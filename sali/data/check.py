@@ -122,7 +122,7 @@ def check(
     with workers(num_workers, len(folders)) as pool:
         sizes = [len(visible(f.frames)) if f.frames.is_dir() else 0 for f in folders]
         inspect = partial(inspect_clip, order=order)
-        reports = pool.run(inspect, folders, sizes, "reading")
+        reports = pool.run(inspect, [(one,) for one in folders], sizes, "reading")
     problems = [problem for report in reports for problem in report.problems]
     problems += leaked_cases(reports) + duplicates(reports)
     subsets: dict[str, dict[str, Any]] = {}
@@ -240,12 +240,7 @@ def duplicates(reports: Sequence[ClipReport]) -> list[Problem]:
 
 
 def show(found: Mapping[str, Any], most: int) -> None:
-    """Show the table of subsets and the first problems on the terminal.
-
-    Args:
-        found: Result of `check`.
-        most: Number of problems to show.
-    """
+    """Show the table of subsets and the first problems on the terminal."""
     console = Console()
     table = Table(title=found["root"])
     for column in ("subset", "clips", "published", "frames", "published", "problems"):

@@ -105,13 +105,9 @@ class BadRuns:
         self.seed = seed
 
     def runs(self, clip: str, frames: int) -> Iterator[tuple[int, int, str]]:
-        """Yield (first frame, frame after the last, kind) of every run in a clip.
+        """Yield (first frame, frame after the last, kind) of every run in a clip of `frames` frames.
 
-        A run that the clip would cut short is left out.
-
-        Args:
-            clip: Name of the clip; folders before it do not count.
-            frames: Number of its frames.
+        A run that the clip would cut short is left out. Folders before its name do not count.
         """
         rng = np.random.default_rng([self.seed, _number(clip)])
         names = sorted(self.kinds)
@@ -135,13 +131,7 @@ class BadRuns:
         }
 
     def kind_of(self, clip: str, number: int, frames: int) -> str | None:
-        """Return the kind of a frame, None if it stays as it is.
-
-        Args:
-            clip: Name of the clip.
-            number: Number of the frame, from 0.
-            frames: Number of frames of the clip.
-        """
+        """Return the kind of frame `number`, from 0, of a clip; None if it stays as it is."""
         for start, end, kind in self.runs(clip, frames):
             if start <= number < end:
                 return kind

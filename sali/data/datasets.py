@@ -13,9 +13,8 @@ from sali.data.cache import FrameCache
 from sali.data.frames import Bytes, check_size, read_frame, read_mask, resize_frame, resize_mask
 from sali.data.index import Clip, require_masks
 from sali.data.motion import StillMotion
-from sali.data.samples import Frame, Unreadable
+from sali.data.samples import Frame, Unreadable, to_tensor
 from sali.data.sampling import sample_frames, skip_at, still_times
-from sali.data.tensors import to_tensor
 from sali.errors import ConfigError, FrameError
 from sali.models.contract import ClipBatch, memory_roles
 

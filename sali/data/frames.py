@@ -145,14 +145,7 @@ def _decode(path: Path) -> Bytes:
 
 
 def check_header(path: Path, read: Callable[[Path], object]) -> None:
-    """Refuse a mask or map that `read` refuses, as far as that shows without decoding it.
-
-    A PNG tells depth and channels in its first bytes and its wholeness in the last. Files of
-    other types, and PNGs that may hold colour, are decoded.
-
-    Args:
-        path: File of the mask or map.
-        read: `read_mask` or `read_grey`.
+    """Refuse a mask or map that `read_mask` or `read_grey` refuses, as far as its header shows it.
 
     Raises:
         FrameError: As `read`.

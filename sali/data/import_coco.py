@@ -25,8 +25,7 @@ from sali.data.importing import (
     log_passed_over,
     write_pictures,
 )
-from sali.data.listing import FRAME_SUFFIXES, litter_counted, visible_files
-from sali.data.order import frame_key
+from sali.data.listing import FRAME_SUFFIXES, frame_key, litter_counted, visible_files
 from sali.errors import ConfigError, DataError, FrameError
 
 log = logging.getLogger(__name__)
@@ -140,10 +139,6 @@ def find_images(folder: Path, names: Sequence[str]) -> list[Path]:
 
     Tools differ in what they put before a file's name; where the path from the folder is not there,
     a file of that name anywhere below the folder is taken, if it is the only one.
-
-    Args:
-        folder: Folder of the images.
-        names: Names, possibly paths with either kind of slash.
 
     Raises:
         DataError: Images that are not there, or a name that several have.

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sali.cli import command
 from sali.config import check_config
+from sali.data.clip_tables import RATES_FILE
 from sali.data.importing import (
     Home,
     Picture,
@@ -23,7 +24,6 @@ from sali.data.importing import (
 )
 from sali.data.index import POLYP_FREE
 from sali.data.listing import list_clip_folders, list_images, litter_counted, visible
-from sali.data.rates import RATES_FILE
 from sali.data.time_order import number_step, time_order
 from sali.errors import ConfigError, DataError
 from sali.run.io import atomic_write

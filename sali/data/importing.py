@@ -143,11 +143,6 @@ def write_pictures(output: Path, pictures: Sequence[Picture], writing: Writing) 
 
     JPEG, PNG and WebP files that keep their size are copied as they are; others become PNG.
 
-    Args:
-        output: Data root; it may hold other clips already.
-        pictures: What to write.
-        writing: How to write it.
-
     Raises:
         DataError: Folders that are already there, or two images of one name.
         FrameError: A file that cannot be read, or a mask that does not fit its frame.

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sali.data.clip_tables import read_rates
 from sali.data.listing import (
     FRAME_SUFFIXES,
     images_in,
@@ -16,7 +17,6 @@ from sali.data.listing import (
     visible,
     visible_files,
 )
-from sali.data.rates import read_rates
 from sali.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -263,9 +263,7 @@ def index_polyp_free(folder: Path) -> list[Clip]:
 def require_masks(clips: Sequence[Clip], sparse: bool = False) -> None:
     """Refuse clips of which a frame has no mask; polyp-free clips need none.
 
-    Args:
-        clips: Clips to check.
-        sparse: Accept frames without a mask in a clip that has at least one.
+    With `sparse`, one mask in a clip is enough.
 
     Raises:
         DataError: A frame without a mask, or a clip without any.
@@ -284,9 +282,7 @@ def require_masks(clips: Sequence[Clip], sparse: bool = False) -> None:
 def require_sizes(clips: Sequence[Clip], alike: bool) -> None:
     """Refuse masks of other sizes than their frames, by the headers of the files.
 
-    Args:
-        clips: Clips to check.
-        alike: Refuse clips whose frames change size, too.
+    With `alike`, refuse clips whose frames change size, too.
 
     Raises:
         DataError: Another size.

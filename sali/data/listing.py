@@ -1,12 +1,12 @@
-"""What is in a folder: images and clips in order of time, without the litter of file managers."""
+"""What is in a folder: images and clips in natural order, without the litter of file managers."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from sali.data.order import clip_key, frame_key
 from sali.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,44 @@ LITTER = {
     *("$RECYCLE.BIN", "System Volume Information", "lost+found"),
 }
 """What file managers and file systems leave in folders, besides hidden files."""
+_SUN_CLIP = re.compile(r"case(\d+)(?:_(\d+))?$")
+_SUN_FRAME = re.compile(r"_(\d+)-\d+_a(\d+)_.*image(\d+)$")
+_DIGITS = re.compile(r"(\d+)")
+
+SortKey = tuple[tuple[int, int, str], ...]
 _passed_over: ContextVar[set[Path] | None] = ContextVar("passed_over", default=None)
+
+
+def clip_key(name: str) -> SortKey:
+    """Return the sort key of a clip folder: by case and sub-number where the name has them."""
+    match = _SUN_CLIP.match(name)
+    if not match:
+        return _natural_key(name)
+    return tuple((0, int(number or 0), "") for number in match.groups())
+
+
+def frame_key(name: str) -> SortKey:
+    """Return the sort key of a frame's file name within its clip.
+
+    SUN-SEG names (`..._005_001-1_a10_ayy_image0002.png`) sort by the number before the hyphen,
+    then by the a-number, then by the image number, so that a9 comes before a10. Names of other
+    shapes sort naturally: digits as numbers.
+    """
+    stem = PurePath(name).stem
+    match = _SUN_FRAME.search(stem)
+    if not match:
+        return _natural_key(stem)
+    return tuple((0, int(number), "") for number in match.groups())
+
+
+def is_scored(index: int, num_frames: int) -> bool:
+    """Return whether the frame at a position of an ordered clip counts in the VPS protocol."""
+    return 0 < index < num_frames - 1
+
+
+def _natural_key(name: str) -> SortKey:
+    parts = [part for part in _DIGITS.split(name) if part]
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
 def visible(folder: Path) -> list[Path]:
@@ -72,10 +109,6 @@ def litter_counted() -> Iterator[None]:
 
 def list_images(folder: Path, what: str = "frames") -> list[Path]:
     """Return the image files of a folder in order of time: a9 comes before a10.
-
-    Args:
-        folder: Folder of one clip.
-        what: Word for the images in messages.
 
     Raises:
         DataError: No such folder, no image in it, or two images of one stem.

@@ -77,11 +77,7 @@ def still_times(
 ) -> dict[str, int]:
     """Return the times of memory, current and neighbor frame of a clip simulated from a still.
 
-    Args:
-        max_skip: Largest distance of the memory frame.
-        neighbor: "previous" or "next".
-        rng: Generator that the memory frame is drawn from.
-        num_memory: Number of memory frames, each drawn for itself.
+    The arguments are those of `sample_frames`.
     """
     memories = {role: -int(rng.integers(1, max_skip + 1)) for role in memory_roles(num_memory)}
     return {**memories, "current": 0, "neighbor": 1 if neighbor == "next" else -1}

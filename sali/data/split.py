@@ -16,12 +16,7 @@ Split = dict[str, str]
 
 
 def hold_out_cases(clips: list[Clip], fraction: float, seed: int) -> tuple[list[Clip], list[Clip]]:
-    """Split clips into training and validation by whole cases.
-
-    Args:
-        clips: All clips of the training set.
-        fraction: Share of the cases to hold out; at least one case is.
-        seed: Seed that chooses which.
+    """Split clips into training and validation: a share of the cases, at least one, is held out.
 
     Raises:
         ConfigError: A fraction outside (0, 1), or fewer than two cases.
@@ -42,11 +37,6 @@ def hold_out_cases(clips: list[Clip], fraction: float, seed: int) -> tuple[list[
 
 def deal_cases(clips: list[Clip], folds: int, seed: int) -> list[list[Clip]]:
     """Deal whole cases into parts of (nearly) equal numbers of cases, for cross-validation.
-
-    Args:
-        clips: All clips; those of one case stay together and in their order.
-        folds: Number of parts.
-        seed: Seed that chooses which case goes where.
 
     Raises:
         ConfigError: Fewer than two parts, or more parts than cases.
@@ -88,10 +78,6 @@ def read_split(path: Path) -> Split:
 
 def divide(clips: Sequence[Clip], split: Mapping[str, str]) -> dict[str, list[Clip]]:
     """Return the clips of each part, in their order.
-
-    Args:
-        clips: All clips that the split is about.
-        split: Part of every case, or of every clip of a case.
 
     Raises:
         DataError: A name that is neither a case nor a clip, a clip without a part, a clip named

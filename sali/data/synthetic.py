@@ -286,11 +286,8 @@ def generate(root: Path, spec: SyntheticSpec) -> Path:
     """Write a generated data set in the SUN-SEG layout, unless it is there already.
 
     The folder gets its name only when complete, so an interrupted call leaves nothing that looks
-    like a data set, and several processes may call this at once.
-
-    Args:
-        root: Folder of the data set; its parents are created.
-        spec: What to draw; stored with the generator's version as `root/spec.json`.
+    like a data set, and several processes may call this at once. `root/spec.json` holds the spec
+    and the version of the generator.
 
     Returns:
         `root`.

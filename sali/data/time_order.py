@@ -50,11 +50,7 @@ def time_order(
 ) -> tuple[list[Path], float]:
     """Return frames in order of time that were numbered as a listing sorted their names.
 
-    Args:
-        listed: Frames in order of their numbers.
-        max_first: Largest first number to try.
-        max_step: Largest step to try.
-        min_gain: Share by which consecutive frames must get closer.
+    The order is that of `closest_order`, if frames get closer by the share `min_gain`.
 
     Returns:
         The frames, and the step; as they were, and 0, where no order brings them closer.
@@ -74,11 +70,6 @@ def closest_order(listed: Sequence[Path], max_first: int, max_step: int) -> Orde
     original numbers are taken to be first, first + step, ...; all first numbers and steps up to
     the largest are tried. How much closer the frames get says how certain the order is; frames a
     second apart may be as close in any order.
-
-    Args:
-        listed: Frames in order of their numbers.
-        max_first: Largest first number to try.
-        max_step: Largest step to try.
 
     Raises:
         FrameError: A frame that cannot be read.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sali.data.clip_tables import RATES_FILE
 from sali.data.frames import Mask, read_mask, read_size
 from sali.data.index import (
     POLYP_FREE,
@@ -18,9 +19,7 @@ from sali.data.index import (
     present_subsets,
     with_rates,
 )
-from sali.data.listing import list_clip_folders, list_images, visible
-from sali.data.order import is_scored
-from sali.data.rates import RATES_FILE
+from sali.data.listing import is_scored, list_clip_folders, list_images, visible
 from sali.errors import DataError
 from sali.evaluation.settings import Settings
 from sali.metrics.operating_point import OperatingPoint
@@ -158,10 +157,7 @@ def _refuse_frames(clip: Clip, folder: Path | None) -> None:
 def find_methods(pred: Path, clips: Sequence[Clip], name: str | None) -> dict[str, Path]:
     """Return the maps of one method, or of every method in a folder of methods.
 
-    Args:
-        pred: Folder that the user gave.
-        clips: Clips to be scored.
-        name: Name for a single method; None for that of its folder.
+    A single method is called `name`, or else as its folder.
 
     Returns:
         Root of each method's maps by its name, sorted.
@@ -229,10 +225,6 @@ def extra_entries(tree: Path, clips: Sequence[Clip]) -> list[Path]:
 
 def operating_point_of(maps: ClipMaps, tree: Path) -> OperatingPoint | None:
     """Return the operating point that the prediction of a clip's maps wrote next to them.
-
-    Args:
-        maps: The clip.
-        tree: Root of the method's maps.
 
     Returns:
         None without one, or if it is probability 0.5, at which maps are scored anyway.

@@ -31,20 +31,6 @@ class Problem(NamedTuple):
     number: int = 1
 
 
-class _Task(NamedTuple):
-    maps: ClipMaps
-    with_clinical: bool
-    with_masks: bool
-
-
-class _Checked(NamedTuple):
-    """The clip with `present` filled in, its problems, and the largest value of its middle map."""
-
-    maps: ClipMaps
-    problems: list[Problem]
-    highest: int
-
-
 def check_maps(
     pool: Workers,
     trees: Mapping[str, Path],
@@ -54,12 +40,7 @@ def check_maps(
 ) -> list[ClipMaps]:
     """Compare the files of all methods' maps with those of the masks.
 
-    Args:
-        pool: Processes that look into the files.
-        trees: Folder of the maps of every method by its name.
-        clips: Clips with their masks.
-        settings: Choices of the evaluation.
-        report: File in which all problems are listed; absent where there are none.
+    All problems are listed in the file `report`, which is absent where there are none.
 
     Returns:
         The clips of all methods with what is there filled in.
@@ -68,17 +49,17 @@ def check_maps(
         DataError: Maps that do not belong to the masks one to one, or cannot be read.
     """
     tasks = [
-        _Task(maps, settings.with_clinical, with_masks=number == 0)
+        (maps, settings.with_clinical, number == 0)
         for number, (name, tree) in enumerate(trees.items())
         for maps in maps_of(tree, name, clips)
     ]
-    checked = pool.run(_check, tasks, [len(task.maps.truth) for task in tasks], "checking")
+    checked = pool.run(_check, tasks, [len(maps.truth) for maps, *_ in tasks], "checking")
     lines, errors = [], []
     for name, tree in trees.items():
-        own = [one for one in checked if one.maps.method == name]
-        problems = [problem for one in own for problem in one.problems]
+        own = [one for one in checked if one[0].method == name]
+        problems = [problem for _, found, _ in own for problem in found]
         problems += [Problem("extra", str(path)) for path in extra_entries(tree, clips)]
-        if max(one.highest for one in own) == 1:
+        if max(highest for *_, highest in own) == 1:
             what = f"the maps of {name} hold only the values 0 and 1, wanted probability x 255"
             problems.append(Problem("unreadable", what))
         lines += [f"{name}\t{problem.kind}\t{problem.what}" for problem in problems]
@@ -91,16 +72,19 @@ def check_maps(
         report.write_text("\n".join(lines) + "\n")
     if errors:
         raise DataError(f"{'; '.join(errors)}; all listed in {report}")
-    return [one.maps for one in checked]
+    return [maps for maps, *_ in checked]
 
 
-def _check(task: _Task) -> _Checked:
-    maps, problems = _match_names(task.maps, needed_frames(task.maps.truth, task.with_clinical))
+def _check(
+    maps: ClipMaps, with_clinical: bool, with_masks: bool
+) -> tuple[ClipMaps, list[Problem], int]:
+    """Return the clip with `present` filled in, problems, the largest value of its middle map."""
+    maps, problems = _match_names(maps, needed_frames(maps.truth, with_clinical))
     middle = len(maps.truth) // 2
     highest = -1
     for index, mask in enumerate(maps.truth.masks):
         try:
-            if task.with_masks and mask is not None:
+            if with_masks and mask is not None:
                 check_header(mask, read_mask)
                 if index == middle:
                     read_mask(mask)
@@ -110,7 +94,7 @@ def _check(task: _Task) -> _Checked:
                     highest = int(read_grey(maps.map_path(index)).max())
         except (FrameError, OSError) as error:
             problems.append(Problem("unreadable", str(error)))
-    return _Checked(maps, problems, highest)
+    return maps, problems, highest
 
 
 def _match_names(maps: ClipMaps, needed: Sequence[bool]) -> tuple[ClipMaps, list[Problem]]:

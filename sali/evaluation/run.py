@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 
 import cv2
 
+from sali.data.clip_tables import Runs, read_attributes
 from sali.data.index import Clip
 from sali.data.listing import litter_counted
 from sali.errors import ConfigError, DataError
-from sali.evaluation.attributes import read_attributes
 from sali.evaluation.inputs import ClipMaps, find_methods, index_truth, operating_point_of
 from sali.evaluation.integrity import check_maps
 from sali.evaluation.results import MethodResults
-from sali.evaluation.runs import check_runs
-from sali.evaluation.scoring import ScoreTask, score_clip
+from sali.evaluation.scoring import score_clip
 from sali.evaluation.settings import Settings
 from sali.evaluation.writing import write_joint, write_method
 from sali.metrics.operating_point import OperatingPoint
@@ -106,12 +105,7 @@ def evaluate_clips(
 ) -> Evaluation:
     """Score maps of known clips and write the results, all but `run.json`.
 
-    Args:
-        clips: Clips with their masks.
-        trees: Folder of the maps of every method by its name.
-        output: Folder for the results.
-        settings: Choices.
-        facts: What the caller adds to metrics.json.
+    `facts` is what the caller adds to metrics.json.
 
     Returns:
         The results, and what tables, figures and pages are made of.
@@ -123,7 +117,7 @@ def evaluate_clips(
     if settings.with_vps and settings.short_clips == "error":
         _refuse_short(clips)
     if settings.runs is not None:
-        check_runs(settings.runs, clips)
+        _check_runs(settings.runs, clips)
     if settings.reference is not None and settings.reference not in trees:
         raise ConfigError(f"reference {settings.reference!r} is not one of {', '.join(trees)}")
     useful = len(clips) * len(trees)
@@ -161,6 +155,18 @@ def _refuse_short(clips: Sequence[Clip]) -> None:
         )
 
 
+def _check_runs(runs: Runs, clips: Sequence[Clip]) -> None:
+    """Refuse runs of clips or frames that are not there."""
+    by_name = {clip.name: set(clip.stems) for clip in clips}
+    for name, own in runs.items():
+        if name not in by_name:
+            raise DataError(f"runs name clip {name}, which is not among those to score")
+        for run in own:
+            for frame in run[:2]:
+                if frame not in by_name[name]:
+                    raise DataError(f"runs name frame {frame} of clip {name}, which it lacks")
+
+
 def _score(
     pool: Workers,
     maps: Sequence[ClipMaps],
@@ -169,7 +175,7 @@ def _score(
     store: Path,
 ) -> list[MethodResults]:
     tasks = [
-        ScoreTask(
+        (
             one,
             settings,
             _point(one, trees[one.method], settings),
@@ -181,9 +187,7 @@ def _score(
     return [
         MethodResults(
             name,
-            tuple(
-                one for task, one in zip(tasks, results, strict=True) if task.maps.method == name
-            ),
+            tuple(r for one, r in zip(maps, results, strict=True) if one.method == name),
             settings,
         )
         for name in dict.fromkeys(one.method for one in maps)

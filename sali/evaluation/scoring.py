@@ -5,18 +5,17 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from sali.data.clip_tables import Runs
 from sali.data.frames import read_frame, read_grey
 from sali.data.index import Clip
-from sali.data.listing import visible
-from sali.data.order import is_scored
+from sali.data.listing import is_scored, visible
 from sali.errors import FrameError
 from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores
 from sali.evaluation.inputs import ClipMaps, needed_frames, read_truth
-from sali.evaluation.runs import run_rows
 from sali.evaluation.settings import Settings
 from sali.metrics.clinical import ClipTracker
 from sali.metrics.counted_frame import BoolArray, ByteArray
@@ -35,40 +34,29 @@ Row = dict[str, Any]
 """A row of frames.csv; what is None or missing is an empty cell."""
 
 
-class ScoreTask(NamedTuple):
-    """One clip to score.
-
-    Attributes:
-        maps: The clip, with `present` filled in.
-        settings: Settings of the evaluation.
-        point: Operating point of further clinical scores; None without them.
-        store: Folder for what is kept: `<clip>.json` with the sums, and `<clip>.csv`.
-    """
-
-    maps: ClipMaps
-    settings: Settings
-    point: OperatingPoint | None
-    store: Path
-
-
-def score_clip(task: ScoreTask) -> ClipResult:
+def score_clip(
+    maps: ClipMaps, settings: Settings, point: OperatingPoint | None, store: Path
+) -> ClipResult:
     """Score a clip and store the result, unless the same was stored before.
+
+    `store` keeps the sums as `<clip>.json`, and the rows of frames.csv as `<clip>.csv`. Without an
+    operating point there are no scores at it.
 
     Raises:
         FrameError: A file that cannot be read, or frames that change size within the clip.
     """
-    key = _fingerprint(task)
-    name = task.maps.truth.name
-    result_path, rows_path = task.store / f"{name}.json", task.store / f"{name}.csv"
+    key = _fingerprint(maps, settings, point)
+    name = maps.truth.name
+    result_path, rows_path = store / f"{name}.json", store / f"{name}.csv"
     stored = ClipResult.load(result_path, key)
     if stored is not None and rows_path.is_file():
         return stored
-    task.store.mkdir(parents=True, exist_ok=True)
+    store.mkdir(parents=True, exist_ok=True)
     # Or else it would vouch for the rows that are about to change.
     result_path.unlink(missing_ok=True)
-    scorer = _ClipScorer(task.maps, task.settings, task.point)
+    scorer = _ClipScorer(maps, settings, point)
     with rows_path.open("w", newline="") as file:
-        rows = csv.DictWriter(file, frame_columns(task.settings), restval="", lineterminator="\n")
+        rows = csv.DictWriter(file, frame_columns(settings), restval="", lineterminator="\n")
         rows.writerows(scorer.rows())
     scorer.result.save(result_path, key)
     return scorer.result
@@ -105,7 +93,7 @@ class _ClipScorer:
         if settings.quality:
             self._quality = quality_rows(truth, settings.quality_limits, settings.min_run)
         elif settings.runs is not None:
-            self._quality = run_rows(truth, settings.runs)
+            self._quality = _run_rows(truth, settings.runs)
         rules = settings.clinical
         if truth.frames_per_second is not None:
             rules = replace(rules, frames_per_second=truth.frames_per_second)
@@ -210,11 +198,6 @@ class _ClipScorer:
 def quality_rows(clip: Clip, limits: QualityLimits, min_run: int) -> list[Row]:
     """Measure all frames of a clip, one in memory at a time.
 
-    Args:
-        clip: Clip with its frames.
-        limits: Limits beyond which a frame is bad.
-        min_run: Shortest run of bad frames that counts.
-
     Returns:
         For each frame its measures, "broken_limits", and as "low_quality" whether it is in a run.
 
@@ -241,16 +224,26 @@ def quality_rows(clip: Clip, limits: QualityLimits, min_run: int) -> list[Row]:
     return rows
 
 
-def _fingerprint(task: ScoreTask) -> str:
+def _run_rows(clip: Clip, runs: Runs) -> list[Row]:
+    """Return for every frame of a clip, as "low_quality", whether it is in a run, and why."""
+    number = {stem: index for index, stem in enumerate(clip.stems)}
+    rows: list[Row] = [{"broken_limits": "", "low_quality": 0} for _ in number]
+    for first, last, why in runs.get(clip.name, ()):
+        for index in range(number[first], number[last] + 1):
+            rows[index] = {"broken_limits": why, "low_quality": 1}
+    return rows
+
+
+def _fingerprint(maps: ClipMaps, settings: Settings, point: OperatingPoint | None) -> str:
     """Return a text that changes with any file of the clip and anything its scores depend on."""
-    truth = task.maps.truth
-    basis = f"{task.settings.clip_key} {task.point} {truth.frames_per_second}"
+    truth = maps.truth
+    basis = f"{settings.clip_key} {point} {truth.frames_per_second}"
     digest = hashlib.sha256(basis.encode())
     files = [path for path in truth.masks if path is not None]
-    if truth.is_polyp_free or task.settings.quality:
+    if truth.is_polyp_free or settings.quality:
         files += truth.frames
-    if task.maps.folder.is_dir():
-        files += visible(task.maps.folder)
+    if maps.folder.is_dir():
+        files += visible(maps.folder)
     for path in files:
         status = path.stat()
         digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())

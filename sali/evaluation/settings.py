@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from sali import __version__
+from sali.data.clip_tables import Runs
 from sali.errors import ConfigError
-from sali.evaluation.runs import Runs
 from sali.metrics.clinical import ClinicalRules, ClipTally
 from sali.metrics.clinical_summary import clinical_names
 from sali.metrics.frame_metric import FRAME_METRICS, FrameMetric

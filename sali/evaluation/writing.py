@@ -17,23 +17,22 @@ from typing import Any
 
 import numpy as np
 
-from sali.evaluation.attributes import attribute_rows
+from sali.errors import DataError
 from sali.evaluation.differences import dice_max_intervals, differences
-from sali.evaluation.results import MethodResults, clip_rows
+from sali.evaluation.results import MethodResults, clip_rows, score_names
 from sali.evaluation.scoring import frame_columns
 from sali.run.io import write_json
+
+NO_ATTRIBUTE = "(none)"
+"""Stands for the clips without any attribute."""
 
 
 def write_method(
     method: MethodResults, folder: Path, store: Path, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write what concerns one method.
+    """Write what concerns one method, and `facts`, which are further content of metrics.json.
 
-    Args:
-        method: Results of the method.
-        folder: Folder to write to.
-        store: Folder in which the rows of frames.csv were kept, clip by clip.
-        facts: Further content of metrics.json, by key.
+    The rows of frames.csv are in `store`, clip by clip.
 
     Returns:
         Content of metrics.json.
@@ -59,12 +58,6 @@ def write_joint(
 ) -> dict[str, Any]:
     """Write what concerns all methods together.
 
-    Args:
-        methods: Results of each method.
-        contents: Content of each method's metrics.json, by its name.
-        attributes: Attributes of each clip; None without a file of them.
-        output: Folder of the evaluation.
-
     Returns:
         Content of `<output>/metrics.json`.
     """
@@ -83,6 +76,35 @@ def write_joint(
     }
     write_json(output / "metrics.json", joint)
     return joint
+
+
+def attribute_rows(
+    methods: Sequence[MethodResults], attributes: dict[str, tuple[str, ...]]
+) -> list[dict[str, Any]]:
+    """Return the rows of attributes.csv: scores over the clips of each attribute, as of a subset.
+
+    Raises:
+        DataError: Clips without a row in the file.
+    """
+    rows: list[dict[str, Any]] = []
+    names = sorted({name for own in attributes.values() for name in own})
+    for method in methods:
+        unknown = [clip.name for clip in method.clips if clip.name not in attributes]
+        if unknown:
+            raise DataError(
+                f"the attribute file has no row for {len(unknown)} clips, e.g. {unknown[0]}; a "
+                "clip without attributes needs a row too"
+            )
+        for subset in method.subsets:
+            for name in [*names, NO_ATTRIBUTE]:
+                clips = [
+                    c for c in method.of(subset) if name in (attributes[c.name] or (NO_ATTRIBUTE,))
+                ]
+                if clips:
+                    about = {"subset": subset, "attribute": name, "method": method.name}
+                    scores = dict.fromkeys(score_names(method.settings)) | method.scores(clips)
+                    rows.append({**about, "clips": len(clips), **scores})
+    return sorted(rows, key=lambda row: (row["subset"], row["attribute"]))
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:

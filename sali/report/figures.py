@@ -141,9 +141,7 @@ def precision_recall(pixels: IntArray) -> tuple[FloatArray, FloatArray]:
 def training_figures(run: RunFolder, max_points: int) -> tuple[list[Figure], list[str]]:
     """Return loss, held-out scores and learning rates over steps, and what a reader must know.
 
-    Args:
-        run: Folder of the training.
-        max_points: Most points of a line; longer ones are averaged.
+    Lines of more than `max_points` are averaged.
     """
     logged: dict[str, FloatArray] = {}
     notes = []

@@ -9,7 +9,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,18 +31,9 @@ _CLIPS_PER_WORKER = 4
 """Fewer are done sooner than a process has started."""
 
 
-class FilmFrame(NamedTuple):
-    """One frame at its own size.
-
-    Attributes:
-        picture: Frame, RGB uint8 [h, w, 3] of any size; None where it cannot be read.
-        truth: True mask, bool [H, W].
-        predictions: Predicted masks, bool [H, W], by method.
-    """
-
-    picture: ByteArray | None
-    truth: BoolArray
-    predictions: Mapping[str, BoolArray]
+FilmFrame = tuple[ByteArray | None, BoolArray, Mapping[str, BoolArray]]
+"""Frame, RGB uint8 [h, w, 3] of any size, None where it cannot be read; true mask, bool [H, W];
+predicted masks, bool [H, W], by method."""
 
 
 def save_films(run: RunFolder, done: Evaluation, options: ReportOptions) -> None:
@@ -53,11 +44,11 @@ def save_films(run: RunFolder, done: Evaluation, options: ReportOptions) -> None
         every.setdefault((one.truth.subset, one.truth.name), []).append(one)
     level = done.settings.clinical.threshold
     tasks = [
-        _Task(every[subset, clip], level, options.film, path)
+        (every[subset, clip], level, options.film, path)
         for subset, clip in _chosen(run, options)
         for path in [films_folder(run.path) / subset / f"{clip}.json"]
     ]
-    sizes = [min(len(task.maps[0].truth), options.film.max_frames) for task in tasks]
+    sizes = [min(len(maps[0].truth), options.film.max_frames) for maps, *_ in tasks]
     with workers(done.settings.num_workers, len(tasks) // _CLIPS_PER_WORKER) as pool:
         lost = sum(pool.run(_make, tasks, sizes, "pictures"))
     if lost:
@@ -77,19 +68,10 @@ def _chosen(run: RunFolder, options: ReportOptions) -> list[Key]:
     ]
 
 
-class _Task(NamedTuple):
-    """One clip, and its maps by every method."""
-
-    maps: list[ClipMaps]
-    threshold: float
-    rules: FilmRules
-    path: Path
-
-
-def _make(task: _Task) -> int:
+def _make(maps: list[ClipMaps], threshold: float, rules: FilmRules, path: Path) -> int:
     """Write the film of a clip; return how many of its frames could not be read."""
-    truth = task.maps[0].truth
-    lowest = np.searchsorted(PROBABILITIES, task.threshold)
+    truth = maps[0].truth
+    lowest = np.searchsorted(PROBABILITIES, threshold)
     lost = 0
 
     def read(index: int) -> FilmFrame:
@@ -97,27 +79,19 @@ def _make(task: _Task) -> int:
         mask, picture = read_truth(truth, index), None
         try:
             if truth.frames:
-                picture, _ = read_frame(truth.frames[index], near=task.rules.height)
+                picture, _ = read_frame(truth.frames[index], near=rules.height)
         except FrameError:
             lost += 1
-        marked = {one.method: read_map(one, index, mask) >= lowest for one in task.maps}
-        return FilmFrame(picture, mask, marked)
+        return picture, mask, {one.method: read_map(one, index, mask) >= lowest for one in maps}
 
-    write_film(task.path, len(truth), task.rules, read)
+    write_film(path, len(truth), rules, read)
     return lost
 
 
 def write_film(
     path: Path, num_frames: int, rules: FilmRules, read: Callable[[int], FilmFrame]
 ) -> None:
-    """Write the film of a clip.
-
-    Args:
-        path: File to write.
-        num_frames: Number of frames of the clip.
-        rules: How much of it is kept.
-        read: Reads a frame by its place in the clip.
-    """
+    """Write the film of a clip, whose frames `read` returns by their place in the clip."""
     every = -(-num_frames // rules.max_frames)
     frames: list[dict[str, Any]] = []
     size = (0, 0)

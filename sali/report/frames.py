@@ -116,8 +116,7 @@ def save_frame_figures(run: RunFolder, done: Evaluation, options: ReportOptions)
             save(figure, folder / f"worst_frames_{subset}")
 
 
-def _draw_over_time(task: tuple[Path, str, Rows]) -> None:
-    stem, title, rows = task
+def _draw_over_time(stem: Path, title: str, rows: Rows) -> None:
     metric = frame_metric(rows[0])
     dice = np.asarray([float(row[metric] or "nan") for row in rows])
     bad_runs = consecutive_runs([row.get("low_quality") == "1" for row in rows], 1)
@@ -150,13 +149,7 @@ def _worst(maps: ClipMaps, row: dict[str, str]) -> Picture:
 
 
 def worst_frames(items: Sequence[Picture], threshold: float, title: str = "") -> Figure:
-    """Return a contact sheet of frames with truth and prediction drawn over them.
-
-    Args:
-        items: Frames, worst first; sizes may differ.
-        threshold: Probability from which on the contour of the prediction is drawn.
-        title: Text above the sheet.
-    """
+    """Return a contact sheet of frames, of any sizes, with truth and prediction drawn over them."""
     pictures = [item.draw(_CELL_PIXELS / max(item.mask.shape), threshold) for item in items]
     titles = [wrapped(item.title, _TITLE_CHARACTERS) for item in items]
     columns = min(_COLUMNS, len(items))
@@ -189,13 +182,7 @@ def worst_frames(items: Sequence[Picture], threshold: float, title: str = "") ->
 
 
 def write_sheet(maps: Sequence[ClipMaps], path: Path, number: int) -> None:
-    """Write a contact sheet of frames at even distances over all clips.
-
-    Args:
-        maps: Clips of one subset.
-        path: JPEG file to write.
-        number: Frames on the sheet, at most.
-    """
+    """Write a JPEG of at most `number` frames at even distances over all clips of a subset."""
     frames = [(one, index) for one in maps for index in range(len(one.truth))]
     every = max(1, len(frames) // number)
     shown = [read_picture(*frame) for frame in frames[every // 2 :: every][:number]]
@@ -213,15 +200,7 @@ def write_sheet(maps: Sequence[ClipMaps], path: Path, number: int) -> None:
 def write_gif(
     maps: ClipMaps, path: Path, max_frames: int, frames_per_second: float, width: int
 ) -> None:
-    """Write the beginning of a clip as a GIF.
-
-    Args:
-        maps: Clip to show.
-        path: File to write.
-        max_frames: Length of the film.
-        frames_per_second: Speed of the film.
-        width: Width in pixels.
-    """
+    """Write the beginning of a clip as a GIF."""
     shown = [read_picture(maps, index) for index in range(min(max_frames, len(maps.truth)))]
     first, *rest = (Image.fromarray(one.draw(width / one.mask.shape[1])) for one in shown)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,11 +18,7 @@ class ClipChoice:
     best: int
 
     def of(self, scores: Mapping[str, float]) -> list[str]:
-        """Return the chosen names, the worst first, then the middle, then the best.
-
-        Args:
-            scores: Score of each clip; of equal ones the first goes first.
-        """
+        """Return the chosen names, the worst first, then the middle, then the best."""
         ranked = sorted(scores, key=lambda name: scores[name])
         start = max(0, (len(ranked) - self.median) // 2)
         middle = ranked[start : start + self.median]

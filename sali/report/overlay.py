@@ -48,12 +48,7 @@ def draw_overlay(
 
 
 def draw_time(canvas: np.ndarray, seconds: float) -> None:
-    """Write h:mm:ss.mmm into the lower left corner, white with a black outline.
-
-    Args:
-        canvas: RGB uint8 [H, W, 3], drawn on.
-        seconds: Time, 0 or more.
-    """
+    """Write h:mm:ss.mmm into the lower left corner of a picture, white with a black outline."""
     height, width = canvas.shape[:2]
     text = clock(seconds)
     size = max(8.0, TEXT_HEIGHT * min(height, width))
@@ -66,11 +61,7 @@ def draw_time(canvas: np.ndarray, seconds: float) -> None:
 
 
 def clock(seconds: float) -> str:
-    """Return h:mm:ss.mmm, cut to whole milliseconds: a clock does not run ahead.
-
-    Args:
-        seconds: Time, 0 or more; a `Fraction` is cut exactly.
-    """
+    """Return h:mm:ss.mmm, cut to whole milliseconds: a clock does not run ahead."""
     milliseconds = int(seconds * 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)

@@ -28,10 +28,6 @@ def write_report(folder: Path, options: ReportOptions) -> Path:
 
     Of a sweep its tables and figures are written too.
 
-    Args:
-        folder: Folder of the run.
-        options: Choices of the page.
-
     Returns:
         Path of the page.
 
@@ -105,9 +101,6 @@ def report_evaluation(done: "Evaluation", options: ReportOptions, with_page: boo
 
 def write_sweep(folder: Path) -> "list[Setting]":
     """Write tables, figures and page of a sweep; what goes wrong with the page is a warning.
-
-    Args:
-        folder: Folder of the sweep, `outputs/sweeps/<name>`.
 
     Returns:
         The settings of finished jobs; without any, only the page is written, which says why.
@@ -202,8 +195,7 @@ def sweep_page(folder: Path, sweep: "Sweep") -> str:
 def render(**content: Any) -> str:
     """Return the filled template; everything but this package's own markup is escaped.
 
-    Args:
-        content: Values of the template; parts of the page without a value are left out.
+    Parts of the page without a value are left out.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup

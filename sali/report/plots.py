@@ -78,12 +78,9 @@ def precision_recall(
 def sensitivity_over_alarms(
     curves: Mapping[str, tuple[FloatArray, FloatArray]], title: str = ""
 ) -> Figure:
-    """Return the sensitivity over the rate of false alarms.
+    """Return the share of detected polyp frames over that of polyp-free frames with an alarm.
 
-    Args:
-        curves: (share of polyp-free frames with an alarm [K], share of polyp frames that are
-            detected [K]) by label, one value per confidence in order.
-        title: Text above the axes.
+    `curves` holds (alarms [K], detected [K]) by label, one value per confidence in order.
     """
     figure = new_figure(WIDTH, 3.6 + legend_inches(len(curves)))
     axes = figure.add_subplot()
@@ -192,11 +189,8 @@ def dice_over_time(
 def calibration(counts: Mapping[str, IntArray], title: str = "") -> Figure:
     """Return a reliability diagram, and below it how many pixels each bin holds.
 
-    Bins, ECE and Brier score are all computed from the same counts: they cannot be mixed up.
-
-    Args:
-        counts: Pixels by truth (background, polyp) and grey level, [2, 256], by label.
-        title: Text above the axes.
+    Bins, ECE and Brier score are all computed from the same counts of pixels by truth (background,
+    polyp) and grey level, [2, 256]: they cannot be mixed up.
     """
     figure = new_figure(WIDTH, 5.0 + legend_inches(len(counts) + 1))
     top, bottom = figure.subplots(2, sharex=True, height_ratios=(3, 1))
@@ -314,10 +308,7 @@ def settings(
 ) -> Figure:
     """Return one score of a sweep: every seed, its mean and its spread, a panel per subset.
 
-    Args:
-        rows: Values over seeds by setting, then by subset; a setting without a subset has a gap.
-        metric: Name of the score.
-        published: (label, value) by subset, drawn as a line.
+    A setting without a subset has a gap; published values, (label, value) by subset, are lines.
     """
     subsets = list(dict.fromkeys(subset for own in rows.values() for subset in own))
     labels = [wrapped(label, _LABEL_CHARACTERS) for label in rows]

@@ -117,11 +117,7 @@ def data_notes(run: RunFolder) -> list[str]:
 
 
 def difference_table(metrics: Mapping[str, Any]) -> Table | None:
-    """Return differences between methods with their intervals; None without any.
-
-    Args:
-        metrics: Content of the metrics.json of several methods.
-    """
+    """Return differences between methods with their intervals; None without any."""
     found: Sequence[Mapping[str, Any]] = metrics.get("differences", ())
     if not found:
         return None

@@ -151,12 +151,7 @@ def wrapped(text: str, width: int) -> str:
 
 
 def to_html(figures: Sequence[Figure], name: str) -> Markup:
-    """Return figures as part of a page, each with its values as a table.
-
-    Args:
-        figures: Figures of `new_figure`.
-        name: Name of the group, unique on the page.
-    """
+    """Return figures as part of a page, each with its values as a table."""
     blocks = []
     for number, figure in enumerate(figures):
         axes = figure.axes[0]
@@ -199,11 +194,8 @@ def _values(axes: Axes, title: str) -> Markup:
 def inline(figure: Figure, name: str) -> Markup:
     """Return a figure as SVG for a page: no references outside it, colours by class.
 
-    The page's style sheet colours the classes, so that a figure follows its light or dark look.
-
-    Args:
-        figure: Figure of `new_figure`.
-        name: Unique on the page; it begins every id of the figure.
+    The page's style sheet colours the classes, so that a figure follows its light or dark look. Ids
+    begin with `name`, which is unique on the page.
     """
     figure.texts[0].set_visible(False)  # the page itself says what the footer says
     content = BytesIO()

@@ -150,12 +150,7 @@ def _settings(jobs: Mapping[Path, Mapping[str, Any]]) -> tuple[list[Setting], di
 
 
 def sweep_tables(sweep: Sweep, name: str) -> tuple[Table | None, list[Table], list[str]]:
-    """Return the scores of a sweep, ours and published results, and notes on the latter.
-
-    Args:
-        sweep: Content of the sweep's folder.
-        name: Title of the first table.
-    """
+    """Return the scores of a sweep, ours and published results, and notes on the latter."""
     rows = [
         Row(subset, (subset, setting.label, str(len(setting.seeds))), setting.spreads(subset))
         for subset in _subsets(sweep)

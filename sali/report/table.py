@@ -79,11 +79,7 @@ class Table:
         return "".join(f"| {' | '.join(line)} |\n" for line in every)
 
     def to_latex(self, caption: str = "") -> str:
-        """Return a table environment that needs no package; best values are bold.
-
-        Args:
-            caption: Text of the caption; the title if empty.
-        """
+        """Return a table environment that needs no package; best values are bold."""
         lines: list[str] = []
         groups = self.groups or [""] * len(self.rows)
         for number, row in enumerate(self.rows):
@@ -111,8 +107,7 @@ class Table:
     def to_html(self, name: str = "") -> Markup:
         """Return a table in a box that scrolls, with its notes below.
 
-        Args:
-            name: Id of a table that can be sorted; empty for one that cannot.
+        A table with a name, which is its id, can be sorted.
         """
         is_number = self._is_number()
         head = Markup("").join(

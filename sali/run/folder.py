@@ -32,9 +32,7 @@ _held: dict[Path, IO[str]] = {}
 def claim(folder: Path, config: Mapping[str, Any]) -> None:
     """Take the folder of a run for a training in this process, until `release` or its end.
 
-    Args:
-        folder: Folder of the run; it is created.
-        config: Configuration of the training, unresolved.
+    The configuration, here and below, is the unresolved one.
 
     Raises:
         ConfigError: Another process trains in it, a training of other settings finished in it, or
@@ -98,10 +96,6 @@ def _refuse_others(folder: Path, config: Mapping[str, Any]) -> None:
 
 def refuse_other_resume(checkpoint: Path, config: Mapping[str, Any]) -> None:
     """Refuse to resume a training with settings that its checkpoint would silently override.
-
-    Args:
-        checkpoint: Checkpoint to resume, in `checkpoints` of its run's folder.
-        config: Configuration of the command, unresolved.
 
     Raises:
         ConfigError: A setting of `RESUMED` that differs from that of the interrupted training.

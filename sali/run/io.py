@@ -41,13 +41,7 @@ def atomic_write(path: Path, sync: bool = False) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
-    """Write a JSON file atomically.
-
-    Args:
-        path: File to write; its folder is created.
-        content: JSON values.
-        indent: Spaces per level; None for one line without spaces.
-    """
+    """Write a JSON file atomically, and its folder; without an indent, in one line."""
     separators = (",", ":") if indent is None else None
     with atomic_write(path) as partial:
         text = json.dumps(content, indent=indent, separators=separators)

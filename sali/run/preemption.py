@@ -91,11 +91,7 @@ class Preemption(L.Callback):
 
 @contextmanager
 def stopping_at_once(run: Path) -> Iterator[None]:
-    """Raise `PreemptedError` on SIGTERM, for work of a run that has no state to save.
-
-    Args:
-        run: Folder of the run.
-    """
+    """Raise `PreemptedError` on SIGTERM, for work of a run that has no state to save."""
     before = signal.getsignal(signal.SIGTERM)
     _handle(signal.SIGTERM, lambda *_: _stop(run))
     try:

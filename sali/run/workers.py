@@ -8,12 +8,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sali.errors import UserError
 from sali.run.progress import progress_bar
 
-Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
@@ -29,8 +28,8 @@ class Workers:
 
     def run(
         self,
-        function: Callable[[Task], Result],
-        tasks: Sequence[Task],
+        function: Callable[..., Result],
+        tasks: Sequence[tuple[Any, ...]],
         num_frames: Sequence[int],
         label: str,
     ) -> list[Result]:
@@ -38,7 +37,7 @@ class Workers:
 
         Args:
             function: Function at the top level of a module, so that processes can import it.
-            tasks: One per clip.
+            tasks: Arguments of the function, one tuple per clip.
             num_frames: Length of each task; long ones start first, so that no process works alone
                 on one at the end.
             label: Description of the progress bar.
@@ -55,9 +54,9 @@ class Workers:
             bar = progress.add_task(label, total=sum(num_frames))
             try:
                 if self.pool is None:
-                    done = ((index, function(tasks[index])) for index in range(len(tasks)))
+                    done = ((index, function(*tasks[index])) for index in range(len(tasks)))
                 else:
-                    futures = {self.pool.submit(function, tasks[index]): index for index in order}
+                    futures = {self.pool.submit(function, *tasks[i]): i for i in order}
                     done = ((futures[one], one.result()) for one in as_completed(futures))
                 for index, result in done:
                     results[index] = result
@@ -74,9 +73,7 @@ class Workers:
 def workers(number: int | None, num_tasks: int) -> Iterator[Workers]:
     """Start processes for clips and end them.
 
-    Args:
-        number: Number of processes; None for one per core that this process may use.
-        num_tasks: Upper limit of the number of processes.
+    There are as many as tasks at most; without a number, one per core that is free to use.
     """
     number = min(number or _num_cores(), num_tasks)
     if number <= 1:

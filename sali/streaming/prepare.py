@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sali.models.contract import VideoSegmenter
-from sali.streaming.precision import PRECISIONS
 
 log = logging.getLogger(__name__)
 
+PRECISIONS = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
+"""Name in configurations -> what autocast computes in; None is plain float32."""
 TOLERANCE = 1e-3
 """Largest difference that folding may make, over the largest logit; rounding makes far less."""
 

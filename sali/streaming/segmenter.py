@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from sali.data.frames import resize_frame
-from sali.data.tensors import to_tensor
+from sali.data.samples import to_tensor
 from sali.models.blocks import resize
 from sali.models.contract import Attention, Features, VideoSegmenter
-from sali.streaming.precision import PRECISIONS
+from sali.streaming.prepare import PRECISIONS
 
 
 class StreamSegmenter:

@@ -42,11 +42,7 @@ def is_sweep() -> bool:
 
 
 def job_name(dirname: str) -> str:
-    """Return the folder name of a job, in characters that need no quotes anywhere.
-
-    Args:
-        dirname: Hydra's `hydra.job.override_dirname`, the overrides that distinguish the jobs.
-    """
+    """Return the folder name of a job, in characters that need no quotes anywhere."""
     name = re.sub(r"[^\w.-]+", "-", dirname).strip("-") or "default"
     if len(name) > MAX_NAME or name != dirname:  # others may be shortened to the same
         digest = hashlib.sha256(dirname.encode()).hexdigest()[:8]
@@ -72,10 +68,6 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
     """Run one job as `python -m <module>`, unless it has finished before.
 
     Nothing is raised: the error is in `job.json`, and the end of the sweep lists all of them.
-
-    Args:
-        module: Module of the command.
-        cfg: Composed configuration of the job.
 
     Returns:
         The best held-out score; None if the job failed, which Optuna takes as a failed trial.

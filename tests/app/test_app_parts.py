@@ -12,8 +12,7 @@ from sali.app.models import Turns, find_checkpoints
 from sali.app.play import PastFrame, thumbnail
 from sali.app.session import between_levels
 from sali.app.view import heat, most_read, shrink
-from sali.data.samples import Frame
-from sali.data.tensors import to_tensor
+from sali.data.samples import Frame, to_tensor
 from sali.errors import DataError, UserError
 
 

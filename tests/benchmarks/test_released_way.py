@@ -13,7 +13,7 @@ from benchmarks.released_way import (
     training_heads,
     training_loss,
 )
-from sali.data.tensors import to_tensor
+from sali.data.samples import to_tensor
 from sali.losses import StructureLoss
 from sali.models.blocks import resize
 from sali.models.checkpoint import read_checkpoint

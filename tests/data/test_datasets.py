@@ -10,8 +10,7 @@ from torchvision.transforms import v2
 from sali.data.datasets import ClipFrames, FrameReader, SampleDataset
 from sali.data.frames import read_frame, read_mask
 from sali.data.index import index_clip
-from sali.data.samples import Unreadable
-from sali.data.tensors import IMAGENET_MEAN, IMAGENET_STD, to_tensor
+from sali.data.samples import IMAGENET_MEAN, IMAGENET_STD, Unreadable, to_tensor
 from sali.data.transforms import ClipTransform, MaskNoise, PolypFreeCrop, Sharpness
 from sali.errors import DataError, FrameError
 

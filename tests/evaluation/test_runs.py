@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from made_trees import disk, make_clips, run_evaluate, save, score
 
+from sali.data.clip_tables import read_runs, write_runs
 from sali.errors import ConfigError, DataError
-from sali.evaluation.runs import read_runs, write_runs
 
 RUNS = {"case1_1": [("image9", "image11", "covered")], "case2_1": [("image8", "image8", "dark")]}
 

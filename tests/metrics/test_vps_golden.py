@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sali.data.order import frame_key
+from sali.data.listing import frame_key
 from sali.metrics.vps import (
     METRIC_NAMES,
     frame_scores,

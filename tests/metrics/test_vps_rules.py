@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from py_sod_metrics import Smeasure
 
-from sali.data.order import clip_key, frame_key, is_scored
+from sali.data.listing import clip_key, frame_key, is_scored
 from sali.metrics.vps import (
     CURVES,
     METRIC_NAMES,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import GOLDEN
 
-from sali.data.tensors import to_tensor
+from sali.data.samples import to_tensor
 from sali.losses import boundary_weight, structure_loss
 from sali.models.blocks import resize
 from sali.models.checkpoint import load_network

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from sali.config import config_dir
 from sali.report import ReportOptions, write_report
-from sali.report.film import FilmFrame, write_film
+from sali.report.film import write_film
 from sali.report.folder import films_folder
 from sali.report.options import FilmRules
 
@@ -99,7 +99,7 @@ def write_films(folder: Path, clips, every=1, methods=("prediction",)):
         mask = np.zeros((128, 192), bool)
         mask[30:70, 20 + 4 * f : 60 + 4 * f] = True
         marks = {name: np.roll(mask, 8 * (m + 1), 0) for m, name in enumerate(methods)}
-        return FilmFrame(np.full((128, 192, 3), 20 + 10 * f, np.uint8), mask, marks)
+        return np.full((128, 192, 3), 20 + 10 * f, np.uint8), mask, marks
 
     for clip in clips:
         write_film(films_folder(folder) / f"seen_easy/{clip}.json", frames, rules, read)

@@ -16,7 +16,7 @@ from pages import Page, options, write_json
 
 from sali.evaluation import Settings, run_evaluation
 from sali.report import report_evaluation, write_report, write_sweep
-from sali.report.film import FilmFrame, write_film
+from sali.report.film import write_film
 from sali.report.folder import clip_score
 from sali.report.options import ClipChoice, FilmRules
 
@@ -40,7 +40,7 @@ def test_a_film_holds_evenly_thinned_pictures_and_outlines_of_their_size(tmp_pat
     truth[20:60, 40:80] = True
     frame = np.zeros((96, 128, 3), np.uint8)
     frame[..., 0] = 200
-    read = FilmFrame(frame, truth, {"m": np.zeros_like(truth)})
+    read = frame, truth, {"m": np.zeros_like(truth)}
     write_film(tmp_path / "film.json", 10, RULES, lambda index: read)
     written = json.loads((tmp_path / "film.json").read_text())
     assert (written["width"], written["height"], written["every"]) == (64, 48, 3)

@@ -11,10 +11,8 @@ import torch
 from torch.utils.data import IterableDataset
 
 from sali.data.frames import resize_frame
-from sali.data.listing import images_in, visible
-from sali.data.order import clip_key
-from sali.data.samples import End, Frame, StreamItem, Unreadable
-from sali.data.tensors import to_tensor
+from sali.data.listing import clip_key, images_in, visible
+from sali.data.samples import End, Frame, StreamItem, Unreadable, to_tensor
 from sali.data.video.decoding import (
     CutVideoError,
     Picture,
@@ -63,10 +61,6 @@ class Video:
 
 def index_videos(source: Path, max_pixels: int) -> list[Video]:
     """Return the videos that a user names: one file, or all of a folder in natural order.
-
-    Args:
-        source: File or folder.
-        max_pixels: Largest allowed frame in pixels.
 
     Returns:
         One per file; none for a folder without videos.
