@@ -123,8 +123,7 @@ class Models:
 def find_checkpoints(given: Sequence[str]) -> dict[str, Path]:
     """Return checkpoint files by name: the file's, after those of its folders where two share it.
 
-    Args:
-        given: Files, folders of them, or names of shipped weights.
+    Given are files, folders of them, or names of shipped weights.
 
     Raises:
         UserError: There is none, or one does not exist.

@@ -10,7 +10,7 @@ import numpy as np
 
 from sali.app.play import ENDS, Latest, PastFrame, Play
 from sali.metrics.operating_point import OperatingPoint
-from sali.report.overlay import draw_overlay
+from sali.report.overlay import draw_overlay, jpeg
 
 HEAT_STRENGTH = 0.75
 OPENING: dict[str, Any] = {
@@ -36,12 +36,7 @@ class View:
     keep: int
 
     def show(self, play: Play | None, point: OperatingPoint) -> dict[str, Any]:
-        """Return what the template of the page needs.
-
-        Args:
-            play: Run, if there is one.
-            point: Which pixels are polyp.
-        """
+        """Return what the template of the page needs."""
         empty = {**OPENING, "threshold": f"{point.threshold:.2f}"}
         if play is None:
             return {**empty, "state": "idle", "line": "Pick a clip and press Start."}
@@ -89,9 +84,8 @@ class View:
         }
 
     def _data_uri(self, picture: np.ndarray) -> str:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality]
-        _, data = cv2.imencode(".jpg", picture[..., ::-1], quality)
-        return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+        data = base64.b64encode(jpeg(picture, self.jpeg_quality))
+        return f"data:image/jpeg;base64,{data.decode()}"
 
 
 def most_read(
@@ -114,12 +108,7 @@ def most_read(
 
 
 def heat(picture: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Return a grey picture with colours where it was read, from its own largest share down.
-
-    Args:
-        picture: RGB uint8 [h, w, 3].
-        share: Share of the read on any grid [H, W], not negative.
-    """
+    """Return a grey picture with colours where it was read, from its own largest share down."""
     level = cv2.resize(share.astype(np.float32), picture.shape[1::-1])
     level = level / max(float(level.max()), 1e-12)
     colours = cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]

@@ -12,6 +12,7 @@ import numpy as np
 import PIL
 
 from sali.data.index import Clip
+from sali.data.listing import changes_of
 from sali.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -114,9 +115,8 @@ def _checksum(content: bytes | memoryview) -> bytes:
 def _fingerprint(clip: Clip, side: int) -> str:
     """Return a hash of all that a clip's decoded frames depend on, but for the files' content."""
     digest = hashlib.sha256(f"{RECORD} {side} pillow {PIL.__version__}\n".encode())
-    for path in (*clip.frames, *(mask for mask in clip.masks if mask)):
-        status = path.stat()
-        digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for line in changes_of([*clip.frames, *(mask for mask in clip.masks if mask)]):
+        digest.update(line)
     return digest.hexdigest()[:16]
 
 

@@ -105,7 +105,7 @@ class BadRuns:
         self.seed = seed
 
     def runs(self, clip: str, frames: int) -> Iterator[tuple[int, int, str]]:
-        """Yield (first frame, frame after the last, kind) of every run in a clip of `frames` frames.
+        """Yield (first frame, frame after the last, kind) of every run in a clip, by its length.
 
         A run that the clip would cut short is left out. Folders before its name do not count.
         """

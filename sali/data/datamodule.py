@@ -83,33 +83,11 @@ class ResumableLoader(DataLoader[ClipBatch]):
 class ClipData(L.LightningDataModule):
     """Training samples, held-out cases for validation, and test subsets streamed clip by clip.
 
+    configs/data/sun_seg.yaml says what each argument means; `FrameReader`, `skip_at`, `FrameCache`
+    and `read_split` say more. `selection` is "held_out", which validates on whole cases held out of
+    the training set, or the name of a test subset, as in the released script.
+
     Attributes:
-        root: Folder in the SUN-SEG layout.
-        stills: Folder of single frames to train on too (`images` and `masks`), or None.
-        still_motion: Makes short clips of them; None repeats the frame.
-        polyp_free: Folder of frames or clips without a polyp to train on too, or None.
-        sparse_masks: Whether clips may be annotated in part.
-        shares: Share of the training samples by group of `SHARED_GROUPS`; None leaves it to
-            chance. Frames with an empty mask are polyp-free too.
-        corruption: Runs of bad frames that are put into the test clips, or None.
-        image_size: Side in pixels of the images that the network sees.
-        batch_size: Samples per process and step.
-        transform: Augmentation.
-        max_skip: (first epoch, largest distance of the memory frame), see `skip_at`.
-        neighbor: "previous" or "next".
-        decode: "fast" or "exact", see `FrameReader`.
-        cache: "ram", or a folder, keeps the training frames as they are decoded; None does not.
-        selection: "held_out" validates on whole cases held out of the training set; the name of a
-            test subset validates on that, as the released script does.
-        validation_fraction: Share of the training cases to hold out.
-        split_seed: Seed that chooses them.
-        split: File that says which cases of the training set are trained on, held out or tested,
-            see `read_split`; None holds out cases by `split_seed`.
-        test_subsets: Subsets, or parts of `split`, that are tested after training.
-        num_workers: Number of loader processes.
-        prefetch_factor: Batches fetched ahead by each.
-        pin_memory: Whether batches are page-locked, for GPUs.
-        seed: Seed of order and draws.
         roles: Frames of a training sample, as the network's `roles`; to be set before training.
         train_clips: Clips of the training set, once indexed; likewise `val_clips`, `test_clips`.
         parts: Clips that were divided by case, by the name of their part.

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path, PurePath
@@ -74,6 +74,13 @@ def visible_files(folder: Path) -> Iterator[Path]:
             yield from visible_files(path)
         else:
             yield path
+
+
+def changes_of(files: Iterable[Path]) -> Iterator[bytes]:
+    """Yield a line for each file, which is another one when the file has changed."""
+    for path in files:
+        status = path.stat()
+        yield f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode()
 
 
 def files_but_litter(folder: Path) -> Iterator[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 from sali.data.clip_tables import Runs
 from sali.data.frames import read_frame, read_grey
 from sali.data.index import Clip
-from sali.data.listing import is_scored, visible
+from sali.data.listing import changes_of, is_scored, visible
 from sali.errors import FrameError
 from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores
 from sali.evaluation.inputs import ClipMaps, needed_frames, read_truth
@@ -244,7 +244,6 @@ def _fingerprint(maps: ClipMaps, settings: Settings, point: OperatingPoint | Non
         files += truth.frames
     if maps.folder.is_dir():
         files += visible(maps.folder)
-    for path in files:
-        status = path.stat()
-        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for line in changes_of(files):
+        digest.update(line)
     return digest.hexdigest()

@@ -25,9 +25,9 @@ from sali.metrics.counted_frame import (
     as_mask,
     check_map,
     joint_counts,
+    row_and_column_sums,
 )
 from sali.metrics.operating_point import regions
-from sali.metrics.stability import centred_iou
 
 EmptyPolicy = Literal["skip", "one", "zero"]
 EMPTY_POLICIES = ("skip", "one", "zero")
@@ -161,15 +161,6 @@ class FrameOutcome(NamedTuple):
     is_false_positive: bool
 
 
-@dataclass
-class _Previous:
-    """What the next frame of a clip needs to know of the one before."""
-
-    marked: BoolArray
-    mask: BoolArray
-    has_polyp: bool
-
-
 class ClipTracker:
     """Read the frames of one clip in order.
 
@@ -182,7 +173,7 @@ class ClipTracker:
         self.tally = ClipTally(rules.frames_per_second)
         self._rules = rules
         self._lowest_marked_level = int(np.searchsorted(PROBABILITIES, rules.threshold))
-        self._previous: _Previous | None = None
+        self._previous: tuple[BoolArray, BoolArray] | None = None  # marks and polyp
         self._run_length = 0
         self._num_frames = 0
         self._first_polyp_frame: int | None = None
@@ -217,9 +208,9 @@ class ClipTracker:
             self._run_length = 0
         else:
             is_false_positive = self._add_free_frame(false_positive, truth.size)
-        if self._previous is not None and self._previous.has_polyp and has_polyp:
-            self._add_stability(self._previous, marked, truth)
-        self._previous = _Previous(marked, truth, has_polyp)
+        if self._previous is not None and has_polyp:
+            self._add_stability(*self._previous, marked, truth)
+        self._previous = (marked, truth) if has_polyp else None
         self._num_frames += 1
         num_marked = true_positive + false_positive
         return FrameOutcome(num_polyp, num_marked, dice, iou, is_detected, is_false_positive)
@@ -299,9 +290,50 @@ class ClipTracker:
         tally.longest_false_alarm = max(tally.longest_false_alarm, self._run_length)
         return True
 
-    def _add_stability(self, previous: _Previous, marked: BoolArray, mask: BoolArray) -> None:
-        if not (marked.any() or previous.marked.any()):
+    def _add_stability(
+        self, marked_before: BoolArray, mask_before: BoolArray, marked: BoolArray, mask: BoolArray
+    ) -> None:
+        if not (marked.any() or marked_before.any()):
             return
         self.tally.num_stability_pairs += 1
-        self.tally.stability += centred_iou(previous.marked, marked)
-        self.tally.reference_stability += centred_iou(previous.mask, mask)
+        self.tally.stability += centred_iou(marked_before, marked)
+        self.tally.reference_stability += centred_iou(mask_before, mask)
+
+
+def centred_iou(first: BoolArray, second: BoolArray) -> float:
+    """Return the IoU of two masks [H, W] after moving one so that their centroids meet.
+
+    Moving an object does not change the value, changing its outline does. This is a definition
+    of ours in the spirit of the temporal stability T of DAVIS (Perazzi et al., "A benchmark
+    dataset and evaluation methodology for video object segmentation", CVPR 2016), which also
+    compares the shapes of consecutive masks apart from their motion, but by matching contour
+    descriptors; this one needs neither contours nor optical flow. Masks move by whole pixels;
+    what leaves the image counts as not overlapping.
+
+    Returns:
+        0 to 1; 0 if exactly one mask is empty, 1 if both are.
+
+    Raises:
+        ValueError: For masks of different shapes.
+    """
+    if first.shape != second.shape:
+        raise ValueError(
+            f"masks: got shapes {first.shape} and {second.shape}, wanted the same; "
+            "the frames of a clip must not change size"
+        )
+    areas = np.count_nonzero(first), np.count_nonzero(second)
+    if not all(areas):
+        return float(areas[0] == areas[1])
+    steps = [round(a - b) for a, b in zip(_centroid(first), _centroid(second), strict=True)]
+    kept = tuple(slice(max(0, step), min(0, step) or None) for step in steps)
+    moved = tuple(slice(max(0, -step), min(0, -step) or None) for step in steps)
+    intersection = int(np.count_nonzero(first[kept] & second[moved]))
+    return intersection / (sum(areas) - intersection)
+
+
+def _centroid(mask: BoolArray) -> tuple[float, float]:
+    """Row and column of the centre of a mask that is not empty."""
+    per_row, per_column = row_and_column_sums(mask)
+    area = per_row.sum()
+    row, column = (sums @ np.arange(sums.size) / area for sums in (per_row, per_column))
+    return float(row), float(column)

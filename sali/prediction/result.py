@@ -81,13 +81,7 @@ class Result:
 
 
 def write_manifest(root: Path, point: OperatingPoint, **about: Any) -> None:
-    """Write what maps are of next to them, as `run.json`; the evaluation reads the point of it.
-
-    Args:
-        root: Folder of the maps.
-        point: How masks were made of the probabilities, or are to be.
-        **about: Further plain values.
-    """
+    """Write what maps are of next to them, as `run.json`; the evaluation reads the point of it."""
     there = read_json(root / MANIFEST)
     if there and "operating_point" not in there:
         log.warning("%s is of something else, so it is not replaced", root / MANIFEST)
@@ -141,12 +135,7 @@ _MARKED_BYTES = 4096
 
 
 def is_own(path: Path, mark: str = MARK) -> bool:
-    """Return whether this program wrote a file, or every file of a folder.
-
-    Args:
-        path: File with the mark among its first bytes, or folder of such files.
-        mark: What files of other kinds are known by.
-    """
+    """Return whether this program wrote a file, by a mark near its start, or all of a folder."""
     if path.is_dir():
         inside = (file for file in files_but_litter(path) if file != path / MANIFEST)
         return all(is_own(file, mark) for file in inside)

@@ -70,10 +70,6 @@ class Resume:
     def begin(self, sources: Sequence[Source], runner: ClipRunner) -> list[Source]:
         """Restore what was interrupted.
 
-        Args:
-            sources: All videos of the command.
-            runner: Runner that gets the saved states.
-
         Returns:
             The videos that have frames to segment, in order.
         """
@@ -98,14 +94,7 @@ class Resume:
         return todo
 
     def after(self, item: StreamItem, video: Video, runner: ClipRunner, counts: Counts) -> None:
-        """Note the end of a video, or save its state if it is time.
-
-        Args:
-            item: Last item that was segmented, whose results are written.
-            video: Video of the item.
-            runner: Runner that segmented it.
-            counts: Counts of this video so far.
-        """
+        """Note the end of a video, or save its state if it is time, after an item was written."""
         if item.is_last:
             self._save(video, {"runner": None, "counts": counts})
             self._saved.discard(video.name)

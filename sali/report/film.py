@@ -23,6 +23,7 @@ from sali.metrics.counted_frame import BoolArray, ByteArray
 from sali.report.folder import Key, RunFolder, clip_score, films_folder, frame_metric
 from sali.report.frames import read_map
 from sali.report.options import FilmRules, ReportOptions
+from sali.report.overlay import jpeg
 from sali.run.io import write_json
 from sali.run.workers import workers
 
@@ -117,10 +118,7 @@ def write_film(
 
 def _jpeg(picture: ByteArray, size: tuple[int, int], quality: int) -> str:
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-    is_written, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert is_written
-    return base64.b64encode(code.tobytes()).decode()
+    return base64.b64encode(jpeg(small, quality)).decode()
 
 
 def _outlines(mask: BoolArray, size: tuple[int, int], tolerance: float) -> list[list[int]]:

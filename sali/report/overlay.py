@@ -47,6 +47,14 @@ def draw_overlay(
     return drawn
 
 
+def jpeg(picture: np.ndarray, quality: int) -> bytes:
+    """Return a picture RGB uint8 [H, W, 3] as a JPEG of a quality, 1 to 100."""
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    is_done, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert is_done
+    return content.tobytes()
+
+
 def draw_time(canvas: np.ndarray, seconds: float) -> None:
     """Write h:mm:ss.mmm into the lower left corner of a picture, white with a black outline."""
     height, width = canvas.shape[:2]

@@ -35,14 +35,11 @@ def write_report(folder: Path, options: ReportOptions) -> Path:
         DataError: Nothing of these lies there, or a file cannot be read.
     """
     from sali.report.folder import RunFolder
-    from sali.report.sweep import is_sweep, read_sweep, write_files
+    from sali.report.sweep import is_sweep
 
     folder = Path(folder)
     if is_sweep(folder):
-        sweep = read_sweep(folder)
-        if sweep.settings:
-            write_files(folder, sweep)
-        return _write(folder, sweep_page(folder, sweep))
+        return _write(folder, sweep_page(folder, _sweep_files(folder)))
     return _write(folder, run_page(RunFolder(folder), options))
 
 
@@ -108,14 +105,19 @@ def write_sweep(folder: Path) -> "list[Setting]":
     Raises:
         DataError: There is no such folder.
     """
+    sweep = _sweep_files(folder)
+    with _only_warned(folder):
+        _write(folder, sweep_page(folder, sweep))
+    return sweep.settings
+
+
+def _sweep_files(folder: Path) -> "Sweep":
     from sali.report.sweep import read_sweep, write_files
 
     sweep = read_sweep(folder)
     if sweep.settings:
         write_files(folder, sweep)
-    with _only_warned(folder):
-        _write(folder, sweep_page(folder, sweep))
-    return sweep.settings
+    return sweep
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sali.metrics.stability import centred_iou
+from sali.metrics.clinical import centred_iou
 
 
 def rectangle(top: int, left: int, height: int, width: int) -> np.ndarray:

@@ -5,7 +5,8 @@ import pytest
 
 from sali.errors import ConfigError
 from sali.metrics.operating_point import OperatingPoint
-from sali.prediction.writers.tracks import Lesion, Tracker, find_lesions, overlap
+from sali.prediction.writers.tables import find_lesions
+from sali.prediction.writers.tracks import Tracker, overlap
 
 
 def test_overlap_of_boxes():
@@ -20,9 +21,11 @@ def test_lesions_are_areas_of_eight_neighbours_that_are_large_enough():
     probability[1, 1] = probability[2, 2] = 0.5  # touch at a corner
     probability[3:6, 4:7] = 0.6
     probability[4, 5] = 0.75
-    assert find_lesions(probability, OperatingPoint(0.5), min_area=2) == [
-        Lesion(2, (1, 1, 2, 2), 0.5),
-        Lesion(9, (4, 3, 3, 3), 0.75),
+    found = find_lesions(probability, OperatingPoint(0.5), min_area=2)
+    assert [one.mask.sum() for one in found] == [2, 9]
+    assert [(one.area, one.box, one.peak) for one in found] == [
+        (2, (1, 1, 2, 2), 0.5),
+        (9, (4, 3, 3, 3), 0.75),
     ]
     assert len(find_lesions(probability, OperatingPoint(0.5), min_area=1)) == 3
     assert find_lesions(probability, OperatingPoint(0.95), min_area=1) == []

@@ -19,11 +19,7 @@ PNG_LEVEL = 1  # of 9: a third larger than at the usual 6, in a quarter of the t
 
 
 def map_pictures(root: Path, rule: str) -> ClipWriter:
-    """Return a writer of maps, `<clip>/<frame>.png` at the frame's own size.
-
-    Args:
-        root: Folder of the maps.
-        rule: What a map shows, see `sali.streaming.maps`.
+    """Return a writer of maps, `<clip>/<frame>.png` at the frame's own size, by a rule of `to_map`.
 
     Raises:
         ConfigError: Unknown rule.
@@ -34,12 +30,7 @@ def map_pictures(root: Path, rule: str) -> ClipWriter:
 
 
 def overlay_pictures(root: Path, point: OperatingPoint) -> ClipWriter:
-    """Return a writer of overlays, tint and contour over the frame, as `<clip>/<frame>.jpg`.
-
-    Args:
-        root: Folder of the overlays.
-        point: Which pixels are polyp.
-    """
+    """Return a writer of overlays, tint and contour over the frame, as `<clip>/<frame>.jpg`."""
     return _pictures(
         root, ".jpg", lambda one: draw_overlay(one.picture, one.probability, point=point)
     )

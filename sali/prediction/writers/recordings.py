@@ -18,7 +18,7 @@ from sali.metrics.operating_point import OperatingPoint
 from sali.models.contract import Attention
 from sali.prediction.result import ClipWriter, Result, is_own
 from sali.prediction.sources import Source
-from sali.report.overlay import FOOTER, PREDICTION_RGB
+from sali.report.overlay import FOOTER, PREDICTION_RGB, jpeg
 
 log = logging.getLogger(__name__)
 
@@ -160,17 +160,16 @@ class RerunFile:
         probability = result.probability
         mask = self._point.mask(probability)
         size = self._size(mask.shape[0], mask.shape[1])
-        quality = cv2.IMWRITE_JPEG_QUALITY, self._jpeg_quality
-        jpeg = _encoded(".jpg", _scaled(result.picture, size)[..., ::-1], *quality)
+        picture = jpeg(_scaled(result.picture, size), self._jpeg_quality)
         grey = (_scaled(probability, size) * 255).round().astype(np.uint8)
-        log("frame/picture", rr.EncodedImage(contents=jpeg, media_type="image/jpeg"))
+        log("frame/picture", rr.EncodedImage(contents=picture, media_type="image/jpeg"))
         log("frame/mask", rr.LineStrips2D(outlines(mask, size)))
-        png = rr.EncodedImage(contents=_encoded(".png", grey), media_type="image/png")
-        log("probability", png)
+        png = cv2.imencode(".png", grey)[1].tobytes()
+        log("probability", rr.EncodedImage(contents=png, media_type="image/png"))
         log("found/area", rr.Scalars(mask.mean()))
         log("found/peak", rr.Scalars(probability.max()))
         # The memory counts the frames that were segmented; numbers count unreadable ones too.
-        self._past[self._count] = _Past(result.frame.number, jpeg, size)
+        self._past[self._count] = _Past(result.frame.number, picture, size)
         if result.attention is not None:
             self._write_memory(result.attention)
         self._count += 1
@@ -224,12 +223,6 @@ class RerunFile:
 
 def _scaled(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
-
-
-def _encoded(suffix: str, picture: np.ndarray, *options: int) -> bytes:
-    done, content = cv2.imencode(suffix, picture, options)
-    assert done
-    return content.tobytes()
 
 
 def outlines(mask: np.ndarray, size: tuple[int, int]) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.result import ClipWriter, Result, is_own
 from sali.run.io import atomic_write
 
+Box = tuple[int, int, int, int]
+"""(x, y, width, height) in pixels."""
 COLUMNS = ("frame", "time", "area", "x", "y", "width", "height", "peak")
 COCO_MARK = '{"info": {"description": "masks of sali, research software"},'
 """Start of a COCO file that this program wrote."""
@@ -26,10 +28,6 @@ def detection_tables(root: Path, point: OperatingPoint) -> ClipWriter:
 
     `time` is in seconds (of videos), `area` in pixels, followed by its box; `peak` is the largest
     calibrated probability.
-
-    Args:
-        root: Folder of the tables.
-        point: Which pixels are polyp.
     """
 
     def row(result: Result) -> str:
@@ -47,12 +45,7 @@ def detection_tables(root: Path, point: OperatingPoint) -> ClipWriter:
 
 
 def mask_files(root: Path, point: OperatingPoint) -> ClipWriter:
-    """Return a writer of `<clip>.json` in the format of COCO, see `as_coco`.
-
-    Args:
-        root: Folder of the files.
-        point: Which pixels are polyp.
-    """
+    """Return a writer of `<clip>.json` in the format of COCO, see `as_coco`."""
 
     def line(result: Result) -> str:
         height, width = result.probability.shape
@@ -71,28 +64,55 @@ def mask_files(root: Path, point: OperatingPoint) -> ClipWriter:
 
 
 def regions_of(probability: np.ndarray, point: OperatingPoint) -> list[dict[str, Any]]:
-    """Return an annotation for every connected region of a mask, without its ids.
-
-    Args:
-        probability: Raw probability, float [H, W].
-        point: Which pixels are polyp.
-    """
-    count, labels = cv2.connectedComponents(point.mask(probability).view(np.uint8))
+    """Return an annotation for every connected region of a mask [H, W], without its ids."""
     found = []
-    for label in range(1, count):
-        region = labels == label
-        box = box_of(region)
-        assert box is not None
+    for lesion in find_lesions(probability, point, min_area=1):
+        x, y, width, height = lesion.box
+        region = np.zeros(probability.shape, np.bool_)
+        region[y : y + height, x : x + width] = lesion.mask
         found.append(
             {
                 "segmentation": encode_rle(region),
-                "area": int(region.sum()),
-                "bbox": [int(value) for value in box],
+                "area": lesion.area,
+                "bbox": list(lesion.box),
                 "iscrowd": 0,
-                "score": round(float(point.calibrated(probability[region].max())), 4),
+                "score": round(lesion.peak, 4),
             }
         )
     return found
+
+
+class Lesion(NamedTuple):
+    """A connected area of one frame.
+
+    Attributes:
+        area: Number of pixels.
+        box: Box around it.
+        peak: Largest calibrated probability in it.
+        mask: Which pixels of the box are in it, bool [height, width].
+    """
+
+    area: int
+    box: Box
+    peak: float
+    mask: np.ndarray
+
+
+def find_lesions(probability: np.ndarray, point: OperatingPoint, min_area: int) -> list[Lesion]:
+    """Return the lesions of a probability, float32 [H, W], in the order of their first pixels."""
+    mask = point.mask(probability).view(np.uint8)
+    count, labels, rows, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    found = []
+    for label in range(1, count):
+        x, y, width, height, area = (int(value) for value in rows[label])
+        if area < min_area:
+            continue
+        window = np.s_[y : y + height, x : x + width]
+        inside = labels[window] == label
+        peak = float(point.calibrated(probability[window][inside].max()))
+        first = int(np.flatnonzero(labels[y] == label)[0])
+        found.append((y, first, Lesion(area, (x, y, width, height), peak, inside)))
+    return [lesion for *_, lesion in sorted(found, key=lambda one: one[:2])]
 
 
 def as_coco(lines: Path, final: Path) -> None:
@@ -101,10 +121,6 @@ def as_coco(lines: Path, final: Path) -> None:
     It holds `images`, `annotations` (uncompressed run lengths, box, area, and as `score` the
     largest calibrated probability) and the category polyp. A frame without a region has an
     image only.
-
-    Args:
-        lines: File of the lines; it is replaced by the result.
-        final: Path of the result.
     """
 
     def rows(key: str) -> Iterator[str]:

@@ -15,33 +15,23 @@ overlaps best continues, and the other returns under its own number if they part
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 
 from sali.errors import ConfigError
 from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.result import ClipWriter, Result, is_own
 from sali.prediction.sources import Source
-from sali.prediction.writers.tables import TextFile, csv_text, in_seconds
+from sali.prediction.writers.tables import Box, TextFile, csv_text, find_lesions, in_seconds
 
 COLUMNS = ("frame", "time", "track", "area", "x", "y", "width", "height", "peak")
-Box = tuple[int, int, int, int]
-"""(x, y, width, height) in pixels."""
 
 
 def track_tables(
     root: Path, point: OperatingPoint, min_area: int, min_iou: float, max_gap: int
 ) -> ClipWriter:
-    """Return a writer of `<clip>.tracks.csv`, a row for every lesion of every frame.
-
-    Args:
-        root: Folder of the tables.
-        point: Which pixels are polyp.
-        min_area: Least number of pixels of a lesion.
-        min_iou: See `Tracker`.
-        max_gap: See `Tracker`.
+    """Return a writer of `<clip>.tracks.csv`, a row for every lesion of every frame; see `Tracker`.
 
     Raises:
         ConfigError: A number out of range.
@@ -90,36 +80,6 @@ class _Tracks(TextFile):
         return {**super().save(), "tracker": self._tracker.state()}
 
 
-class Lesion(NamedTuple):
-    """A connected area of one frame.
-
-    Attributes:
-        area: Number of pixels.
-        box: Box around it.
-        peak: Largest calibrated probability in it.
-    """
-
-    area: int
-    box: Box
-    peak: float
-
-
-def find_lesions(probability: np.ndarray, point: OperatingPoint, min_area: int) -> list[Lesion]:
-    """Return the lesions of a probability, float32 [H, W], in the order of their first pixels."""
-    mask = point.mask(probability).view(np.uint8)
-    count, labels, rows, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    found = []
-    for label in range(1, count):
-        x, y, width, height, area = (int(value) for value in rows[label])
-        if area < min_area:
-            continue
-        window = np.s_[y : y + height, x : x + width]
-        peak = float(point.calibrated(probability[window][labels[window] == label].max()))
-        first = int(np.flatnonzero(labels[y] == label)[0])
-        found.append((y, first, Lesion(area, (x, y, width, height), peak)))
-    return [lesion for *_, lesion in sorted(found, key=lambda one: one[:2])]
-
-
 def overlap(one: Box, other: Box) -> float:
     """Return the intersection over union of two boxes."""
     width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
@@ -152,12 +112,7 @@ class Tracker:
         self._begun = 0
 
     def step(self, frame: int, boxes: list[Box]) -> list[int]:
-        """Return the number of the track of every box.
-
-        Args:
-            frame: Number of the frame; frames that were left out count as missed.
-            boxes: Boxes of the lesions of the frame.
-        """
+        """Return the number of the track of every box; frames left out count as missed."""
         from scipy.optimize import linear_sum_assignment
 
         self._tracks = {
