@@ -55,9 +55,9 @@ def _check(cfg: DictConfig) -> None:
 def _serve(cfg: DictConfig, private: Path) -> None:
     from sali.app.models import Models
     from sali.app.page import Page
+    from sali.app.play import Limits
     from sali.app.server import serve
     from sali.app.session import Session, between_levels
-    from sali.app.uploads import Limits
     from sali.app.view import View
     from sali.build import operating_point, pick_device, prediction_settings
     from sali.models.contract import VideoSegmenter

@@ -204,8 +204,7 @@ class SegmentationTask(L.LightningModule):
         if self.trainer.world_size > 1:
             for buffer in self.network.buffers():
                 torch.distributed.broadcast(buffer, src=0)
-        names = [clip.name for clip in self._data.val_clips]
-        self._val_scores = FixedThresholdScores(names).to(self.device)
+        self._val_scores = FixedThresholdScores(len(self._data.val_clips)).to(self.device)
         self._finite = torch.tensor(True, device=self.device)
         self._start_streaming()
 
@@ -222,7 +221,7 @@ class SegmentationTask(L.LightningModule):
         assert self._val_scores is not None
         if not self.trainer.strategy.reduce_boolean_decision(bool(self._finite), all=True):
             raise self._diverged(f"validation after step {self.global_step}: a probability")
-        for name, value in self._val_scores.compute()["mean"].items():
+        for name, value in self._val_scores.compute().items():
             self.log(f"val/{name}", value, prog_bar=f"val/{name}" == MONITOR, sync_dist=True)
         self._val_scores = self._runner = None
 

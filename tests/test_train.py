@@ -43,12 +43,12 @@ def score(checkpoint, data_root, subset, **options):
     network, settings = load_network(checkpoint)
     clips = index_subset(data_root, subset)
     dataset = ClipFrames(clips, FrameReader(256, settings["decode"]), with_masks=True)
-    scores = FixedThresholdScores([clip.name for clip in clips])
+    scores = FixedThresholdScores(len(clips))
     runner = ClipRunner(lambda: StreamSegmenter(network, **{**settings["streaming"], **options}))
     for i in range(len(dataset)):
         for frame, probability, _ in runner.push([dataset[i]]):
             scores.update(probability, frame.mask, frame.clip)
-    return scores.compute()["mean"]
+    return scores.compute()
 
 
 def test_a_run_leaves_what_is_promised(data_root, tmp_path):

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from sali.app.models import Models, Options
-from sali.app.play import ENDS, Play
-from sali.app.uploads import Limits
+from sali.app.play import ENDS, Limits, Play
 from sali.data.datasets import FrameReader
 from sali.data.frames import read_grey
 from sali.data.samples import End, Frame, StreamItem

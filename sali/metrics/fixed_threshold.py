@@ -43,41 +43,31 @@ def fixed_threshold_scores(probability: Tensor, mask: Tensor) -> Tensor:
 
 
 class FixedThresholdScores(Metric):
-    """Plain means of `fixed_threshold_scores` over all frames, and over the frames of each clip.
+    """Plain means of `fixed_threshold_scores` over all frames.
 
     The state is one row per clip: it does not grow with the number of frames, and processes that
-    had different clips add up to the same numbers as one process.
+    had different clips add up to the same bits as one process.
 
     Args:
-        clip_names: Names of the clips in the order of their numbers.
+        num_clips: Number of clips.
         kwargs: Arguments of `torchmetrics.Metric`.
     """
 
     full_state_update = False
     sums: Tensor
-    counts: Tensor
+    count: Tensor
 
-    def __init__(self, clip_names: list[str], **kwargs: Any) -> None:
+    def __init__(self, num_clips: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.clip_names = list(clip_names)
-        shape = (len(clip_names), len(NAMES))
-        self.add_state("sums", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("counts", torch.zeros(shape[0], dtype=torch.float64), dist_reduce_fx="sum")
+        zeros = torch.zeros((num_clips, len(NAMES)), dtype=torch.float64)
+        self.add_state("sums", zeros, dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, probability: Tensor, mask: Tensor, clip: int) -> None:
         """Add one frame of clip number `clip`."""
         self.sums[clip] += fixed_threshold_scores(probability, mask)
-        self.counts[clip] += 1
+        self.count += 1
 
-    def compute(self) -> dict[str, dict[str, Any]]:
-        """Return scores over all frames as "mean", and by clip as "clips".
-
-        A clip of which no frame was scored is left out.
-        """
-        mean = (self.sums.sum(0) / self.counts.sum()).tolist()
-        rows = (self.sums / self.counts.unsqueeze(1)).tolist()
-        clips = zip(self.clip_names, rows, self.counts.tolist(), strict=True)
-        return {
-            "mean": dict(zip(NAMES, mean, strict=True)),
-            "clips": {clip: dict(zip(NAMES, row, strict=True)) for clip, row, n in clips if n},
-        }
+    def compute(self) -> dict[str, float]:
+        """Return the scores by the names of `NAMES`."""
+        return dict(zip(NAMES, (self.sums.sum(0) / self.count).tolist(), strict=True))

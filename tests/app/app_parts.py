@@ -8,9 +8,8 @@ import torch
 from conftest import SMALL, small_network
 
 from sali.app.models import Models, Options, Turns
-from sali.app.play import Play
+from sali.app.play import Limits, Play
 from sali.app.session import Session
-from sali.app.uploads import Limits
 from sali.data.video.decoding import decode_video
 from sali.metrics.operating_point import OperatingPoint
 from sali.streaming import StreamSegmenter

@@ -26,7 +26,7 @@ from miniature import ROOT, wait_for
 from video_files import cut, smooth_frames, write_video
 
 from sali.app.models import Options
-from sali.app.uploads import Limits
+from sali.app.play import Limits
 from sali.app.view import View
 from sali.data.index import index_clip
 from sali.data.video.decoding import decode_video

@@ -16,8 +16,7 @@ from video_files import smooth_frames, write_video
 
 from sali.data.samples import End
 from sali.data.video.decoding import decode_video
-from sali.data.video.live import LiveFrames, LiveSettings, find_live, open_options
-from sali.data.video.mailbox import Mailbox
+from sali.data.video.live import LiveFrames, LiveSettings, Mailbox, find_live, open_options
 from sali.errors import ConfigError, DataError
 from sali.prediction.loop import stopped_by_signals
 

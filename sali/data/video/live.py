@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 import av
-from av.container.input import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
@@ -29,7 +29,6 @@ from sali.data.video.decoding import (
     time_of,
 )
 from sali.data.video.files import to_frame
-from sali.data.video.mailbox import Mailbox
 from sali.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -40,6 +39,7 @@ PROTOCOLS = (*SCHEMES, "rtmpt", "rtmpts", "rtp", "srtp", "tcp", "tls", "crypto",
 CLOSING_SECONDS = 1.0
 """Longest wait for a connection to be closed cleanly."""
 CAMERA = re.compile(r"(?:/dev/video)?(\d+)")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,55 @@ def without_password(address: str) -> str:
     return re.sub(r"://.*@", "://", address).partition("?")[0]
 
 
+class Mailbox(Generic[Item]):
+    """Queue of at most one item: one thread puts, another takes.
+
+    Args:
+        replaces: A new item takes the place of one that nobody took; else `put` waits.
+
+    Attributes:
+        received: Number of items that were put.
+        dropped: Number of items whose place was taken.
+    """
+
+    def __init__(self, replaces: bool) -> None:
+        self.received = 0
+        self.dropped = 0
+        self._replaces = replaces
+        self._item: Item | None = None
+        self._closed = False
+        # Reentrant: a signal handler may close it while its thread holds the lock.
+        self._changed = threading.Condition(threading.RLock())
+
+    def put(self, item: Item) -> bool:
+        """Leave an item; return False if the mailbox is closed."""
+        with self._changed:
+            while not self._replaces and self._item is not None and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                return False
+            self.received += 1
+            self.dropped += self._item is not None
+            self._item = item
+            self._changed.notify_all()
+            return True
+
+    def take(self) -> Item | None:
+        """Return the next item as soon as there is one; None when closed and empty."""
+        with self._changed:
+            while self._item is None and not self._closed:
+                self._changed.wait(0.2)  # signals are handled in between
+            item, self._item = self._item, None
+            self._changed.notify_all()
+            return item
+
+    def close(self) -> None:
+        """Refuse further items; one that is there can still be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
 class LiveFrames:
     """Frames of a live source, each as a list of one; at the end an `End`.
 
@@ -217,7 +266,10 @@ class LiveFrames:
         """Receive frames (in a thread of its own)."""
         problem = ""
         try:
-            with open_live(self.live, self.settings) as container:
+            limits = self.settings.open_timeout, self.settings.read_timeout
+            options = open_options(self.live, self.settings)
+            address, kind = self.live.address, self.live.format
+            with av.open(address, format=kind, options=options, timeout=limits) as container:
                 stream = picture_stream(container)
                 if stream is None:
                     problem = "it holds no video"
@@ -245,20 +297,6 @@ class LiveFrames:
         if "Protocol not found" in problem:
             return "the FFmpeg inside PyAV cannot read this kind of address, or what it points to"
         return problem
-
-
-def open_live(live: Live, settings: LiveSettings) -> InputContainer:
-    """Connect to a camera or stream.
-
-    Raises:
-        av.error.FFmpegError: No answer, or not in time.
-    """
-    return av.open(
-        live.address,
-        format=live.format,
-        options=open_options(live, settings),
-        timeout=(settings.open_timeout, settings.read_timeout),
-    )
 
 
 def open_options(live: Live, settings: LiveSettings) -> dict[str, str]:
