@@ -31,12 +31,7 @@ def model_node(cfg: DictConfig) -> dict[str, Any]:
 
 
 def build_network(cfg: DictConfig) -> VideoSegmenter:
-    """Return the network with its starting weights.
-
-    Raises:
-        ConfigError: Arguments that do not fit.
-        WeightsError: Weights that do not fit.
-    """
+    """Return the network with its starting weights."""
     try:
         network = instantiate(model_node(cfg), trust=None)
         if not isinstance(network, VideoSegmenter):
@@ -97,9 +92,6 @@ def operating_point(threshold: str | float, trained: Mapping[str, Any]) -> Opera
     Args:
         threshold: "checkpoint", or a probability, which then stands alone.
         trained: Settings of the checkpoint.
-
-    Raises:
-        ConfigError: Neither of the two.
     """
     try:
         if threshold != "checkpoint":
@@ -134,11 +126,7 @@ def clinical_rules(cfg: DictConfig) -> ClinicalRules:
 
 
 def build_task(cfg: DictConfig, network: VideoSegmenter) -> "SegmentationTask":
-    """Return the Lightning task of a network.
-
-    Raises:
-        ConfigError: A smoothing that is no share.
-    """
+    """Return the Lightning task of a network."""
     from sali.prediction.loop import make_segmenter
     from sali.task import SegmentationTask
 
@@ -163,9 +151,6 @@ def pick_device(name: str) -> torch.device:
     """Return the device of a name; "auto" is CUDA, then MPS, then the CPU.
 
     Processes that torchrun started on one machine take its GPUs in turn.
-
-    Raises:
-        ConfigError: A device that this machine does not have.
     """
     if name == "auto":
         if torch.cuda.is_available():

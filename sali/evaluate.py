@@ -27,11 +27,7 @@ _GROUPS = {"clinical": ClinicalRules, "quality_limits": QualityLimits, "bootstra
 
 
 def build_metrics(node: Mapping[str, Any] | None) -> dict[str, FrameMetric]:
-    """Return the scores of a `metrics` node; a plain function becomes a `FrameMetric`.
-
-    Raises:
-        ConfigError: A value that does not fit.
-    """
+    """Return the scores of a `metrics` node; a plain function becomes a `FrameMetric`."""
     found = {name: build(entry) for name, entry in (node or {}).items() if entry}
     try:
         return {k: v if isinstance(v, FrameMetric) else FrameMetric(v) for k, v in found.items()}
@@ -40,11 +36,7 @@ def build_metrics(node: Mapping[str, Any] | None) -> dict[str, FrameMetric]:
 
 
 def settings_from(cfg: DictConfig) -> Settings:
-    """Return the settings of a composed configuration.
-
-    Raises:
-        ConfigError: A value that does not fit.
-    """
+    """Return the settings of a composed configuration."""
     given: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     for name in _NOT_SETTINGS:
         given.pop(name)

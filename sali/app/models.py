@@ -94,11 +94,7 @@ class Models:
         self._loaded: dict[tuple[str, str], tuple[VideoSegmenter, dict[str, Any]]] = {}
 
     def load(self, name: str, precision: str = "32") -> tuple[VideoSegmenter, dict[str, Any]]:
-        """Return a network prepared for a precision, and the settings that it is run with.
-
-        Raises:
-            UserError: A checkpoint that cannot be loaded.
-        """
+        """Return a network prepared for a precision, and the settings that it is run with."""
         with self._loading:
             if (name, precision) not in self._loaded:
                 network, trained = load_network(self.paths[name], trust=self._trust)
@@ -109,11 +105,7 @@ class Models:
             return self._loaded[name, precision]
 
     def segmenter(self, options: Options) -> StreamSegmenter:
-        """Return a segmenter for one run.
-
-        Raises:
-            UserError: Settings that do not fit.
-        """
+        """Return a segmenter for one run."""
         network, settings = self.load(options.model, options.precision)
         picked = {"max_frames": options.max_frames, "every": options.every}
         video = {name: picked.get(name, value) for name, value in settings["video"].items()}
@@ -124,9 +116,6 @@ def find_checkpoints(given: Sequence[str]) -> dict[str, Path]:
     """Return checkpoint files by name: the file's, after those of its folders where two share it.
 
     Given are files, folders of them, or names of shipped weights.
-
-    Raises:
-        UserError: There is none, or one does not exist.
     """
     found: dict[str, Path] = {}
     for path in map(Path, given):

@@ -45,11 +45,7 @@ class Limits:
     max_pixels: int
 
     def open(self, path: Path) -> Video:
-        """Return the video of an uploaded file, by its header.
-
-        Raises:
-            DataError: A file that cannot be used.
-        """
+        """Return the video of an uploaded file, by its header."""
         try:
             video = open_video(path, self.max_pixels)
         except DataError as error:

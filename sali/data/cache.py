@@ -87,11 +87,7 @@ class FrameCache:
         return frame.reshape(self.side, self.side, 3), mask.reshape(self.side, self.side)
 
     def store(self, c: int, i: int, frame: np.ndarray, mask: np.ndarray) -> None:
-        """Keep a frame and its mask.
-
-        Raises:
-            DataError: They cannot be written.
-        """
+        """Keep a frame and its mask."""
         path, start = self._places[c]
         content = frame.tobytes() + mask.tobytes()
         record = _checksum(content) + content
@@ -121,11 +117,7 @@ def _fingerprint(clip: Clip, side: int) -> str:
 
 
 def _anonymous_file(num_bytes: int) -> Any:
-    """Return a file that is only in memory and ends with the process.
-
-    Raises:
-        ConfigError: See `FrameCache`.
-    """
+    """Return a file that is only in memory and ends with the process."""
     if not hasattr(os, "memfd_create"):
         raise ConfigError("data.cache=ram needs Linux; give a folder instead")
     available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

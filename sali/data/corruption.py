@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -72,10 +73,11 @@ class Cover(A.ImageOnlyTransform):
         return (img * (1 - cover) + patch * cover).clip(0, 255).astype(np.uint8)
 
 
+@dataclass(eq=False, repr=False)
 class BadRuns:
     """Seeded runs of bad frames in clips, the same ones for every network.
 
-    Args:
+    Attributes:
         kinds: Transforms of a frame by name; one of them is drawn for each run.
         length: Smallest and largest number of frames of a run.
         gap: Smallest and largest number of readable frames before each run.
@@ -85,24 +87,20 @@ class BadRuns:
         ConfigError: No kind, or ranges that are empty or below 1.
     """
 
-    def __init__(
-        self,
-        kinds: Mapping[str, A.BasicTransform],
-        length: Sequence[int],
-        gap: Sequence[int],
-        seed: int,
-    ) -> None:
-        for name, (low, high) in {"length": length, "gap": gap}.items():
+    kinds: Mapping[str, A.BasicTransform]
+    length: Sequence[int]
+    gap: Sequence[int]
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in {"length": self.length, "gap": self.gap}.items():
             if not 1 <= low <= high:
                 raise ConfigError(
                     f"corruption.{name}: got {[low, high]}, wanted a range of 1 or more"
                 )
-        if not kinds:
+        if not self.kinds:
             raise ConfigError("corruption.kinds is empty; wanted a transform by name")
-        self.kinds = {name: A.Compose([kind]) for name, kind in kinds.items()}
-        self.length = tuple(length)
-        self.gap = tuple(gap)
-        self.seed = seed
+        self._transforms = {name: A.Compose([kind]) for name, kind in self.kinds.items()}
 
     def runs(self, clip: str, frames: int) -> Iterator[tuple[int, int, str]]:
         """Yield (first frame, frame after the last, kind) of every run in a clip, by its length.
@@ -142,7 +140,7 @@ class BadRuns:
         kind = self.kind_of(clip, number, frames)
         if kind is None:
             return frame
-        transform = self.kinds[kind]
+        transform = self._transforms[kind]
         draw = np.random.default_rng([self.seed, _number(clip), number])
         transform.set_random_seed(int(draw.integers(2**31)))
         return np.asarray(transform(image=frame)["image"])

@@ -145,11 +145,7 @@ class ClipData(L.LightningDataModule):
         self._resume_at: Mapping[str, int] | None = None
 
     def index(self) -> None:
-        """List the clips of every part.
-
-        Raises:
-            DataError: Anything is missing.
-        """
+        """List the clips of every part."""
         with litter_counted():
             self._index(Path(self.root))
 
@@ -221,11 +217,7 @@ class ClipData(L.LightningDataModule):
             self.index()
 
     def train_dataloader(self) -> ResumableLoader:
-        """Return the loader of training samples, at the position of a resumed run.
-
-        Raises:
-            ConfigError: `roles` is not set.
-        """
+        """Return the loader of training samples, at the position of a resumed run."""
         if not self.roles:
             raise ConfigError("data.roles is empty; set it to the network's roles before training")
         cache = None

@@ -1,7 +1,7 @@
 """Samples for training, and frames of whole clips that are streamed in order."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,13 +55,14 @@ class FrameReader:
         return resize_frame(frame, self.image_size), size
 
 
+@dataclass(eq=False, repr=False)
 class SampleDataset(Dataset[ClipBatch]):
     """Training samples: every frame as the current one, with the others that a network asks for.
 
     With `reader.decode == "fast"` frames are resized before they are augmented, which is cheaper;
     with "exact" after, as released.
 
-    Args:
+    Attributes:
         clips: Clips; frames without a mask (of polyp-free clips, empty) are neighbors only.
         roles: Frames of a sample in order, of memory, current and neighbor.
         reader: Reader of the frames.
@@ -77,34 +78,25 @@ class SampleDataset(Dataset[ClipBatch]):
         DataError: A frame without a mask.
     """
 
-    def __init__(
-        self,
-        clips: Sequence[Clip],
-        *,
-        roles: Sequence[str],
-        reader: FrameReader,
-        transform: Transform,
-        neighbor: str,
-        max_skip: Mapping[int, int],
-        seed: int,
-        cache: FrameCache | None = None,
-        motion: StillMotion | None = None,
-        sparse: bool = False,
-    ) -> None:
-        require_masks(clips, sparse)
-        assert cache is None or reader.decode == "fast"
-        self.clips = list(clips)
-        self.roles = tuple(roles)
-        self.num_memory = max(1, sum(role.startswith("memory") for role in roles))
-        self.reader = reader
-        self.transform = transform
-        self.neighbor = neighbor
-        self.max_skip = dict(max_skip)
-        self.seed = seed
-        self.cache = cache
-        self.motion = motion
+    clips: Sequence[Clip]
+    _: KW_ONLY
+    roles: Sequence[str]
+    reader: FrameReader
+    transform: Transform
+    neighbor: str
+    max_skip: Mapping[int, int]
+    seed: int
+    cache: FrameCache | None = None
+    motion: StillMotion | None = None
+    sparse: bool = False
+
+    def __post_init__(self) -> None:
+        require_masks(self.clips, self.sparse)
+        assert self.cache is None or self.reader.decode == "fast"
+        self.num_memory = max(1, sum(role.startswith("memory") for role in self.roles))
         self.annotated = [
-            [i for i, mask in enumerate(clip.masks) if mask or clip.is_polyp_free] for clip in clips
+            [i for i, mask in enumerate(clip.masks) if mask or clip.is_polyp_free]
+            for clip in self.clips
         ]
         self.positions = [(c, i) for c, numbers in enumerate(self.annotated) for i in numbers]
 
@@ -180,10 +172,11 @@ class SampleDataset(Dataset[ClipBatch]):
         return frame, mask.view(np.uint8) if exact else resize_mask(mask, len(frame))
 
 
+@dataclass(eq=False, repr=False)
 class ClipFrames(Dataset[Frame | Unreadable]):
     """All frames of the clips, one after another.
 
-    Args:
+    Attributes:
         clips: Clips in the order in which they are numbered.
         reader: Reader of the frames.
         with_masks: Read masks too; a frame without one is an error, unless `sparse`.
@@ -195,23 +188,17 @@ class ClipFrames(Dataset[Frame | Unreadable]):
         DataError: A mask is needed and missing.
     """
 
-    def __init__(
-        self,
-        clips: Sequence[Clip],
-        reader: FrameReader,
-        with_masks: bool,
-        keep_bad: bool = False,
-        corruption: "BadRuns | None" = None,
-        sparse: bool = False,
-    ) -> None:
-        self.clips = list(clips)
-        self.reader = reader
-        self.with_masks = with_masks
-        self.keep_bad = keep_bad
-        self.corruption = corruption
-        if with_masks:
-            require_masks(clips, sparse)
-        self.positions = _positions(clips)
+    clips: Sequence[Clip]
+    reader: FrameReader
+    with_masks: bool
+    keep_bad: bool = False
+    corruption: "BadRuns | None" = None
+    sparse: bool = False
+
+    def __post_init__(self) -> None:
+        if self.with_masks:
+            require_masks(self.clips, self.sparse)
+        self.positions = [(c, i) for c, clip in enumerate(self.clips) for i in range(len(clip))]
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -238,8 +225,3 @@ class ClipFrames(Dataset[Frame | Unreadable]):
             mask = torch.from_numpy(array.view(np.uint8))
         image = to_tensor(frame)
         return Frame(clip=c, number=i, is_last=is_last, image=image, size=size, mask=mask)
-
-
-def _positions(clips: Sequence[Clip]) -> list[tuple[int, int]]:
-    """Return (clip, frame) of every frame."""
-    return [(c, i) for c, clip in enumerate(clips) for i in range(len(clip))]

@@ -60,11 +60,7 @@ def read_frame(path: Path, near: int | None = None) -> tuple[Bytes, tuple[int, i
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return (H, W) of a frame, upright, from its header, without decoding it.
-
-    Raises:
-        FrameError: Not an image.
-    """
+    """Return (H, W) of a frame, upright, from its header, without decoding it."""
     try:
         with Image.open(path) as image:
             return _upright_size(image)
@@ -176,11 +172,7 @@ def check_header(path: Path, read: Callable[[Path], object]) -> None:
 
 
 def check_size(frame: Path, size: tuple[int, int], mask_path: Path, mask: Mask) -> None:
-    """Refuse a mask that is not of its frame's size (H, W).
-
-    Raises:
-        FrameError: The sizes differ.
-    """
+    """Refuse a mask that is not of its frame's size (H, W)."""
     if mask.shape != size:
         raise FrameError(
             f"mask {mask_path} is {mask.shape[0]}x{mask.shape[1]} but its frame {frame.name} is "

@@ -18,11 +18,7 @@ from sali.errors import ConfigError, DataError
 
 
 def numbered(folder: Path, count: int) -> list[Path]:
-    """Return the images 1, 2 ... `count` of a folder, in any format.
-
-    Raises:
-        DataError: Other images, or not all of them.
-    """
+    """Return the images 1, 2 ... `count` of a folder, in any format."""
     files = {path.stem: path for path in list_images(folder)}
     wanted = [str(number) for number in range(1, count + 1)]
     odd = sorted(set(wanted) ^ set(files), key=lambda stem: (len(stem), stem))

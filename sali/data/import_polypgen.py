@@ -126,11 +126,7 @@ def import_polypgen(
 
 
 def find_archive(source: Path) -> Path:
-    """Return the folder that holds `sequenceData`: the source, or the only such folder in it.
-
-    Raises:
-        DataError: There is none, or more than one.
-    """
+    """Return the folder that holds `sequenceData`: the source, or the only such folder in it."""
     inside = visible(source) if source.is_dir() else []
     found = [path for path in (source, *inside) if (path / "sequenceData").is_dir()]
     if len(found) != 1:

@@ -111,11 +111,7 @@ def index_clip(folder: Path, subset: str = "", mask_folder: Path | None = None) 
 
 
 def index_truth_clip(folder: Path, subset: str, frame_folder: Path | None) -> Clip:
-    """Return the clip of one folder of masks, with its frames if every mask has one.
-
-    Raises:
-        DataError: As `list_images`.
-    """
+    """Return the clip of one folder of masks, with its frames if every mask has one."""
     masks = list_images(folder, "masks")
     frames: list[Path] = []
     if frame_folder is not None and frame_folder.is_dir():
@@ -134,11 +130,7 @@ def index_truth_clip(folder: Path, subset: str, frame_folder: Path | None) -> Cl
 
 
 def index_clip_folders(root: Path, subset: str = "", mask_root: Path | None = None) -> list[Clip]:
-    """Return a clip for every folder in `root`, in natural order.
-
-    Raises:
-        DataError: No folder in `root`, or a clip that `index_clip` refuses.
-    """
+    """Return a clip for every folder in `root`, in natural order."""
     return [
         index_clip(folder, subset, mask_root / folder.name if mask_root else None)
         for folder in list_clip_folders(root)
@@ -168,11 +160,7 @@ def index_subset(root: Path, subset: str) -> list[Clip]:
 
 
 def with_rates(clips: Sequence[Clip], folder: Path) -> list[Clip]:
-    """Return clips of a data root, or of a folder of clips, with their rates by its table, if any.
-
-    Raises:
-        DataError: As `read_rates`.
-    """
+    """Return clips of a data root, or of a folder of clips, with their rates by its table."""
     parts = [folder / part / kind for part in (*SUBSETS.values(), ".") for kind in ("Frame", "GT")]
     homes = [home for home in (folder, folder / POLYP_FREE, *parts) if home.is_dir()]
     rates = read_rates(folder, {path.name for home in homes for path in visible(home)})
@@ -185,11 +173,7 @@ def present_subsets(root: Path, kind: str) -> list[str]:
 
 
 def index_present(root: Path) -> list[Clip]:
-    """Return the clips of all subsets that are there.
-
-    Raises:
-        DataError: None is there, or as `index_subset`.
-    """
+    """Return the clips of all subsets that are there."""
     present = present_subsets(root, "Frame")
     return [clip for name in present or ["train"] for clip in index_subset(root, name)]
 

@@ -3,6 +3,7 @@
 import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -118,6 +119,7 @@ def draw_with_shares(
     return rng.permutation(np.concatenate(drawn))
 
 
+@dataclass(eq=False, repr=False)
 class TrainSampler(Sampler[tuple[int, int]]):
     """Every training frame once an epoch, shuffled, dealt out to the processes.
 
@@ -125,41 +127,34 @@ class TrainSampler(Sampler[tuple[int, int]]):
     the number of workers nor an interruption changes them. The tail that does not fill a batch on
     every process is dropped; it differs from epoch to epoch.
 
-    Args:
+    Attributes:
         num_samples: Number of frames in all.
         seed: Seed of the shuffling order.
         batch_size: Samples per process and step.
         rank: Number of this process.
         world_size: Number of processes.
         shares: Groups of samples and their shares, see `draw_with_shares`.
-
-    Attributes:
         skip: Samples left out at the start of the next pass: those seen before an interruption.
 
     Raises:
         ConfigError: Fewer samples than one batch on every process.
     """
 
-    def __init__(
-        self,
-        num_samples: int,
-        seed: int,
-        batch_size: int,
-        rank: int = 0,
-        world_size: int = 1,
-        shares: Sequence[tuple[Sequence[int], float]] = (),
-    ) -> None:
-        if num_samples < batch_size * world_size:
+    num_samples: int
+    seed: int
+    batch_size: int
+    rank: int = 0
+    world_size: int = 1
+    shares: Sequence[tuple[Sequence[int], float]] = ()
+
+    def __post_init__(self) -> None:
+        step = self.batch_size * self.world_size
+        if self.num_samples < step:
             raise ConfigError(
-                f"{num_samples} training frames do not fill one batch of {batch_size} on each of "
-                f"{world_size} processes; lower data.batch_size"
+                f"{self.num_samples} training frames do not fill one batch of {self.batch_size} on "
+                f"each of {self.world_size} processes; lower data.batch_size"
             )
-        self.num_samples = num_samples
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.shares = shares
-        self.length = num_samples // (batch_size * world_size) * batch_size
+        self.length = self.num_samples // step * self.batch_size
         self.epoch = 0
         self.skip = 0
 

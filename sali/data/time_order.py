@@ -70,9 +70,6 @@ def closest_order(listed: Sequence[Path], max_first: int, max_step: int) -> Orde
     original numbers are taken to be first, first + step, ...; all first numbers and steps up to
     the largest are tried. How much closer the frames get says how certain the order is; frames a
     second apart may be as close in any order.
-
-    Raises:
-        FrameError: A frame that cannot be read.
     """
     thumbnails = [resize_frame(read_frame(path, near=_THUMBNAIL)[0], _THUMBNAIL) for path in listed]
     flat = np.stack(thumbnails).reshape(len(listed), -1).astype(np.float32)

@@ -101,11 +101,7 @@ def index_truth(gt: Path, settings: Settings) -> list[Clip]:
 
 
 def read_truth(clip: Clip, index: int) -> Mask:
-    """Return the mask of a frame, bool [H, W]; that of a polyp-free clip is empty.
-
-    Raises:
-        FrameError: A file that cannot be read.
-    """
+    """Return the mask of a frame, bool [H, W]; that of a polyp-free clip is empty."""
     mask = clip.masks[index]
     return np.zeros(read_size(clip.frames[index]), np.bool_) if mask is None else read_mask(mask)
 
@@ -228,9 +224,6 @@ def operating_point_of(maps: ClipMaps, tree: Path) -> OperatingPoint | None:
 
     Returns:
         None without one, or if it is probability 0.5, at which maps are scored anyway.
-
-    Raises:
-        DataError: A file that cannot be read.
     """
     for folder in maps.folder.parents:
         stored = read_json(folder / MANIFEST).get("operating_point")

@@ -109,9 +109,6 @@ def evaluate_clips(
 
     Returns:
         The results, and what tables, figures and pages are made of.
-
-    Raises:
-        UserError: Anything that does not fit.
     """
     attributes = read_attributes(settings.attributes) if settings.attributes else None
     if settings.with_vps and settings.short_clips == "error":

@@ -200,9 +200,6 @@ def quality_rows(clip: Clip, limits: QualityLimits, min_run: int) -> list[Row]:
 
     Returns:
         For each frame its measures, "broken_limits", and as "low_quality" whether it is in a run.
-
-    Raises:
-        FrameError: A frame that cannot be read or has another size than the first ones.
     """
     paths = clip.frames
     sampled = paths[:: -(-len(paths) // _VIEW_FRAMES)]

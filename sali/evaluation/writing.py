@@ -81,11 +81,7 @@ def write_joint(
 def attribute_rows(
     methods: Sequence[MethodResults], attributes: dict[str, tuple[str, ...]]
 ) -> list[dict[str, Any]]:
-    """Return the rows of attributes.csv: scores over the clips of each attribute, as of a subset.
-
-    Raises:
-        DataError: Clips without a row in the file.
-    """
+    """Return the rows of attributes.csv: scores over the clips of an attribute, as of a subset."""
     rows: list[dict[str, Any]] = []
     names = sorted({name for own in attributes.values() for name in own})
     for method in methods:

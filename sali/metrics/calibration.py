@@ -71,9 +71,6 @@ def brier_score(counts: IntArray) -> float:
 
     Args:
         counts: [2, 256].
-
-    Raises:
-        ValueError: For counts of no pixel.
     """
     if not counts.sum():
         raise ValueError("counts: got no pixels, wanted at least one frame")

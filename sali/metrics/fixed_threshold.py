@@ -23,9 +23,6 @@ def fixed_threshold_scores(probability: Tensor, mask: Tensor) -> Tensor:
 
     Returns:
         float64 [3] in the order of `NAMES`.
-
-    Raises:
-        ValueError: The shapes differ.
     """
     if probability.shape != mask.shape:
         raise ValueError(

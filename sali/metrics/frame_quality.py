@@ -127,9 +127,6 @@ def field_of_view(frames: Iterable[ByteArray]) -> BoolArray:
 
     Returns:
         bool [H, W].
-
-    Raises:
-        ValueError: Without a frame.
     """
     brightest: ByteArray | None = None
     for frame in frames:
@@ -149,9 +146,6 @@ def consecutive_runs(flags: Iterable[bool], min_length: int = 5) -> list[tuple[i
 
     Returns:
         (start, stop) of each run, stop not included, in order.
-
-    Raises:
-        ValueError: For a length below 1.
     """
     if min_length < 1:
         raise ValueError(f"min_length: got {min_length}, wanted at least 1")

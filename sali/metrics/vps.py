@@ -92,11 +92,7 @@ def match_size(prediction: ByteArray, shape: tuple[int, int]) -> ByteArray:
 
 
 def reduce_subset(clips: Iterable[FloatArray]) -> FloatArray:
-    """Return the unweighted mean over clips of their vectors [1541].
-
-    Raises:
-        ValueError: There is no clip.
-    """
+    """Return the unweighted mean over clips of their vectors [1541]."""
     total, count = np.zeros(NUM_VALUES), 0
     for vector in clips:
         total += vector

@@ -3,7 +3,7 @@
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from torch import nn
@@ -59,24 +59,8 @@ def instantiate(node: Any, trust: Collection[str] | None = ()) -> Any:
     return functools.partial(target, **arguments) if partial else target(**arguments)
 
 
-def targets(node: Any) -> Iterator[str]:
-    """Yield the `_target_`s of a node, outermost first."""
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for value in node.values():
-            yield from targets(value)
-    elif isinstance(node, list | tuple):
-        for item in node:
-            yield from targets(item)
-
-
 def check_trust(name: str, trust: Collection[str] | None) -> None:
-    """Refuse a target of a package that nobody trusts, before anything of it is imported.
-
-    Raises:
-        ConfigError: Such a target.
-    """
+    """Refuse a target of a package that nobody trusts, before anything of it is imported."""
     package = name.split(".")[0]
     if trust is not None and package not in {*PACKAGES, *trust}:
         raise ConfigError(
@@ -86,11 +70,7 @@ def check_trust(name: str, trust: Collection[str] | None) -> None:
 
 
 def find_target(name: str) -> Callable[..., Any]:
-    """Import the class or function of a dotted name.
-
-    Raises:
-        ConfigError: There is none.
-    """
+    """Import the class or function of a dotted name."""
     parts = name.split(".")
     for count in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:count])

@@ -48,9 +48,9 @@ class LoadReport:
         return not self.missing and not self.mismatched
 
 
-def _brief(names: list[str], count: int = 4) -> str:
-    more = f", ... {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+def _brief(names: list[str]) -> str:
+    more = f", ... {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more
 
 
 def load_into(module: nn.Module, state: StateDict, source: str) -> LoadReport:

@@ -125,11 +125,7 @@ def predict(
 def make_segmenter(
     network: VideoSegmenter, settings: Mapping[str, Any], precision: str = "32"
 ) -> StreamSegmenter:
-    """Return a segmenter for one stream.
-
-    Raises:
-        ConfigError: A setting that does not fit the network.
-    """
+    """Return a segmenter for one stream."""
     try:
         side, smoothing = settings["image_size"], settings["smoothing"]
         return StreamSegmenter(network, side, precision, smoothing, **settings["video"])
@@ -230,9 +226,6 @@ def segment_live(
 
     Returns:
         Number of "clips" (1), "frames", "skipped" (0) and "dropped" frames.
-
-    Raises:
-        DataError: No frame came.
     """
     with stopped_by_signals(frames.stop):
         counts = segment(frames, [frames.live], runner, writers, skip_bad=True, quiet=quiet)

@@ -175,11 +175,7 @@ class ClipWriter:
         self._open: dict[str, Any] = {}
 
     def protect(self, clip: str) -> None:
-        """Refuse a clip whose output has the name of something that others wrote.
-
-        Raises:
-            ConfigError: It would be replaced.
-        """
+        """Refuse a clip whose output has the name of something that others wrote."""
         final = self.root / f"{clip}{self._suffix}"
         if final.is_symlink() or (final.exists() and not self._knows(final)):
             raise ConfigError(
@@ -206,11 +202,7 @@ class ClipWriter:
         return self._open[clip].save()
 
     def restore(self, source: Source, state: dict[str, Any]) -> None:
-        """Continue where `save` was called; what was written after it is dropped.
-
-        Raises:
-            DataError: What was saved is not there any more.
-        """
+        """Continue where `save` was called; what was written after it is dropped."""
         self._open[source.name] = self._begin(source, state)
 
     def suspend(self) -> None:

@@ -74,9 +74,6 @@ def load(
         keep_pictures: Whether videos give their frames at their own size too.
         starts: First frame by number of the video; 0 for the others.
         corruption: Runs of bad frames to put into the clips.
-
-    Raises:
-        ConfigError: `corruption` of videos.
     """
     clips = [one for one in sources if isinstance(one, Clip)]
     videos = [one for one in sources if isinstance(one, Video)]

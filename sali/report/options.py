@@ -75,11 +75,7 @@ class ReportOptions:
 
     @classmethod
     def from_config(cls, node: Mapping[str, Any]) -> "ReportOptions":
-        """Return the options of the plain values of the group `report`.
-
-        Raises:
-            ConfigError: A value that does not fit.
-        """
+        """Return the options of the plain values of the group `report`."""
         try:
             parts = {"clips": ClipChoice(**node["clips"]), "film": FilmRules(**node["film"])}
             return cls(**{**node, **parts})

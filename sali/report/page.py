@@ -101,9 +101,6 @@ def write_sweep(folder: Path) -> "list[Setting]":
 
     Returns:
         The settings of finished jobs; without any, only the page is written, which says why.
-
-    Raises:
-        DataError: There is no such folder.
     """
     sweep = _sweep_files(folder)
     with _only_warned(folder):

@@ -80,11 +80,7 @@ def is_sweep(folder: Path) -> bool:
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """Read the folder of a sweep.
-
-    Raises:
-        DataError: There is no such folder.
-    """
+    """Read the folder of a sweep."""
     if not folder.is_dir():
         raise DataError(f"there is no sweep at {folder}; wanted the folder that holds its jobs")
     given = {path.parent: read_json(path) for path in folder.glob(f"*/{JOB}")}

@@ -95,11 +95,7 @@ def _refuse_others(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def refuse_other_resume(checkpoint: Path, config: Mapping[str, Any]) -> None:
-    """Refuse to resume a training with settings that its checkpoint would silently override.
-
-    Raises:
-        ConfigError: A setting of `RESUMED` that differs from that of the interrupted training.
-    """
+    """Refuse to resume a training with settings that its checkpoint would silently override."""
     record = checkpoint.resolve().parent.parent / RECORD
     old = read_json(record).get("config") if record.is_file() else None
     if old is None:  # an earlier version, or a checkpoint that was moved

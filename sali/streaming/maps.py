@@ -13,9 +13,6 @@ def normalize_map(probability: Tensor, rule: str) -> Tensor:
         probability: Probability [H, W].
         rule: "probability" leaves it alone. "minmax" stretches the frame's own range to 0..1, as
             released: every frame then has a pixel of 1, polyp or not. A constant frame is left.
-
-    Raises:
-        ValueError: Unknown rule.
     """
     if rule == "probability":
         return probability

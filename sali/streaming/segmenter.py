@@ -168,9 +168,6 @@ def step_streams(
 
     Returns:
         What `step` returns, for each.
-
-    Raises:
-        ValueError: See `StreamSegmenter.step` and `step_tensors`.
     """
     for frame in frames:
         if (

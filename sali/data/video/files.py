@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -144,27 +144,21 @@ def open_video(path: Path, max_pixels: int) -> Video:
     return Video(path.stem, path, time_base, rate, length, size, pixel_aspect, max_pixels)
 
 
+@dataclass(eq=False, repr=False)
 class VideoFrames(IterableDataset[StreamItem]):
     """All frames of the videos, one after another; after each video its `End`.
 
-    Args:
+    Attributes:
         videos: Videos in the order in which they are numbered.
         image_size: Side in pixels of the square that the network sees.
         keep_pictures: Give the frames at their own size too.
         starts: {number of a video: frame to begin with}; 0 for the others.
     """
 
-    def __init__(
-        self,
-        videos: Sequence[Video],
-        image_size: int,
-        keep_pictures: bool,
-        starts: Mapping[int, int] | None = None,
-    ) -> None:
-        self.videos = list(videos)
-        self.image_size = image_size
-        self.keep_pictures = keep_pictures
-        self.starts = dict(starts or {})
+    videos: Sequence[Video]
+    image_size: int
+    keep_pictures: bool
+    starts: Mapping[int, int] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[StreamItem]:
         for c, video in enumerate(self.videos):

@@ -185,31 +185,29 @@ class Mailbox(Generic[Item]):
             self._changed.notify_all()
 
 
+@dataclass(eq=False)
 class LiveFrames:
     """Frames of a live source, each as a list of one; at the end an `End`.
 
     A thread receives and decodes. With `drop_late` it keeps the newest frame only: a frame that
     arrives while the network works replaces it, so that no delay builds up.
 
-    Args:
+    Attributes:
         live: The source.
         settings: Options of live sources.
         image_size: Side in pixels of the square that the network sees.
         keep_pictures: Give the frames at their own size too.
-
-    Attributes:
         damaged: Number of frames so far that could not be decoded.
     """
 
-    def __init__(
-        self, live: Live, settings: LiveSettings, image_size: int, keep_pictures: bool
-    ) -> None:
-        self.live = live
-        self.settings = settings
-        self.image_size = image_size
-        self.keep_pictures = keep_pictures
+    live: Live
+    settings: LiveSettings
+    image_size: int
+    keep_pictures: bool
+
+    def __post_init__(self) -> None:
         self.damaged = 0
-        self._mailbox: Mailbox[VideoFrame] = Mailbox(replaces=settings.drop_late)
+        self._mailbox: Mailbox[VideoFrame] = Mailbox(replaces=self.settings.drop_late)
         self._end = ""
 
     @property

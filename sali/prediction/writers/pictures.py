@@ -19,11 +19,7 @@ PNG_LEVEL = 1  # of 9: a third larger than at the usual 6, in a quarter of the t
 
 
 def map_pictures(root: Path, rule: str) -> ClipWriter:
-    """Return a writer of maps, `<clip>/<frame>.png` at the frame's own size, by a rule of `to_map`.
-
-    Raises:
-        ConfigError: Unknown rule.
-    """
+    """Return a writer of maps, `<clip>/<frame>.png` of the frame's size, by a rule of `to_map`."""
     if rule not in RULES:
         raise ConfigError(f"maps: got {rule!r}, wanted one of {RULES}")
     return _pictures(root, ".png", lambda result: to_map(result.tensor, rule).cpu().numpy())

@@ -46,9 +46,6 @@ def recordings(
         point: Which pixels are polyp.
         about: Facts about the whole prediction, such as its checkpoint and settings.
         options: Arguments of `RerunFile`: height, jpeg_quality, flush_seconds.
-
-    Raises:
-        ConfigError: An option that does not fit.
     """
     for name, value in options.items():
         if value <= 0 or (name == "jpeg_quality" and not 1 <= value <= 100):
@@ -197,11 +194,7 @@ class RerunFile:
         log("most_read/past/cells", rr.DepthImage(shares[best]))
 
     def close(self, whole: bool) -> None:
-        """Write what is still held; give the file its name if the clip is `whole`.
-
-        Raises:
-            DataError: A whole recording could not be written to its end.
-        """
+        """Write what is still held; give the file its name if the clip is `whole`."""
         try:
             self._stream.flush()
         except RuntimeError as error:

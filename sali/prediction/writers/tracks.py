@@ -31,11 +31,7 @@ COLUMNS = ("frame", "time", "track", "area", "x", "y", "width", "height", "peak"
 def track_tables(
     root: Path, point: OperatingPoint, min_area: int, min_iou: float, max_gap: int
 ) -> ClipWriter:
-    """Return a writer of `<clip>.tracks.csv`, a row for every lesion of every frame; see `Tracker`.
-
-    Raises:
-        ConfigError: A number out of range.
-    """
+    """Return a writer of `<clip>.tracks.csv`, a row for each lesion of a frame; see `Tracker`."""
     if min_area < 1:
         raise ConfigError(f"tracks.min_area: got {min_area}, wanted at least 1 pixel")
     Tracker(min_iou, max_gap)  # refuses numbers before any work
