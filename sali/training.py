@@ -108,7 +108,11 @@ def _train(
     tested = _tested(data.test_clips, cfg.limit_test_clips, data.sparse_masks)
     if is_first():
         data.check_headers(tested)
-    settings = _evaluation(cfg)
+    metrics = build_metrics(cfg.get("metrics"))
+    rules, name = clinical_rules(cfg), str(cfg.name)
+    settings = Settings(
+        protocol="both", name=name, clinical=rules, metrics=metrics, **cfg.evaluation
+    )
     if data.sparse_masks and not all(mask for clip in tested for mask in clip.masks):
         log.warning("test clips are annotated in part: scores of the clinical protocol only")
         settings = replace(settings, protocol="clinical", sparse_masks=True)
@@ -217,16 +221,6 @@ def _tested(test_clips: dict[str, list[Clip]], limit: int | None, sparse: bool) 
     clips = [replace(clip, subset=name) for name, own in test_clips.items() for clip in own[:limit]]
     require_masks(clips, sparse)
     return clips
-
-
-def _evaluation(cfg: DictConfig) -> Settings:
-    return Settings(
-        protocol="both",
-        name=str(cfg.name),
-        clinical=clinical_rules(cfg),
-        metrics=build_metrics(cfg.get("metrics")),
-        **cfg.evaluation,
-    )
 
 
 def fitted_on(cfg: DictConfig, data: ClipData) -> list[Clip]:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,7 +13,6 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 
 from sali.errors import ConfigError
-from sali.evaluation.inputs import ClipMaps
 from sali.evaluation.run import Evaluation
 from sali.report.frames import write_gif, write_sheet
 
@@ -53,8 +53,8 @@ class ShowTest(L.Callback):
         figures = tested.output / "figures"
         with np.load(tested.output / "curves.npz") as stored:
             curves = dict(stored)
-        for subset, maps in _by_subset(tested.maps).items():
-            key = f"test/{subset}"
+        for subset, own in groupby(tested.maps, lambda one: one.truth.subset):
+            key, maps = f"test/{subset}", list(own)
             if self.overlays:
                 path = figures / f"overlays_{subset}.jpg"
                 write_sheet(maps, path, self.overlays)
@@ -73,13 +73,6 @@ class ShowTest(L.Callback):
                 values = [curves[columns[0]], *(curves[f"{subset}/{name}"] for name in columns[1:])]
                 rows = np.stack(values, axis=1)[::_CURVE_EVERY].tolist()
                 show_table(trainer, f"{key}/precision_recall_table", columns, rows)
-
-
-def _by_subset(maps: Sequence[ClipMaps]) -> dict[str, list[ClipMaps]]:
-    found: dict[str, list[ClipMaps]] = {}
-    for one in maps:
-        found.setdefault(one.truth.subset, []).append(one)
-    return found
 
 
 def log_scores(trainer: L.Trainer, metrics: dict[str, Any]) -> None:

@@ -50,13 +50,8 @@ def import_coco(
 ) -> None:
     """Write the images that a COCO file lists; those without an annotation show no polyp.
 
-    Args:
-        annotations: JSON file; regions as polygons, or as run lengths in either of COCO's forms.
-        images: Folder of the images.
-        output: Data root to write to.
-        home: Folders below it; a clip is in natural order of the images' names.
-        categories: Names of the categories that are polyps; None for all.
-        writing: How images are written.
+    Regions are polygons, or run lengths in either of COCO's forms. configs/import_coco.yaml says
+    what the arguments mean.
 
     Raises:
         ConfigError: pycocotools is not installed, or categories that the file does not have.

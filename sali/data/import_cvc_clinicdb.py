@@ -38,11 +38,6 @@ def import_cvc_clinicdb(source: Path, output: Path, last_frames: Sequence[int]) 
     Frames are written as PNG, so that they are the distributed pixels: JPEG would compress a second
     time, and at this size it would be decoded in full anyway. `data.cache` saves the decoding.
 
-    Args:
-        source: Folder that holds `Original/` and `Ground Truth/`.
-        output: Data root to write to.
-        last_frames: Number of the last frame of each sequence, ascending.
-
     Raises:
         ConfigError: Numbers that do not ascend.
         DataError: Frames or masks that are missing, or clips that are already there.

@@ -44,16 +44,7 @@ def import_folder(
 ) -> None:
     """Write the images of a folder with the masks of another.
 
-    Args:
-        images: Folder of images; as a clip in natural order of their names.
-        masks: Folder of masks.
-        output: Data root to write to.
-        home: Folders below it.
-        mask_suffixes: What a mask's stem may have after its image's.
-        unmasked: What an image without a mask is: "error"; "empty", without a polyp; "keep", a
-            frame that nobody annotated.
-        polyp_above: Grey value of a mask above which a pixel is polyp.
-        writing: How images are written.
+    configs/import_folder.yaml says what the arguments mean.
 
     Raises:
         ConfigError: Unknown `unmasked`.

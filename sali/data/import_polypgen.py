@@ -53,20 +53,8 @@ def import_polypgen(
 
     Frames are numbered in order of time, before the name they had. Sequences without a polyp become
     clips without masks in `polyp_free/`, single images `stills/`. `fps.csv` has the rate of each
-    clip, as the steps of its frames' numbers show it.
-
-    Args:
-        source: The published archive, unpacked, or the folder that holds it.
-        output: Data root to write to.
-        subsets: Numbers of the positive sequences in each subset; others are left out.
-        renumbered: Sequences whose numbers are places in a listing, see `time_order`.
-        max_first: Largest first number to try for these.
-        max_step: Largest step between numbers to try.
-        min_gain: Share by which consecutive frames must get closer, or else the order is kept.
-        polyp_above: Grey value of a mask above which a pixel is polyp.
-        smallest_region: Regions of a mask with fewer pixels are left out.
-        recording_fps: Frames per second that the numbers of frames count.
-        writing: How images are written.
+    clip, as the steps of its frames' numbers show it. configs/import_polypgen.yaml says what the
+    arguments mean.
 
     Raises:
         ConfigError: A sequence in two subsets, or numbers that no subset has.

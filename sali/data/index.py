@@ -81,7 +81,6 @@ class Clip:
         return path.stem
 
     def __len__(self) -> int:
-        """Return the number of frames."""
         return len(self.masks)
 
 

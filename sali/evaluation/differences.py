@@ -24,7 +24,7 @@ def differences(methods: Sequence[MethodResults]) -> list[dict[str, Any]]:
     """
     settings = methods[0].settings
     found = []
-    for subset in methods[0].subsets:
+    for subset in methods[0].by_subset:
         reference = _reference(methods, subset)
         if reference is None:
             continue
@@ -42,8 +42,8 @@ def dice_max_intervals(method: MethodResults) -> dict[str, dict[str, float | Non
         without a clip are left out.
     """
     found: dict[str, dict[str, float | None]] = {}
-    for subset in method.subsets:
-        clips = method.in_vps(method.of(subset))
+    for subset, every in method.by_subset.items():
+        clips = method.in_vps(every)
         if len(clips) > 1:
             ours = np.stack([clip.whole.vector for clip in clips])
             # Against a method that scores 0, the difference is the score itself.
@@ -63,7 +63,7 @@ def _reference(methods: Sequence[MethodResults], subset: str) -> MethodResults |
     overlap = f"dice_at_{settings.clinical.threshold:g}"
     ranked = []
     for method in methods:
-        scores = method.scores(method.of(subset))
+        scores = method.scores(method.by_subset[subset])
         value = scores.get("dice_max", scores.get(overlap))
         if value is not None:
             ranked.append((value, method))
@@ -73,8 +73,8 @@ def _reference(methods: Sequence[MethodResults], subset: str) -> MethodResults |
 def _compare(
     method: MethodResults, reference: MethodResults, subset: str, settings: Settings
 ) -> list[dict[str, Any]]:
-    ours = {clip.name: clip for clip in method.of(subset)}
-    pairs = [(ours[clip.name], clip) for clip in reference.of(subset) if clip.name in ours]
+    ours = {clip.name: clip for clip in method.by_subset[subset]}
+    pairs = [(ours[clip.name], clip) for clip in reference.by_subset[subset] if clip.name in ours]
     intervals: dict[str, Interval] = {}
     counted = [(a, b) for a, b in pairs if not (method.left_out(a) or reference.left_out(b))]
     number = 0

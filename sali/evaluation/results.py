@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,13 @@ class MethodResults:
     clips: tuple[ClipResult, ...]
     settings: Settings
 
-    @property
-    def subsets(self) -> list[str]:
-        """Names of the subsets, in order."""
-        return list(dict.fromkeys(clip.subset for clip in self.clips))
-
-    def of(self, subset: str) -> list[ClipResult]:
-        """Return the clips of a subset."""
-        return [clip for clip in self.clips if clip.subset == subset]
+    @cached_property
+    def by_subset(self) -> dict[str, list[ClipResult]]:
+        """The clips by subset, both in order."""
+        found: dict[str, list[ClipResult]] = {}
+        for clip in self.clips:
+            found.setdefault(clip.subset, []).append(clip)
+        return found
 
     def left_out(self, clip: ClipResult) -> str | None:
         """Return why a clip is not in the VPS scores; None if it is."""
@@ -73,7 +73,8 @@ class MethodResults:
 
     def _tallies(self, clips: Sequence[ClipResult]) -> tuple[list[ClipTally], list[ClipTally]]:
         """Return the tallies of clips, and of those whose polyp-free frames set rates of alarms."""
-        more = [one for one in self.of(POLYP_FREE) if all(one is not clip for clip in clips)]
+        free = self.by_subset.get(POLYP_FREE, [])
+        more = [one for one in free if all(one is not clip for clip in clips)]
         own = [clip.whole.tally for clip in clips]
         return own, own + [clip.whole.tally for clip in more]
 
@@ -124,7 +125,7 @@ class MethodResults:
         content: dict[str, Any] = {"protocol": settings.protocol, "method": self.name}
         content |= self._part(self.vps_scores, self._vps_subsets())
         if settings.with_clinical:
-            scores = self._part(self.clinical_scores, self._by_subset)
+            scores = self._part(self.clinical_scores, self.by_subset)
             rates = list(settings.clinical.alarm_rates)  # as JSON has it
             usual = settings.clinical.frames_per_second
             fps = {clip.name: clip.whole.tally.frames_per_second for clip in self.clips}
@@ -133,7 +134,7 @@ class MethodResults:
             content["clinical"] = {"rules": rules, **scores}
         at_point = {
             subset: [clip for clip in clips if clip.at_point is not None]
-            for subset, clips in self._by_subset.items()
+            for subset, clips in self.by_subset.items()
         }
         at_point = {subset: clips for subset, clips in at_point.items() if clips}
         if at_point:
@@ -143,7 +144,7 @@ class MethodResults:
                 **self._part(self.scores_at_point, at_point),
             }
         if settings.frame_metrics:
-            content["frame_metrics"] = self._part(self.frame_metrics, self._by_subset)
+            content["frame_metrics"] = self._part(self.frame_metrics, self.by_subset)
             content["scores"] = {n: asdict(metric.info) for n, metric in settings.metrics.items()}
         if settings.with_low:
             content["low_quality"] = self._low_part()
@@ -152,8 +153,8 @@ class MethodResults:
             reason = self.left_out(clip)
             if reason:
                 content["left_out"].setdefault(clip.subset, {})[clip.name] = reason
-        content["counts"] = {name: self.counts(clips) for name, clips in self._by_subset.items()}
-        content["notes"] = {subset: self.notes(subset) for subset in self.subsets}
+        content["counts"] = {name: self.counts(clips) for name, clips in self.by_subset.items()}
+        content["notes"] = {name: self.notes(clips) for name, clips in self.by_subset.items()}
         return content
 
     def counts(self, clips: Sequence[ClipResult]) -> dict[str, int]:
@@ -165,10 +166,9 @@ class MethodResults:
             **{name: sum(clip.counts[name] for clip in clips) for name in COUNTS},
         }
 
-    def notes(self, subset: str) -> list[str]:
+    def notes(self, clips: Sequence[ClipResult]) -> list[str]:
         """Return what a reader of the scores of a subset must know of the data behind them."""
-        settings, clips = self.settings, self.of(subset)
-        counts = self.counts(clips)
+        settings, counts = self.settings, self.counts(clips)
         found = []
         if counts["missing"]:
             treated = "scored as empty" if settings.missing == "zero" else "left out"
@@ -205,15 +205,6 @@ class MethodResults:
             found.append(f"no run of {settings.min_run} or more low-quality frames was found")
         return found
 
-    def low_quality(self) -> "MethodResults":
-        """Return the clips with the scores of their low-quality frames only, if there are any."""
-        clips = tuple(
-            ClipResult(clip.subset, clip.name, clip.counts, clip.low, clip.low)
-            for clip in self.clips
-            if clip.counts["low_frames"]
-        )
-        return MethodResults(self.name, clips, self.settings)
-
     def curves(self) -> dict[str, FloatArray | IntArray]:
         """Return the content of curves.npz, `<subset>/<name>`.
 
@@ -225,32 +216,28 @@ class MethodResults:
         marked, see `sali.metrics.clinical_summary.MatchedCurve`.
         """
         found: dict[str, FloatArray | IntArray] = {"thresholds": np.linspace(1, 0, 256)}
-        for subset in self.subsets:
-            clips = self.in_vps(self.of(subset))
-            if self.settings.with_vps and clips:
-                vector = reduce_subset(clip.whole.vector for clip in clips)
+        for subset, clips in self.by_subset.items():
+            counted = self.in_vps(clips)
+            if self.settings.with_vps and counted:
+                vector = reduce_subset(clip.whole.vector for clip in counted)
                 found |= {f"{subset}/{name}": curve(vector, name) for name in CURVES}
-                precision = np.mean([clip.whole.precision for clip in clips], axis=0)
+                precision = np.mean([clip.whole.precision for clip in counted], axis=0)
                 found[f"{subset}/precision"] = precision
             if self.settings.with_clinical:
-                matched = matched_curve(*self._tallies(self.of(subset)))
+                matched = matched_curve(*self._tallies(clips))
                 if matched:
                     found |= {f"{subset}/{name}": one for name, one in matched._asdict().items()}
-                pixels = np.sum([c.whole.tally.counts for c in self.of(subset)], axis=0)
+                pixels = np.sum([clip.whole.tally.counts for clip in clips], axis=0)
                 found[f"{subset}/pixels"] = pixels
                 if pixels.any():
                     bins = reliability(pixels)._asdict()
                     found |= {f"{subset}/reliability_{name}": bins[name] for name in bins}
         return found
 
-    @property
-    def _by_subset(self) -> dict[str, list[ClipResult]]:
-        return {subset: self.of(subset) for subset in self.subsets}
-
     def _vps_subsets(self) -> dict[str, list[ClipResult]]:
         """Return the clips of the VPS scores by subset."""
         found = {}
-        for subset, clips in self._by_subset.items() if self.settings.with_vps else ():
+        for subset, clips in self.by_subset.items() if self.settings.with_vps else ():
             found[subset] = self.in_vps(clips)
             if not found[subset] and subset != POLYP_FREE:
                 reasons = sorted({str(self.left_out(clip)) for clip in clips})
@@ -276,14 +263,16 @@ class MethodResults:
         }
 
     def _low_part(self) -> dict[str, Any]:
-        low = self.low_quality()
+        """Return the scores of the low-quality frames by subset, of the clips that have some."""
+        clips = (clip for clip in self.clips if clip.counts["low_frames"])
+        low = replace(self, clips=tuple(replace(clip, whole=clip.low) for clip in clips))
         return {
             subset: {
-                "clips": len(low.of(subset)),
-                "vps_clips": len(low.in_vps(low.of(subset))) if self.settings.with_vps else 0,
-                **low.scores(low.of(subset)),
+                "clips": len(own),
+                "vps_clips": len(low.in_vps(own)) if self.settings.with_vps else 0,
+                **low.scores(own),
             }
-            for subset in low.subsets
+            for subset, own in low.by_subset.items()
         }
 
 

@@ -203,8 +203,7 @@ def _point(maps: ClipMaps, tree: Path, settings: Settings) -> OperatingPoint | N
 def _tell(method: MethodResults) -> None:
     """Say what was scored and what was not."""
     settings = method.settings
-    for subset in method.subsets:
-        clips = method.of(subset)
+    for subset, clips in method.by_subset.items():
         counts = method.counts(clips)
         shown = {
             name: value
@@ -220,7 +219,7 @@ def _tell(method: MethodResults) -> None:
             counts["frames"],
             ", ".join(f"{name} {value:.4f}" for name, value in shown.items()),
         )
-        for note in method.notes(subset):
+        for note in method.notes(clips):
             log.warning("%s, %s: %s", method.name, subset, note)
 
 

@@ -37,7 +37,6 @@ class Bootstrap:
     seed: int = 2021
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for numbers out of range."""
         if self.num_resamples < 1 or not 0 < self.confidence < 1:
             raise ConfigError(
                 f"bootstrap: got num_resamples {self.num_resamples} and confidence "
@@ -97,7 +96,6 @@ class Settings:
     attributes: Path | None = None
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for values that do not exist or do not go together."""
         for key, choices in _CHOICES.items():
             if getattr(self, key) not in choices:
                 raise ConfigError(

@@ -91,11 +91,9 @@ def attribute_rows(
                 f"the attribute file has no row for {len(unknown)} clips, e.g. {unknown[0]}; a "
                 "clip without attributes needs a row too"
             )
-        for subset in method.subsets:
+        for subset, own in method.by_subset.items():
             for name in [*names, NO_ATTRIBUTE]:
-                clips = [
-                    c for c in method.of(subset) if name in (attributes[c.name] or (NO_ATTRIBUTE,))
-                ]
+                clips = [c for c in own if name in (attributes[c.name] or (NO_ATTRIBUTE,))]
                 if clips:
                     about = {"subset": subset, "attribute": name, "method": method.name}
                     scores = dict.fromkeys(score_names(method.settings)) | method.scores(clips)

@@ -58,7 +58,6 @@ class ClinicalRules:
     alarm_rates: tuple[float, ...] = (0.01, 0.05, 0.1)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for values out of range."""
         object.__setattr__(self, "alarm_rates", tuple(self.alarm_rates))  # YAML has lists
         if self.empty not in EMPTY_POLICIES:
             raise ValueError(f"empty: got {self.empty!r}, wanted one of {EMPTY_POLICIES}")

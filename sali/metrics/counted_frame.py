@@ -59,7 +59,8 @@ class CountedFrame:
         check_map(prediction, foreground.shape)
         prediction = np.ascontiguousarray(prediction)
         split = _centroid_split(foreground)
-        quadrants = _quadrant_counts(prediction, foreground, split)
+        parts = quadrant_slices(split)
+        quadrants = np.stack([joint_counts(prediction[part], foreground[part]) for part in parts])
         counts = quadrants.sum(axis=0)
         return cls(prediction, foreground, split, quadrants, counts, normalised_values(counts))
 
@@ -163,12 +164,6 @@ def _centroid_split(mask: BoolArray) -> tuple[int, int]:
     # Python's round, like NumPy's, rounds halves to even.
     row, column = (round(int(sums @ np.arange(sums.size)) / area) for sums in (per_row, per_column))
     return row + 1, column + 1
-
-
-def _quadrant_counts(prediction: ByteArray, mask: BoolArray, split: tuple[int, int]) -> IntArray:
-    return np.stack(
-        [joint_counts(prediction[quadrant], mask[quadrant]) for quadrant in quadrant_slices(split)]
-    )
 
 
 def quadrant_slices(split: tuple[int, int]) -> list[tuple[slice, slice]]:

@@ -45,7 +45,6 @@ class FrameMetric:
     meaning: str = ""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a choice that does not exist."""
         if not callable(self.function):
             raise ValueError(f"function: got {self.function!r}, wanted a function of map and mask")
         if self.over not in ("clips", "frames"):

@@ -96,7 +96,8 @@ def frame_quality(frame: ByteArray, field_of_view: BoolArray | None = None) -> F
             f"field_of_view: got shape {field_of_view.shape} with {field_of_view.sum()} pixels, "
             f"wanted {frame.shape[:2]} with at least one"
         )
-    size = _working_size(frame.shape[:2])
+    scale = _LONG_SIDE / max(frame.shape[:2])
+    size = max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale))
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     visible = cv2.resize(field_of_view.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).view(
         np.bool_
@@ -152,10 +153,3 @@ def consecutive_runs(flags: Iterable[bool], min_length: int = 5) -> list[tuple[i
     padded = np.concatenate([[False], np.fromiter(flags, np.bool_), [False]])
     edges = np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2)
     return [(int(start), int(stop)) for start, stop in edges if stop - start >= min_length]
-
-
-def _working_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return (width, height) with the longer side at the working size."""
-    height, width = shape
-    scale = _LONG_SIDE / max(height, width)
-    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -55,7 +55,6 @@ class RunFolder:
     path: Path
 
     def __post_init__(self) -> None:
-        """Raise DataError unless something of a run is there."""
         wanted = ("metrics.json", "status.json", "run.json")
         if not any((self.path / name).is_file() for name in wanted):
             raise DataError(
@@ -222,7 +221,10 @@ class RunFolder:
         facts = [
             ("Experiment", self.settings.get("name")),
             ("Methods", "" if self.status else ", ".join(self.methods)),
-            ("Started" if self.status else "Written", started and _date(started)),
+            (
+                "Started" if self.status else "Written",
+                started and f"{datetime.fromisoformat(started):%Y-%m-%d %H:%M:%S %Z}",
+            ),
             ("Duration", self._duration()),
             ("Protocol", self.metrics.get("protocol")),
             ("Checkpoint tested", self.metrics.get("checkpoint")),
@@ -269,10 +271,6 @@ class RunFolder:
         text = f"{seconds // 3600} h " if seconds >= 3600 else ""
         minutes = seconds % 3600 // 60
         return f"{text}{minutes} min {seconds % 60} s (to the last change of status.json)"
-
-
-def _date(text: str) -> str:
-    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def films_folder(folder: Path) -> Path:

@@ -55,7 +55,6 @@ class ReportOptions:
     max_points: int
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         clips, film = self.clips, self.film
         for name, value, least, most in (
             ("worst_frames", self.worst_frames, 0, None),

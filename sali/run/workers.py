@@ -75,7 +75,9 @@ def workers(number: int | None, num_tasks: int) -> Iterator[Workers]:
 
     There are as many as tasks at most; without a number, one per core that is free to use.
     """
-    number = min(number or _num_cores(), num_tasks)
+    affinity = getattr(os, "sched_getaffinity", None)  # fewer than there are in a container
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    number = min(number or cores, num_tasks)
     if number <= 1:
         import cv2
 
@@ -93,11 +95,6 @@ def workers(number: int | None, num_tasks: int) -> Iterator[Workers]:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _num_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # fewer than there are in a container
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _start_worker() -> None:

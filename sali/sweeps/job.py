@@ -87,7 +87,8 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
                 write_json(folder / JOB, {**record, "error": None})
                 return objective(folder)
             _prepare(folder, record)
-            place = _place(folder.parent, record)
+            total = read_json(folder.parent / SWEEP).get("num_jobs")
+            place = f"{own.job.num + 1}" + (f" of {total}" if total else "")
             log.info("%s: started (%s); its output is in %s", folder.name, place, folder / OUTPUT)
             code = _run(_command(module, folder), folder, lock)
             error = _error(folder, code)
@@ -103,12 +104,6 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
     write_json(folder / JOB, {**record, "error": None})
     log.info("%s: best score %.4f", folder.name, objective(folder))
     return objective(folder)
-
-
-def _place(sweep: Path, record: Mapping[str, Any]) -> str:
-    """Return which job of the sweep this is, e.g. `3 of 12`."""
-    total = read_json(sweep / SWEEP).get("num_jobs")
-    return f"{record['number'] + 1}" + (f" of {total}" if total else "")
 
 
 def _command(module: str, folder: Path) -> list[str]:
