@@ -122,10 +122,13 @@ def _with_readable_errors(main: Command) -> Command:
         except UserError as error:
             # An error from a loader process carries that process's traceback in its message.
             lines = str(error).strip().splitlines()
-            kind = f"{type(error).__module__}.{type(error).__name__}: "
-            sys.exit(f"error: {lines[-1].removeprefix(kind)}")
+            sys.exit(f"error: {lines[-1].removeprefix(_origin(error))}")
 
     return wrapped
+
+
+def _origin(error: UserError) -> str:
+    return f"{type(error).__module__}.{type(error).__name__}: "
 
 
 def explain(error: Exception, config_name: str) -> str:

@@ -61,8 +61,6 @@ def read_attributes(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         DataError: No such file, or a header, a value or a clip that does not fit.
     """
-    if not path.is_file():
-        raise DataError(f"no attribute file {path}")
     header, lines = _read(path)
     if len(header) < 2 or header[0] != "clip":
         raise DataError(
@@ -90,8 +88,6 @@ def read_runs(path: Path) -> Runs:
     Raises:
         DataError: No such file, or columns that are missing.
     """
-    if not path.is_file():
-        raise DataError(f"runs: no file {path}")
     header, lines = _read(path)
     absent = [name for name in RUN_COLUMNS if name not in header]
     if absent:
@@ -117,14 +113,19 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header of a table, and its rows with their numbers; empty lines do not count.
 
     Raises:
-        DataError: A row that is not as long as the header.
+        DataError: No such file, not text in UTF-8, or a row that is not as long as the header.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = [
-            (number, [cell.strip() for cell in line])
-            for number, line in enumerate(csv.reader(file), start=1)
-            if any(line)
-        ]
+    if not path.is_file():
+        raise DataError(f"no file {path}")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [
+                (number, [cell.strip() for cell in line])
+                for number, line in enumerate(csv.reader(file), start=1)
+                if any(line)
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a CSV file in UTF-8: {error}") from error
     header = lines[0][1] if lines else []
     for number, line in lines:
         if len(line) != len(header):

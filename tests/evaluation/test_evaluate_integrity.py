@@ -208,7 +208,7 @@ def test_short_clips(tmp_path):
         ({"missing": "ignore"}, "missing: got 'ignore'"),
         ({"num_workers": 0}, "num_workers: got 0, wanted at least 1"),
         ({"reference": "other"}, "reference 'other' is not one of pred"),
-        ({"attributes": "absent.csv"}, "no attribute file absent.csv"),
+        ({"attributes": "absent.csv"}, "no file absent.csv"),
         ({"quality": True}, "no folder .*frames=.*; say where they are with frames=DIR"),
         ({"polyp_free": "gt"}, "polyp_free is scored by the clinical protocol only"),
     ],
