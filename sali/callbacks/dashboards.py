@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -28,7 +27,6 @@ class OnTested(Protocol):
         """Use what the test wrote; only the first process calls this."""
 
 
-@dataclass(eq=False)
 class ShowTest(L.Callback):
     """Log the scores, tables and pictures of a test, and draw some frames for it.
 
@@ -36,17 +34,20 @@ class ShowTest(L.Callback):
     true mask in yellow and the prediction in cyan, and `clip_<subset>.gif`, the beginning of the
     first clip.
 
-    Attributes:
+    Args:
         overlays: Frames of a subset on its sheet; 0 for no sheet.
         film_frames: Frames of the film; 0 for no film.
         frames_per_second: Speed of the film.
         width: Width of the film in pixels.
     """
 
-    overlays: int
-    film_frames: int
-    frames_per_second: float
-    width: int
+    def __init__(
+        self, overlays: int, film_frames: int, frames_per_second: float, width: int
+    ) -> None:
+        self.overlays = overlays
+        self.film_frames = film_frames
+        self.frames_per_second = frames_per_second
+        self.width = width
 
     def on_tested(self, trainer: L.Trainer, tested: Evaluation) -> None:
         """Draw, and log the pictures and tables."""
@@ -104,19 +105,19 @@ def _number(text: str) -> float | str | None:
         return text
 
 
-@dataclass(eq=False)
 class LogArtifacts(L.Callback):
     """Log checkpoint or maps as artifacts of the W&B run after the test; offline too.
 
-    Attributes:
+    Args:
         checkpoint: File to log as `model-<run id>`.
         log_model: Whether to log it.
         log_maps: Whether to log the maps of the test as `maps-<run id>`.
     """
 
-    checkpoint: str
-    log_model: bool
-    log_maps: bool
+    def __init__(self, checkpoint: str, log_model: bool, log_maps: bool) -> None:
+        self.checkpoint = Path(checkpoint)
+        self.log_model = log_model
+        self.log_maps = log_maps
 
     def setup(self, trainer: L.Trainer, task: Any, stage: str) -> None:
         """Refuse before the training what could not be logged after it."""
@@ -130,7 +131,7 @@ class LogArtifacts(L.Callback):
             if isinstance(logger, WandbLogger):
                 run = logger.experiment
                 if self.log_model:
-                    run.log_artifact(self.checkpoint, name=f"model-{run.id}", type="model")
+                    run.log_artifact(str(self.checkpoint), name=f"model-{run.id}", type="model")
                 if self.log_maps:
                     folder = str(tested.output / "maps")
                     run.log_artifact(folder, name=f"maps-{run.id}", type="maps")
