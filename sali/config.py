@@ -64,8 +64,7 @@ def groups() -> set[str]:
 def known_keys(command: str | None = None) -> frozenset[str]:
     """Return every dotted key that the files of a command declare, whichever options are chosen.
 
-    Args:
-        command: See `command_file`; None for the keys of all commands.
+    Without a command, see `command_file`, those of all commands.
     """
     if command is None:
         return frozenset().union(*(known_keys(name) for name in commands()))

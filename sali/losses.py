@@ -10,10 +10,9 @@ BCE_TERMS = ("weighted", "released")
 
 
 def boundary_weight(mask: Tensor) -> Tensor:
-    """Return the weight of every pixel: 1 + 5 |mean of the mask in 31 x 31 - mask|, at most 6.
+    """Return the weight of every pixel of masks of 0/1, float [B, 1, H, W].
 
-    Args:
-        mask: Mask of 0/1, float [B, 1, H, W].
+    It is 1 + 5 |mean of the mask in 31 x 31 - mask|, at most 6.
     """
     # The mean over a square is the mean over rows of the means over columns: 62 sums, not 961.
     half = BOUNDARY_WINDOW // 2

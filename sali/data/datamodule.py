@@ -171,9 +171,6 @@ class ClipData(L.LightningDataModule):
     def check_headers(self, tested: Sequence[Clip]) -> None:
         """Refuse files that do not fit together, as far as that shows without decoding them.
 
-        Args:
-            tested: Clips of the test.
-
         Raises:
             UserError: See `require_masks` and `require_sizes`.
         """

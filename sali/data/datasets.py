@@ -111,10 +111,7 @@ class SampleDataset(Dataset[ClipBatch]):
         return sample
 
     def read(self, key: tuple[int, int]) -> tuple[Bytes, Bytes, list[bool], np.random.Generator]:
-        """Read the frames and masks of a sample.
-
-        Args:
-            key: (epoch, index).
+        """Read the frames and masks of the sample of (epoch, index).
 
         Returns:
             Frames [T, h, w, 3], masks [T, h, w] of 0 and 1, whether each mask is known (that of a

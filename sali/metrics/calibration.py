@@ -54,12 +54,9 @@ def reliability(counts: IntArray, num_bins: int = 15) -> Reliability:
 def expected_calibration_error(counts: IntArray, num_bins: int = 15) -> float:
     """Mean over pixels of |polyp frequency - probability| of their bin (Guo et al., ICML 2017).
 
-    The probability is that of polyp, not that of the more likely class: a map of 0 on background
-    is perfectly calibrated there, which makes values small where background is plentiful.
-
-    Args:
-        counts: [2, 256].
-        num_bins: Number of bins of equal width.
+    Of counts [2, 256]. The probability is that of polyp, not that of the more likely class: a map
+    of 0 on background is perfectly calibrated there, which makes values small where background is
+    plentiful.
     """
     bins = reliability(counts, num_bins)
     gaps = np.abs(bins.frequency - bins.confidence)
@@ -67,11 +64,7 @@ def expected_calibration_error(counts: IntArray, num_bins: int = 15) -> float:
 
 
 def brier_score(counts: IntArray) -> float:
-    """Mean squared difference of probability and truth over pixels (Brier, 1950).
-
-    Args:
-        counts: [2, 256].
-    """
+    """Mean squared difference of probability and truth over counted pixels (Brier, 1950)."""
     if not counts.sum():
         raise ValueError("counts: got no pixels, wanted at least one frame")
     squares = counts[0] @ PROBABILITIES**2 + counts[1] @ (1 - PROBABILITIES) ** 2

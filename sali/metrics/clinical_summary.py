@@ -127,9 +127,7 @@ class MatchedCurve(NamedTuple):
 def matched_curve(clips: Sequence[ClipTally], free: Sequence[ClipTally]) -> MatchedCurve | None:
     """Return sensitivity and rate of alarms over the confidence of regions, grey levels 0 to 255.
 
-    Args:
-        clips: Clips whose polyp frames count.
-        free: Clips whose polyp-free frames count.
+    Polyp frames count of `clips`, polyp-free frames of `free`.
 
     Returns:
         None without a frame of either kind.

@@ -100,8 +100,7 @@ def overlap_curves(confusion: Confusion) -> FloatArray:
 def f_measure(confusion: Confusion) -> FloatArray:
     """F-measure with beta^2 = 0.3 (Achanta et al., CVPR 2009); 0 without a true positive.
 
-    Args:
-        confusion: Four counts, scalars or [K].
+    Counts are scalars or [K].
 
     Returns:
         Of the shape of the counts.
@@ -128,11 +127,8 @@ def adaptive_threshold(frame: CountedFrame) -> float:
 def mean_absolute_error(counts: IntArray, values: FloatArray) -> float:
     """Mean absolute difference of the normalised map and the ground truth.
 
+    Counts are [2, 256], background and foreground by grey level; values [256] are of the levels.
     Source: Perazzi et al., "Saliency filters", CVPR 2012.
-
-    Args:
-        counts: [2, 256], background and foreground by grey level.
-        values: [256], value of each grey level.
     """
     return float((counts[0] @ values + counts[1] @ (1 - values)) / counts.sum())
 

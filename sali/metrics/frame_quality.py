@@ -139,11 +139,7 @@ def field_of_view(frames: Iterable[ByteArray]) -> BoolArray:
 
 
 def consecutive_runs(flags: Iterable[bool], min_length: int = 5) -> list[tuple[int, int]]:
-    """Find runs of consecutive flagged frames.
-
-    Args:
-        flags: One per frame, in order.
-        min_length: Shortest run to report, frames, at least 1.
+    """Find runs of consecutive flagged frames, of at least `min_length` frames.
 
     Returns:
         (start, stop) of each run, stop not included, in order.

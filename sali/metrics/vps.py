@@ -111,10 +111,7 @@ def curve(vector: FloatArray, name: str) -> FloatArray:
 
 
 def scores(vector: FloatArray) -> dict[str, FloatArray]:
-    """Compute the 17 scores of score vectors, under the names of `METRIC_NAMES`.
-
-    Args:
-        vector: [..., 1541].
+    """Compute the 17 scores of score vectors [..., 1541], under the names of `METRIC_NAMES`.
 
     Returns:
         Arrays [...]: the scalars, and mean and maximum of each curve.

@@ -124,8 +124,7 @@ def curve_figures(curves: Mapping[str, Curves], subset: str = "") -> Iterator[Na
 def precision_recall(pixels: IntArray) -> tuple[FloatArray, FloatArray]:
     """Return precision and recall [256] of the pixels of all frames, at thresholds from 0 to 1.
 
-    Args:
-        pixels: Pixels by truth (background, polyp) and grey level of the map, [2, 256].
+    Pixels are counted by truth (background, polyp) and grey level of the map, [2, 256].
 
     Returns:
         Precision is NaN where nothing is marked, recall where there is no polyp.

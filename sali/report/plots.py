@@ -147,14 +147,9 @@ def dice_over_time(
     has_polyp: BoolArray,
     metric: str,
 ) -> Figure:
-    """Return a score frame by frame; bad runs are shaded, polyp-free frames underlined.
+    """Return a score [T] frame by frame, NaN for frames without one.
 
-    Args:
-        clip: Text above the axes.
-        dice: Score [T]; NaN for frames without one.
-        bad_runs: (start, stop) of each run, stop not included.
-        has_polyp: Whether the ground truth shows a polyp, bool [T].
-        metric: Name of the score.
+    Bad runs, (start, stop) with stop not included, are shaded; polyp-free frames are underlined.
     """
     num_frames = dice.size
     figure = new_figure(6.5, 3.1)

@@ -129,9 +129,7 @@ def legend_below(
 def save(figure: Figure, stem: Path | str) -> None:
     """Write a figure as PNG and as PDF; equal figures give equal files.
 
-    Args:
-        figure: Figure to write.
-        stem: Path without an ending; dots in it are kept (`dice_at_0.5`). Missing folders are made.
+    `stem` is a path without ending; dots in it are kept (`dice_at_0.5`). Missing folders are made.
     """
     png, pdf = Path(f"{stem}.png"), Path(f"{stem}.pdf")
     png.parent.mkdir(parents=True, exist_ok=True)

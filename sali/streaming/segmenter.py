@@ -114,11 +114,7 @@ class StreamSegmenter:
 
     @torch.inference_mode()
     def take(self, features: Features, output_size: tuple[int, int]) -> Tensor | None:
-        """Take the features [1, ...] of the next frame.
-
-        Args:
-            features: Part of what `encode` returned.
-            output_size: Size (H, W) of this frame's map.
+        """Take the features [1, ...] of the next frame, and the size (H, W) of its map.
 
         Returns:
             Probability, float32 [H, W], see `step`.
