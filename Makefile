@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format type train predict evaluate view report data-check benchmark pictures wandb-sync clean
+.PHONY: help setup demo test test-all lint format type train predict evaluate view report data-check benchmark gpu-check pictures wandb-sync clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ data-check: $(READY) ## Is a copy of SUN-SEG complete and sound: make data-check
 
 benchmark: $(READY) ## Speed and memory against the released way; outputs/benchmark
 	$(BIN)/python -m benchmarks $(ARGS)
+
+gpu-check: $(READY) ## Does a GPU compute what a CPU does, and how fast; outputs/gpu_check
+	$(BIN)/python -m benchmarks.gpu_check $(ARGS)
 
 pictures: $(READY) ## Those of README.md and docs/, from the run of `make demo`
 	$(BIN)/python scripts/make_pictures.py $(ARGS)

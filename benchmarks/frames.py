@@ -16,6 +16,7 @@ from benchmarks.setup import Elements, Setup, Variant, fill, frame_elements, wri
 from benchmarks.timing import Call, Table, in_fresh_process, peak_of, summarize, time_interleaved
 from sali.data.frames import read_frame
 from sali.models.sali import SALI
+from sali.report.overlay import draw_overlay
 from sali.streaming import StreamSegmenter, prepare_network
 from sali.streaming.segmenter import step_tensors
 
@@ -29,7 +30,7 @@ Step = Callable[[np.ndarray, np.ndarray], object]
 def measure_frames(
     setup: Setup, variants: Mapping[str, Variant], rounds: int, warmup: int, memory_steps: int
 ) -> dict[str, Table]:
-    """Time whole frames, from arrays and from JPEG files.
+    """Time whole frames, from arrays, from JPEG files, and from there to the overlay that is shown.
 
     Args:
         setup: What is measured.
@@ -58,6 +59,9 @@ def measure_frames(
             "whole frame from a JPEG file": {
                 name: over(files, _reading(step, None if name == RELEASED else setup.image_size))
                 for name, step in steps.items()
+            },
+            "latency from a JPEG file to an overlay": {
+                name: over(files, _to_overlay(steps[name])) for name in variants
             },
         }.items():
             ways[BACKBONE] = partial(network.backbone, images[:1])
@@ -103,6 +107,18 @@ def _reading(step: Step, near: int | None) -> Callable[[Path, Path], object]:
     def call(file: Path, neighbor: Path) -> object:
         frame = read_frame(file, near)[0]
         return step(frame, read_frame(neighbor)[0] if near is None else frame)
+
+    return call
+
+
+def _to_overlay(step: Step) -> Callable[[Path, Path], np.ndarray]:
+    """Return a step after decoding a frame and before drawing its result over it, at its size."""
+
+    def call(file: Path, neighbor: Path) -> np.ndarray:
+        frame = read_frame(file)[0]
+        probability = step(frame, frame)
+        assert isinstance(probability, np.ndarray)
+        return draw_overlay(frame, probability)
 
     return call
 

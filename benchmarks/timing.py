@@ -76,7 +76,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def summarize(times: Mapping[str, Sequence[float]], baselines: Sequence[str]) -> Table:
-    """Return median, quartiles, and ratios to baselines.
+    """Return median, quartiles, 95th percentile, and ratios to baselines.
 
     A ratio is the median over rounds of (time of the variant / time of the baseline in the same
     round): below 1 is faster than the baseline. It need not equal the ratio of the medians.
@@ -86,12 +86,12 @@ def summarize(times: Mapping[str, Sequence[float]], baselines: Sequence[str]) ->
         baselines: Names of variants; those that were not timed are left out.
 
     Returns:
-        {variant: {"rounds", "median ms", "q1 ms", "q3 ms", "x <baseline>": ratio}}.
+        {variant: {"rounds", "median ms", "q1 ms", "q3 ms", "p95 ms", "x <baseline>": ratio}}.
     """
     rows = {}
     for name, own in times.items():
-        q1, median, q3 = map(float, np.percentile(own, [25, 50, 75]))
-        row = {"rounds": len(own), "median ms": median, "q1 ms": q1, "q3 ms": q3}
+        q1, median, q3, p95 = map(float, np.percentile(own, [25, 50, 75, 95]))
+        row = {"rounds": len(own), "median ms": median, "q1 ms": q1, "q3 ms": q3, "p95 ms": p95}
         rows[name] = row | {
             f"x {base}": float(np.median(np.divide(own, times[base])))
             for base in baselines

@@ -69,6 +69,9 @@ def test_every_group_reports_its_parts(results):
         table = results["tables"]["frames"][name]
         assert list(table) == ["released", "f32", "bf16", "backbone"]
         assert all({"x released", "x backbone"} < set(row) for row in table.values())
+    latency = results["tables"]["frames"]["latency from a JPEG file to an overlay"]
+    assert list(latency) == ["f32", "bf16", "backbone"]
+    assert all(row["p95 ms"] >= row["median ms"] for row in latency.values())
     assert set(results["curves"]) == {
         "frames seen", "memory", "memory read", "image size", "streams"
     }  # fmt: skip
