@@ -16,7 +16,8 @@ from sali.run.processes import is_first, started
 
 GLOBAL_GROUPS = ("experiment", "ablation", "sweep", "debug")  # change keys of other groups
 COLLECTIONS = ("callbacks", "logger", "metrics")  # hold objects under names of their own
-OPEN = {("predict", "memory"), ("demo", "memory")}  # the checkpoint's network checks these keys
+# The checkpoint's network checks these keys.
+OPEN = {("predict", "memory"), ("demo", "memory"), ("export", "memory")}
 LISTS_OR_NULL = ("subsets", "categories")  # keys of lists that the files have as null
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 PACKAGE_DIR = Path(__file__).parent

@@ -19,7 +19,8 @@ import sali
 from sali.cli import INTERRUPTED, command
 from sali.config import check_config
 from sali.errors import ConfigError
-from sali.models.shipped import SAMPLE, find_checkpoint, is_sample
+from sali.models.shipped import SAMPLE, is_sample
+from sali.runtime.bundle import find_bundle, find_network
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +53,12 @@ def predict(cfg: DictConfig) -> dict[str, int]:
 
     from sali.build import operating_point, pick_device, prediction_settings
     from sali.data.video.live import LiveSettings
-    from sali.models.checkpoint import load_network
     from sali.prediction import Options, write_manifest
     from sali.prediction import predict as predict_sources
     from sali.run.processes import shard
+    from sali.runtime.network import load_network
 
-    network, trained = load_network(find_checkpoint(cfg.ckpt), trust=list(cfg.trust))
+    network, trained = load_network(find_network(cfg.ckpt), trust=list(cfg.trust))
     point = operating_point(cfg.threshold, trained)
     settings = prediction_settings(cfg, trained, network)
     shown = {**settings, **settings["video"]}
@@ -105,12 +106,24 @@ def _check_values(cfg: DictConfig) -> None:
     is_live = "://" in source or source.isdigit() or source.startswith(("/dev/", "video="))
     if _is_missing(source) and not is_live and not is_sample(source):
         raise ConfigError(f"source: no such folder or file: {source}")
-    find_checkpoint(cfg.ckpt)
+    _check_bundle(cfg)
     for key, least in {"num_workers": 0, "prefetch_factor": 1, "streams": 1}.items():
         if not isinstance(cfg[key], int) or cfg[key] < least:
             raise ConfigError(f"{key}: got {cfg[key]!r}, wanted a whole number of at least {least}")
     if cfg.on_bad_frame not in ("error", "skip"):
         raise ConfigError(f"on_bad_frame: got {cfg.on_bad_frame!r}, wanted 'error' or 'skip'")
+
+
+def _check_bundle(cfg: DictConfig) -> None:
+    """Raise ConfigError for what a bundle cannot do, or where there is no network at all."""
+    find_network(cfg.ckpt)
+    if find_bundle(cfg.ckpt) is None:
+        return
+    if str(cfg.precision) != "32" or cfg.compile or cfg.device not in ("auto", "cpu"):
+        raise ConfigError(
+            f"ckpt: {cfg.ckpt} is a bundle, whose precision and engine were chosen by sali.export; "
+            "leave out precision, compile and device"
+        )
 
 
 def _is_missing(path: str) -> bool:
@@ -201,7 +214,7 @@ def _identity(cfg: DictConfig, settings: dict[str, Any]) -> dict[str, Any]:
 
     own = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(own, dict)
-    with find_checkpoint(cfg.ckpt).open("rb") as file:
+    with find_network(cfg.ckpt).open("rb") as file:
         checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "checkpoint": checkpoint,

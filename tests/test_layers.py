@@ -12,7 +12,7 @@ LAYERS = [
     {
         *("train", "training", "predict", "evaluate", "demo"),
         "fit_operating_point",
-        *("check", "report.__main__"),
+        *("check", "report.__main__", "export.__main__"),
         *("import_coco", "import_cvc_clinicdb", "import_folder", "import_polypgen"),
     },
     {"sweeps", "app"},
@@ -23,6 +23,8 @@ LAYERS = [
     {"report"},
     {"evaluation"},
     {"cli", "config"},
+    {"export"},
+    {"runtime"},
     {"streaming"},
     {"data"},
     {"run"},
@@ -41,6 +43,7 @@ COMMANDS = {
     "data/import_folder.py": "import_folder",
     "data/import_polypgen.py": "import_polypgen",
     "report/__main__.py": "report.__main__",
+    "export/__main__.py": "export.__main__",
 }
 
 

@@ -12,10 +12,10 @@ import torch
 
 from sali.data.listing import visible
 from sali.errors import ConfigError, WeightsError
-from sali.models.checkpoint import load_network
 from sali.models.contract import VideoSegmenter
-from sali.models.shipped import find_checkpoint
 from sali.prediction.loop import make_segmenter
+from sali.runtime.bundle import ABOUT, find_bundle, find_network
+from sali.runtime.network import load_network
 from sali.streaming import StreamSegmenter, prepare_network
 
 CHECKPOINT_SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors")
@@ -97,6 +97,8 @@ class Models:
         """Return a network prepared for a precision, and the settings that it is run with."""
         with self._loading:
             if (name, precision) not in self._loaded:
+                if precision != "32" and find_bundle(self.paths[name]):
+                    raise ConfigError(f"{name} is a bundle; it runs with precision 32 only")
                 network, trained = load_network(self.paths[name], trust=self._trust)
                 settings = self._settings_of(trained, network)
                 network = network.to(self.device)
@@ -119,15 +121,17 @@ def find_checkpoints(given: Sequence[str]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in map(Path, given):
-        if path.is_dir():
+        if path.is_dir() and find_bundle(path) is None:
             files = sorted(p for p in visible(path) if p.suffix in CHECKPOINT_SUFFIXES)
         else:
-            files = [find_checkpoint(path)]
+            files = [find_network(path)]
         if not files:
             wanted = ", ".join(CHECKPOINT_SUFFIXES)
             raise WeightsError(f"ckpt: no checkpoint in {path}; wanted a file with {wanted}")
         for file in files:
-            name, folders = file.stem, list(file.absolute().parents)
+            # A bundle has the name of its folder.
+            named = file.parent if file.name == ABOUT else file
+            name, folders = named.stem, list(named.absolute().parents)
             while name in found and folders:  # best.ckpt of several runs
                 name = f"{folders.pop(0).name}/{name}"
             found[name] = file

@@ -1,0 +1,1 @@
+"""Networks as bundles of graphs that run without PyTorch, see `sali.runtime`."""

@@ -1,0 +1,208 @@
+"""What is remembered of one video, in NumPy; the graphs of a bundle compute the rest."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from sali.errors import ConfigError
+from sali.runtime.engines import Run
+from sali.runtime.memory import MemoryBank
+
+Features = list[np.ndarray]
+"""Features [1, ...] of one frame."""
+
+
+class Read(NamedTuple):
+    """One read of the memory on one level, see `sali.models.sali.attention.LevelRead`."""
+
+    frame: np.ndarray
+    position: np.ndarray
+    usage: np.ndarray
+    grid: tuple[int, int]
+
+
+class State(Protocol):
+    """All that is remembered of one video; see `sali.models.contract.VideoState`.
+
+    Attributes:
+        reads: What the last result read of the past, level by level; None where nothing was read.
+    """
+
+    reads: list[Read] | None
+
+    def step(self, features: Features) -> np.ndarray | None: ...
+    def flush(self) -> np.ndarray | None: ...
+    def state(self) -> dict[str, Any]: ...
+    def load_state(self, state: dict[str, Any]) -> None: ...
+
+
+class ImageState:
+    """Remembers nothing: every frame is segmented by itself."""
+
+    reads: list[Read] | None = None
+
+    def __init__(self, graphs: Mapping[str, Run], settings: dict[str, Any], about: Any) -> None:
+        if settings:
+            raise ConfigError(f"settings: got {sorted(settings)}, a network of images has none")
+
+    def step(self, features: Features) -> np.ndarray:
+        return features[-1]
+
+    def flush(self) -> None:
+        return None
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class MemoryState:
+    """Memory bank and neighbor of one video, as `sali.models.sali.state.SALIState` keeps them.
+
+    Args:
+        graphs: "step", and "alone" where the neighbor's probability is used.
+        settings: `neighbor` and the arguments of `MemoryBank`, those that the network has.
+        about: {"levels": count, "reads_memory": ..., "aligns": ..., "probability": ...}.
+
+    Raises:
+        ConfigError: A setting that does not fit.
+    """
+
+    def __init__(
+        self, graphs: Mapping[str, Run], settings: dict[str, Any], about: Mapping[str, Any]
+    ) -> None:
+        neighbor = settings.pop("neighbor", "previous")
+        if neighbor not in ("previous", "next"):
+            raise ConfigError(f"neighbor: got {neighbor!r}, wanted previous or next")
+        self.looks_ahead = neighbor == "next" and about["aligns"]
+        self.bank = MemoryBank(**settings) if about["reads_memory"] else None
+        self.num_frames = 0
+        self.reads: list[Read] | None = None
+        self._graphs, self._about, self._levels = graphs, about, about["levels"]
+        self._previous: Features | None = None  # neighbor of the frame to come
+        self._probability: np.ndarray | None = None  # of that neighbor, where it is used
+        self._waiting: Features | None = None  # frame whose neighbor has not come yet
+        self._total_sharpness = 0.0  # of all frames, where it is used
+
+    def step(self, features: Features) -> np.ndarray | None:
+        if not self.looks_ahead:
+            return self._segment(features, self._previous or features, self._probability)
+        waiting, self._waiting = self._waiting, features
+        return self._segment(waiting, features) if waiting else None
+
+    def flush(self) -> np.ndarray | None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return None
+        return self._segment(waiting, self._previous or waiting, self._probability)
+
+    def _segment(
+        self, current: Features, neighbor: Features, probability: np.ndarray | None = None
+    ) -> np.ndarray:
+        bank, levels = self.bank, self._levels
+        pyramid, keys, values = (current[i * levels : (i + 1) * levels] for i in range(3))
+        if bank is not None and bank.scene_cut:
+            last = self._previous
+            if last and scene_distance(last[:levels], pyramid) >= bank.scene_cut:
+                bank.clear()
+                self._previous = self._probability = None
+            if scene_distance(neighbor[:levels], pyramid) >= bank.scene_cut:
+                neighbor, probability = self._previous or current, self._probability
+        inputs = _named("pyramid", pyramid)
+        if self._about["aligns"]:
+            inputs |= _named("neighbor", neighbor[:levels])
+        if bank is not None:
+            own = [(key[0], value[0]) for key, value in zip(keys, values, strict=True)]
+            memory = bank.elements() or own
+            inputs |= _named("key", keys) | _named("value", values)
+            inputs |= _named("memory_key", [key for key, _ in memory])
+            inputs |= _named("memory_value", [value for _, value in memory])
+        if self._about["probability"]:
+            if probability is None:
+                (probability,) = self._graphs["alone"](_named("pyramid", neighbor[:levels]))
+            inputs["probability"] = probability
+        logits, *rest = self._graphs["step"](inputs)
+        self.reads = None
+        if bank is not None:
+            usages, new_values = rest[:levels], rest[levels:]
+            if bank.levels:
+                usages = [u[: x.size] for u, x in zip(usages, bank.levels, strict=True)]
+                self.reads = [
+                    Read(level.frame, level.position, usage, x.shape[2:])
+                    for level, usage, x in zip(bank.levels, usages, pyramid, strict=True)
+                ]
+                bank.count_usage(usages)
+            if self._is_worth_storing(pyramid, logits) and bank.wants(self.num_frames):
+                elements = [(k[0], v) for k, v in zip(keys, new_values, strict=True)]
+                bank.add(elements, self.num_frames)
+        self.num_frames += 1
+        self._previous = current
+        self._probability = sigmoid(logits) if self._about["probability"] else None
+        return logits
+
+    def _is_worth_storing(self, pyramid: Features, logits: np.ndarray) -> bool:
+        bank = self.bank
+        assert bank is not None
+        if bank.min_sharpness:
+            value = sharpness(pyramid)
+            self._total_sharpness += value
+            if value < bank.min_sharpness * self._total_sharpness / (self.num_frames + 1):
+                return False
+        return not bank.min_confidence or confidence(logits) >= bank.min_confidence
+
+    def state(self) -> dict[str, Any]:
+        previous, probability = self._previous, self._probability
+        return {
+            "num_frames": self.num_frames,
+            "previous": None if previous is None else [x.copy() for x in previous],
+            "probability": None if probability is None else probability.copy(),
+            "total_sharpness": self._total_sharpness,
+            "bank": None if self.bank is None else self.bank.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.num_frames, self._total_sharpness = state["num_frames"], state["total_sharpness"]
+        self._waiting = self.reads = None
+        previous, probability = state["previous"], state["probability"]
+        self._previous = None if previous is None else [x.copy() for x in previous]
+        self._probability = None if probability is None else probability.copy()
+        if self.bank is not None:
+            self.bank.load_state(state["bank"])
+
+
+STATES: dict[str, Callable[..., State]] = {"image": ImageState, "memory": MemoryState}
+"""Name in `bundle.json` -> what is remembered of a video."""
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities of logits, float32."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1, small) / (1 + small)
+
+
+def confidence(logits: np.ndarray) -> float:
+    """Do as `sali.models.sali.worth.confidence`."""
+    probability = sigmoid(logits)
+    polyp = probability[probability > 0.5]
+    return float(polyp.mean() if polyp.size else (1 - probability).mean())
+
+
+def sharpness(pyramid: Features) -> float:
+    """Do as `sali.models.sali.worth.sharpness`."""
+    x = pyramid[0]
+    laplacian = x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
+    return float((laplacian - 4 * x[..., 1:-1, 1:-1]).var((2, 3)).mean())
+
+
+def scene_distance(one: Features, other: Features) -> float:
+    """Do as `sali.models.sali.worth.scene_distance`."""
+    a, b = (np.concatenate([x.mean((2, 3)).ravel() for x in p]) for p in (one, other))
+    total = np.linalg.norm(a) + np.linalg.norm(b)
+    return float(np.linalg.norm(a - b) / max(total, 1e-12))
+
+
+def _named(what: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{what}{level}": x for level, x in enumerate(arrays)}
