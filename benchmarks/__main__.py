@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.checkouts import measure_checkouts
+from benchmarks.export import measure_export
 from benchmarks.frames import measure_frames
 from benchmarks.growth import measure_growth
 from benchmarks.loader import measure_loaders
@@ -62,6 +63,7 @@ def _baseline(setup: Setup, values: Values) -> Values:
 GROUPS: dict[str, Callable[[Setup, Values], Values]] = {
     "parts": lambda setup, v: measure_parts(setup, _variants(v), **v["parts"]),
     "frames": lambda setup, v: measure_frames(setup, _variants(v), **v["frames"]),
+    "export": lambda setup, v: measure_export(setup, _variants(v), **v["export"]),
     "growth": lambda setup, v: measure_growth(
         setup, _variants(v)[v["growth_variant"]], **v["growth"]
     ),

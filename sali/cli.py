@@ -22,7 +22,16 @@ from sali.errors import UserError
 Command = Callable[[DictConfig], Any]
 TEXT_KEYS = {
     *("source", "output", "ckpt", "gt", "pred", "run", "root", "name", "images", "masks"),
-    *("annotations", "frames", "polyp_free", "attributes", "runs", "ckpt_path", "init_ckpt"),
+    *(
+        "calibration",
+        "annotations",
+        "frames",
+        "polyp_free",
+        "attributes",
+        "runs",
+        "ckpt_path",
+        "init_ckpt",
+    ),
     *("data.root", "data.stills", "data.polyp_free", "data.split", "data.cache"),
     *("hydra.run.dir", "hydra.sweep.dir", "paths.output_dir"),
 }

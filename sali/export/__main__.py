@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 from sali.cli import command
 from sali.config import check_config
 from sali.errors import ConfigError
-from sali.models.shipped import find_checkpoint
+from sali.models.shipped import SAMPLE, find_checkpoint, is_sample
 
 log = logging.getLogger(__name__)
 
 FORMATS = ("onnx", "openvino")
-PRECISIONS = ("32", "16")
+PRECISIONS = ("32", "16", "int8")
 NO_CARD = "No model card lay beside the checkpoint. Research software, not a medical device."
 
 
@@ -36,6 +36,7 @@ def export(cfg: DictConfig) -> None:
         raise ConfigError(f"format: got {cfg.format!r}, wanted one of {FORMATS}")
     if precision not in PRECISIONS:
         raise ConfigError(f"precision: got {precision!r}, wanted one of {PRECISIONS}")
+    frames = _calibration(cfg) if precision == "int8" else []
     if output.exists():
         raise ConfigError(f"output: {output} exists; give another folder, or remove it")
 
@@ -53,8 +54,31 @@ def export(cfg: DictConfig) -> None:
         network.start(**settings["video"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    export_network(network, settings, output, cfg.format, precision, _card(cfg, checkpoint))
+    card = _card(cfg, checkpoint)
+    export_network(network, settings, output, cfg.format, precision, card, frames)
     log.info("written: %s", output)
+
+
+def _calibration(cfg: DictConfig) -> list[Any]:
+    """Return the frames that the ranges of int8 are taken from.
+
+    Raises:
+        UserError: There is none.
+    """
+    from sali.data.frames import read_frame
+    from sali.data.index import index_source
+
+    if cfg.calibration is None:
+        raise ConfigError(
+            "precision=int8 needs frames to take ranges from: calibration=DIR, frames like those "
+            "that the network will see, or calibration=sample"
+        )
+    source = SAMPLE if is_sample(cfg.calibration) else Path(cfg.calibration)
+    files = [file for clip in index_source(source) for file in clip.frames]
+    if not files:
+        raise ConfigError(f"calibration: no frames in {cfg.calibration}")
+    step = max(1, -(-len(files) // cfg.calibration_frames))
+    return [read_frame(file)[0] for file in files[::step]]
 
 
 def _card(cfg: DictConfig, checkpoint: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ The state of a video is an input and an output; what is done with it is in `sali
 """
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,8 +103,10 @@ def _sali_graphs(network: SALI, images: Tensor) -> Graphs:
         network.short_term.kernel = EXPORTED_KERNEL
     with torch.no_grad():
         pyramid = network.encode(images[:1])
+        # Of another image: tensors that are one object would become one input.
+        neighbor = network.encode(images[1:]) if network.short_term is not None else []
         encode = _Encode(network)
-        features = encode(images[:1])
+        features = encode(images)
     count = len(pyramid)
 
     def names(what: str, used: object = True) -> list[str]:
@@ -115,19 +116,19 @@ def _sali_graphs(network: SALI, images: Tensor) -> Graphs:
     graphs = {
         "encode": Graph(encode, (images,), ["images"], names("pyramid") + elements, {"images": 0})
     }
-    key, value = features[count : 2 * count], features[2 * count :]
-    memory_key = [torch.cat([x[0], x[0]]) for x in key]
-    memory_value = [torch.cat([x[0], x[0]]) for x in value]
+    key, value = ([x[:1] for x in features[i * count :][:count]] for i in (1, 2))
+    memory_key, memory_value = (
+        [x.flatten(0, 1) for x in features[i * count :][:count]] for i in (1, 2)
+    )
     capacity = network.video_settings.get("max_frames", 0) + 1
     probability = []
     if network.uses_probability:
         probability = [network.probability_of(pyramid)]
         graphs["alone"] = Graph(_Alone(network), (pyramid,), names("pyramid"), ["probability"])
-    neighbor = list(pyramid) if network.short_term is not None else []
     memory = names("memory_key", key) + names("memory_value", key)
     graphs["step"] = Graph(
         _Step(network, capacity),
-        (list(pyramid), key, value, neighbor, memory_key, memory_value, probability),
+        (list(pyramid), key, value, list(neighbor), memory_key, memory_value, probability),
         [
             *names("pyramid"),
             *elements,
@@ -287,9 +288,8 @@ def _block(grid: int, k: int) -> int:
     return block
 
 
-def example_inputs(graph: Graph) -> dict[str, Tensor]:
-    """Return the example arguments of a graph by name of its inputs."""
-    flat: list[Tensor] = []
-    for argument in graph.arguments:
-        flat += argument if isinstance(argument, Sequence) else [argument]
-    return dict(zip(graph.inputs, flat, strict=True))
+def flattened(values: Any) -> list[Tensor]:
+    """Return the tensors of a tensor, or of nested lists and tuples of them, in order."""
+    if isinstance(values, Tensor):
+        return [values]
+    return [tensor for value in values for tensor in flattened(value)]

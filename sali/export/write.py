@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,23 @@ import torch
 
 from sali import __version__
 from sali.data.tensors import IMAGENET_MEAN, IMAGENET_STD
-from sali.export.graphs import Graph, graphs_of
+from sali.errors import ConfigError
+from sali.export.graphs import Graph, flattened, graphs_of
+from sali.export.quantise import agreement, quantise_encoder, results_of
+from sali.metrics.operating_point import OperatingPoint
 from sali.models.contract import VideoSegmenter
 from sali.run.io import atomic_write, write_json
 from sali.runtime.bundle import ABOUT, FORMAT, checksum
-from sali.runtime.engines import installed
+from sali.runtime.engines import ENGINES, installed
 from sali.streaming import prepare_network
 
 log = logging.getLogger(__name__)
 
 PACKAGES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 """Format -> packages whose versions are named in a bundle."""
+TOLERANCES = {"32": 1e-3, "16": 0.1, "int8": 1e-3}
+"""Precision -> largest difference of a graph's results over the largest of them; rounding makes
+less. Of int8 the graphs are checked before they are quantised."""
 HALF_FROM = 1024
 """Numbers from which on a constant is stored in half precision; fewer are not worth it."""
 
@@ -34,7 +41,7 @@ def export_network(
     file_format: str,
     precision: str,
     card: Mapping[str, Any],
-    finish: Callable[[Path, dict[str, Any]], Mapping[str, Any]] | None = None,
+    calibration: Sequence[np.ndarray] = (),
 ) -> None:
     """Write a bundle.
 
@@ -43,10 +50,10 @@ def export_network(
         settings: How it is run, see `sali.build.prediction_settings`; may hold "operating_point".
         output: Folder that does not exist yet; it appears whole or not at all.
         file_format: "onnx" or "openvino".
-        precision: "32" or "16"; of 16 the weights are stored in half precision.
+        precision: "32"; "16", the weights are stored in half precision; or "int8", the encoder is
+            quantised.
         card: What `bundle.json` also says.
-        finish: Changes the graphs of the folder, given its `bundle.json` so far, and returns what
-            it adds to that; None leaves them.
+        calibration: Frames of one clip, RGB uint8 [H, W, 3], for the ranges of int8.
 
     Raises:
         ConfigError: A network that cannot be exported, or a package that is not installed.
@@ -66,6 +73,7 @@ def export_network(
                 file = to_openvino(file, precision)
             elif precision == "16":
                 halve_constants(file)
+            check_graph(name, graph, file, file_format, precision)
             files[name] = file.name
         about = {
             "format": FORMAT,
@@ -85,8 +93,21 @@ def export_network(
             **card,
         }
         write_about(folder, about)
-        if finish is not None:
-            write_about(folder, {**about, **finish(folder, about)})
+        if precision == "int8":
+            point = settings.get("operating_point", {})
+            names = [one.name for one in fields(OperatingPoint) if one.name in point]
+            expected = results_of(folder, calibration)
+            quantise_encoder(folder, calibration)
+            write_about(folder, about)
+            results = results_of(folder, calibration)
+            about["int8"] = {
+                "calibration_frames": len(calibration),
+                "against_float32": agreement(
+                    results, expected, OperatingPoint(**{name: point[name] for name in names})
+                ),
+            }
+            log.info("int8 against float32: %s", about["int8"]["against_float32"])
+            write_about(folder, about)
 
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:
@@ -120,6 +141,26 @@ def write_onnx(graph: Graph, file: Path) -> None:
         )
     assert program is not None
     program.save(str(file), external_data=False)
+
+
+def check_graph(name: str, graph: Graph, file: Path, engine: str, precision: str) -> None:
+    """Refuse an exported graph whose results are not those of its module.
+
+    Raises:
+        ConfigError: They differ by more than rounding.
+    """
+    inputs = [x.numpy() for x in flattened(graph.arguments)]
+    results = ENGINES[engine](file, "32", None)(dict(zip(graph.inputs, inputs, strict=True)))
+    with torch.no_grad():
+        expected = flattened(graph.module(*graph.arguments))
+    for output, got, wanted in zip(graph.outputs, results, expected, strict=True):
+        largest = float(wanted.abs().max())
+        difference = float(np.abs(got - wanted.numpy()).max())
+        if not difference <= TOLERANCES[precision] * max(1.0, largest):
+            raise ConfigError(
+                f"graph {name}: {output} differs by {difference:.3g} from the network's, whose "
+                f"largest number is {largest:.3g}; this network cannot be exported"
+            )
 
 
 def to_openvino(file: Path, precision: str) -> Path:

@@ -97,11 +97,12 @@ class ImageSegmenter(VideoSegmenter):
     def _logits(self, images: Tensor) -> list[Tensor]:
         logits = self.net(images)
         logits = list(logits) if isinstance(logits, list | tuple) else [logits]
+        batch = images.shape[0]  # `len` would fix it in an export
         for one in logits:
-            if not isinstance(one, Tensor) or one.ndim != 4 or one.shape[:2] != (len(images), 1):
+            if not isinstance(one, Tensor) or one.ndim != 4 or one.shape[:2] != (batch, 1):
                 got = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
                 raise ValueError(
                     f"{type(self.net).__name__}: got output {got}, wanted logits "
-                    f"[{len(images)}, 1, h, w] or a list of them"
+                    f"[{batch}, 1, h, w] or a list of them"
                 )
         return logits

@@ -66,10 +66,11 @@ class Bundle:
         self._check_files()
         self.settings: dict[str, Any] = self.about["settings"]
         self.image_size: int = self.settings["image_size"]
-        self._mean, self._std = (np.float32(self.about[name]) for name in ("mean", "std"))
-        engine = ENGINES[self.about["engine"]]
+        self._mean, self._std = (np.array(self.about[n], np.float32) for n in ("mean", "std"))
+        engine, precision = ENGINES[self.about["engine"]], self.about["precision"]
         self._graphs: dict[str, Run] = {
-            name: engine(self.path / file, self.about["precision"], threads)
+            # Offsets in pixels and similarities of keys want float32.
+            name: engine(self.path / file, precision if name == "encode" else "32", threads)
             for name, file in self.about["graphs"].items()
         }
 

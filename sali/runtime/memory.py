@@ -140,7 +140,7 @@ class MemoryBank:
 
     def clear(self) -> None:
         """Forget all frames."""
-        self.levels = []
+        self.levels, self.grids = [], []
 
     def add(self, frame: list[tuple[np.ndarray, np.ndarray]], index: int) -> None:
         """Store a frame's elements, then evict.

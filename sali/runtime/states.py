@@ -200,7 +200,7 @@ def sharpness(pyramid: Features) -> float:
 def scene_distance(one: Features, other: Features) -> float:
     """Do as `sali.models.sali.worth.scene_distance`."""
     a, b = (np.concatenate([x.mean((2, 3)).ravel() for x in p]) for p in (one, other))
-    total = np.linalg.norm(a) + np.linalg.norm(b)
+    total = float(np.linalg.norm(a) + np.linalg.norm(b))
     return float(np.linalg.norm(a - b) / max(total, 1e-12))
 
 

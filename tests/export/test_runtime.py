@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from conftest import small_network
+from conftest import small_network, small_node
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sali.errors import ConfigError
-from sali.export.graphs import example_inputs, graphs_of, read
+from sali.export.graphs import flattened, graphs_of, read
+from sali.models.nodes import instantiate
 from sali.models.sali import bank as torch_bank
 from sali.models.sali import worth
 from sali.models.sali.memory import KeyValue
@@ -127,7 +128,7 @@ VARIANTS = {
 @pytest.fixture(scope="module")
 def images():
     generator = torch.Generator().manual_seed(0)
-    smooth = torch.rand(7, 3, 4, 4, generator=generator) * 4 - 2
+    smooth = torch.rand(5, 3, 4, 4, generator=generator) * 4 - 2
     return torch.nn.functional.interpolate(smooth, size=256, mode="bilinear")
 
 
@@ -137,10 +138,6 @@ def test_the_state_of_a_video_gives_the_results_of_the_torch_path(variant, image
     changes = dict(changes)
     probability = changes.pop("neighbor_probability", False)
     masks = changes.pop("mask_in_values", False)
-    from conftest import small_node
-
-    from sali.models.nodes import instantiate
-
     node = small_node(**changes)
     if probability:
         node["short_term"]["probability"] = True
@@ -165,7 +162,7 @@ def test_the_state_of_a_video_gives_the_results_of_the_torch_path(variant, image
 
     with torch.no_grad():
         for number, image in enumerate(images):
-            if number == 4:  # resumed from what was remembered
+            if number == 3:  # resumed from what was remembered
                 waiting = images[number - 1 : number]
                 kept, ours = (
                     ours.state(),
@@ -179,8 +176,12 @@ def test_the_state_of_a_video_gives_the_results_of_the_torch_path(variant, image
         compare(ours.flush(), theirs.flush())
 
 
-def test_example_inputs_have_the_names_of_the_graph():
-    parts = graphs_of(small_network().eval(), 256)
-    inputs = example_inputs(parts.graphs["step"])
+def test_inputs_of_a_graph_have_names_and_are_different_tensors():
+    graph = graphs_of(small_network().eval(), 256).graphs["step"]
+    tensors = flattened(graph.arguments)
+    inputs = dict(zip(graph.inputs, tensors, strict=True))
     assert inputs["memory_key0"].shape == (2 * 1024, 4)
     assert inputs["neighbor2"].shape == (1, 32, 8, 8)
+    # One tensor in two places would become one input of the graph.
+    assert len({id(tensor) for tensor in tensors}) == len(tensors)
+    assert not torch.equal(inputs["neighbor2"], inputs["pyramid2"])
