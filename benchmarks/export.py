@@ -57,7 +57,7 @@ def measure_export(
             path = Path(folder) / name.replace(" ", "_")
             segmenter = _bundle(setup, network, path, file_format, precision, frames)
             _fill_as(segmenter, bank)
-            ways[name] = over(frames, lambda frame, _, one=segmenter: one.step(frame))
+            ways[name] = over(frames, as_step(segmenter))
         times = time_interleaved(ways, rounds, warmup, device)
     table = summarize(times, (baseline,))
     for name, row in table.items():

@@ -17,6 +17,7 @@ from benchmarks.timing import Call, Table, in_fresh_process, peak_of, summarize,
 from sali.data.frames import read_frame
 from sali.models.sali import SALI
 from sali.report.overlay import draw_overlay
+from sali.runtime import Segmenter
 from sali.streaming import StreamSegmenter, prepare_network
 from sali.streaming.segmenter import step_tensors
 
@@ -90,7 +91,7 @@ def _released_stream(
     return stream
 
 
-def as_step(segmenter: StreamSegmenter) -> Step:
+def as_step(segmenter: StreamSegmenter | Segmenter) -> Step:
     """Return the step of a segmenter, which needs no later frame."""
     return lambda frame, _: segmenter.step(frame)
 

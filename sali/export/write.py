@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from sali import __version__
-from sali.data.tensors import IMAGENET_MEAN, IMAGENET_STD
+from sali.data.samples import IMAGENET_MEAN, IMAGENET_STD
 from sali.errors import ConfigError
 from sali.export.graphs import Graph, flattened, graphs_of
 from sali.export.quantise import agreement, quantise_encoder, results_of

@@ -13,7 +13,7 @@ from sali.models.checkpoint import load_network as load_checkpoint
 from sali.models.contract import ClipBatch, Features, VideoSegmenter, VideoState
 from sali.models.sali.attention import LevelRead, MemoryAttention
 from sali.runtime.bundle import Bundle, find_bundle
-from sali.runtime.states import State
+from sali.runtime.states import Read, State
 
 
 class BundleState(VideoState):
@@ -36,9 +36,7 @@ class BundleState(VideoState):
 
     def _taken(self, logits: np.ndarray | None) -> Tensor | None:
         reads = self._video.reads
-        self.attention = reads and MemoryAttention(
-            [LevelRead(*map(torch.from_numpy, read[:3]), read.grid) for read in reads]
-        )
+        self.attention = None if reads is None else MemoryAttention(list(map(_level, reads)))
         return None if logits is None else torch.from_numpy(logits)
 
 
@@ -92,6 +90,11 @@ def load_network(path: Path, trust: Collection[str] = ()) -> tuple[VideoSegmente
     settings = bundle.settings
     streaming = {name: settings[name] for name in ("image_size", "smoothing")}
     return BundleNetwork(bundle).eval(), {**settings, "streaming": streaming}
+
+
+def _level(read: Read) -> LevelRead:
+    frame, position, usage = map(torch.from_numpy, read[:3])
+    return LevelRead(frame, position, usage, read.grid)
 
 
 def _converted(node: Any, kind: type, convert: Callable[[Any], Any]) -> Any:

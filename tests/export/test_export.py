@@ -138,6 +138,30 @@ def test_half_precision_halves_the_file_not_the_result(network, frames, tmp_path
     assert 0 < grey_levels(one, other) < 0.5
 
 
+def test_openvino_gives_the_same_maps(network, frames, tmp_path):
+    pytest.importorskip("openvino", reason="the extra export is not installed")
+    settings = {**SETTINGS, "video": {}}
+    export_network(network, settings, tmp_path / "b", "openvino", "32", CARD)
+    files = {"encode.xml", "encode.bin", "bundle.json"}
+    assert {path.name for path in (tmp_path / "b").iterdir()} == files
+    expected = run(StreamSegmenter(network, 64, smoothing=0.3), frames)
+    assert grey_levels(run(Segmenter(tmp_path / "b", threads=1), frames), expected) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_int8_says_what_it_changes(engine, network, frames, tmp_path):
+    pytest.importorskip("nncf", reason="the extra export is not installed")
+    settings = {**SETTINGS, "smoothing": 0, "video": {}}
+    export_network(network, settings, tmp_path / "b", engine, "int8", CARD, list(frames))
+    about = Bundle(tmp_path / "b").about
+    assert about["int8"]["calibration_frames"] == len(frames)
+    expected = run(StreamSegmenter(network, 64), frames)
+    ours = run(Segmenter(tmp_path / "b", threads=1), frames)
+    said = about["int8"]["against_float32"]["grey_levels"]
+    assert 0 < said < 3 and grey_levels(ours, expected) == pytest.approx(said, abs=0.2)
+
+
 def test_a_network_with_a_state_of_its_own_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="Unknown remembers a video in a way of its own"):
         export_network(Unknown(), {**SETTINGS, "video": {}}, tmp_path / "x", "onnx", "32", CARD)
@@ -224,11 +248,14 @@ def test_the_app_takes_a_bundle(bundle, tmp_path):
         ("precision=8", "precision: got '8'"),
         ("output=.", "exists"),
         ("ckpt=absent", "no checkpoint at absent"),
+        ("calibration=null", "int8 needs frames to take ranges from"),
+        ("calibration=/absent", "no such folder: /absent"),
     ],
 )
 def test_mistakes_of_the_command(override, message, tmp_path):
+    int8 = ["precision=int8"] if override.startswith("calibration") else []
     with pytest.raises(UserError, match=message):
-        command(export, "export", f"output={tmp_path / 'bundle'}", override)
+        command(export, "export", f"output={tmp_path / 'bundle'}", *int8, override)
 
 
 @pytest.fixture(scope="module")
