@@ -131,6 +131,7 @@ def write_onnx(graph: Graph, file: Path) -> None:
     )
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
+        logging.getLogger("onnx_ir").setLevel(logging.WARNING)
         traced = torch.export.export(graph.module, graph.arguments, dynamic_shapes=dynamic)
         program = torch.onnx.export(
             traced,
