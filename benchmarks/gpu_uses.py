@@ -191,9 +191,8 @@ def bundle_checks(setup: Setup, values: Values) -> dict[str, Check]:
         provider = "CUDAExecutionProvider"
         if setup.start().type == "cuda" and provider not in onnxruntime.get_available_providers():
             raise SkippedError("onnxruntime is not the one for GPUs")
-        from sali.runtime.segmenter import Segmenter  # type: ignore[import-not-found, unused-ignore]
-
         from sali.models.shipped import find_checkpoint
+        from sali.runtime import Segmenter
 
         network, _ = load_network(find_checkpoint(options["ckpt"]))
         with tempfile.TemporaryDirectory() as folder:
