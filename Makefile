@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format type train predict evaluate view report data-check benchmark gpu-check pictures wandb-sync clean
+.PHONY: help setup demo test test-all lint format type train predict evaluate view report data-check benchmark gpu-check pictures soak audit wandb-sync clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,14 @@ gpu-check: $(READY) ## Does a GPU compute what a CPU does, and how fast; outputs
 
 pictures: $(READY) ## Those of README.md and docs/, from the run of `make demo`
 	$(BIN)/python scripts/make_pictures.py $(ARGS)
+
+soak: $(READY) ## Hours of streaming, clips and uploads; fails if memory, handles, threads or files grow
+	$(BIN)/python -m tests.soak $(ARGS)
+
+audit: $(READY) ## Known vulnerabilities of what is installed, and a list of it: outputs/sbom.json
+	$(BIN)/python -m pip install --quiet --editable '.[audit]'
+	$(BIN)/pip-audit --skip-editable
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --of JSON -o outputs/sbom.json $(BIN)/python
 
 wandb-sync: $(READY) ## Upload the runs that W&B kept offline, resumed ones in order
 	find outputs -type d -path '*/wandb/offline-run-*' -prune -print0 | sort -z \

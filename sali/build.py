@@ -102,7 +102,7 @@ def operating_point(threshold: str | float, trained: Mapping[str, Any]) -> Opera
             return OperatingPoint()
         known = {one.name for one in fields(OperatingPoint)}  # a fit has results beside these
         point = OperatingPoint(**{name: stored[name] for name in known & set(stored)})
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(
             f"threshold: got {threshold}, wanted a probability between 0 and 1, or checkpoint "
             f"({error})"

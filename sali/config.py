@@ -19,6 +19,10 @@ COLLECTIONS = ("callbacks", "logger", "metrics")  # hold objects under names of 
 # The checkpoint's network checks these keys.
 OPEN = {("predict", "memory"), ("demo", "memory"), ("export", "memory")}
 LISTS_OR_NULL = ("subsets", "categories")  # keys of lists that the files have as null
+# Keys that may be null though no file has them so.
+OR_NULL = {
+    *("backbone.weights", "operating_point.false_alarm_rate", "threshold", "counts", "time_order")
+}
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 PACKAGE_DIR = Path(__file__).parent
 
@@ -182,17 +186,44 @@ def _check_node(node: Any, path: str, command: str) -> None:
 def _check_kind(key: str, value: Any, command: str) -> None:
     """Refuse text where the shipped files have a number, a word where they have a list, and so on.
 
-    Null goes everywhere, and everything where a file has null. Text may look like a number.
+    Null goes where a file has it, and in place of whole objects. What a file has as null is of the
+    kind that other commands have, if any. Text may look like a number.
     """
-    declared = [[]] if key in LISTS_OR_NULL else _values(command).get(key, [None])
-    kinds = {_kind(one) for one in declared}
+    declared = _values(command).get(key, [None])
+    if "???" in declared and (value == "" or isinstance(value, list | dict | None)):
+        shown = "null" if value is None else repr(value)
+        raise ConfigError(f"{key}: got {shown}, wanted text: give {key}=...")
+    if value is None:
+        _check_null(key, declared)
+        return
+    if key in LISTS_OR_NULL:
+        declared = [[]]
+    elif all(one is None for one in declared):
+        declared = [one for name in commands() for one in _values(name).get(key, [])]
+    kinds = {_kind(one) for one in declared if one is not None}
     got = _kind(value)
-    if None in (got, *kinds) or got in kinds or (got != "a list" and "text" in kinds):
+    if not kinds or None in (got, *kinds) or got in kinds or (got != "a list" and "text" in kinds):
         return
     example = f"; say {key}=[{value}]" if kinds == {"a list"} else ""
     raise ConfigError(
         f"{key}: got {value!r}, wanted {' or '.join(sorted(map(str, kinds)))}{example}"
     )
+
+
+def _check_null(key: str, declared: list[Any]) -> None:
+    """Refuse null for a key whose values in the shipped files are never null nor whole objects."""
+
+    def may_be_null(value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return "_target_" in value or not value
+        return value is None or (isinstance(value, str) and "${" in value)
+
+    if key in OR_NULL or any(map(may_be_null, declared)):
+        return
+    wanted = sorted({str(_kind(one) or "a value") for one in declared})
+    inner = [f"{key}.{name}" for one in declared if isinstance(one, Mapping) for name in one]
+    hint = f"; it holds {', '.join(inner[:3])} ..." if inner else ""
+    raise ConfigError(f"{key}: got null, wanted {' or '.join(wanted)}{hint}")
 
 
 def _kind(value: Any) -> str | None:

@@ -20,6 +20,7 @@ from sali.cli import INTERRUPTED, command
 from sali.config import check_config
 from sali.errors import ConfigError
 from sali.models.shipped import SAMPLE, is_sample
+from sali.run.io import require_writable
 from sali.runtime.bundle import find_bundle, find_network
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     """Write the maps of a source, and what else the configuration asks for.
 
     A clip's folder appears when all of its maps are written, never half. Under torchrun every
-    process takes its share of whole clips. An interrupted video is resumed.
+    process takes its share of whole clips. An interrupted video is resumed. Several commands may
+    write into one output at the same time, but not results of the same clip.
 
     Returns:
         Number of "clips", "frames" and "skipped" frames of this process; of a live source also
@@ -55,6 +57,8 @@ def predict(cfg: DictConfig) -> dict[str, int]:
     from sali.data.video.live import LiveSettings
     from sali.prediction import Options, write_manifest
     from sali.prediction import predict as predict_sources
+    from sali.prediction.result import LOCK
+    from sali.run.locks import locked
     from sali.run.processes import shard
     from sali.runtime.network import load_network
 
@@ -84,12 +88,19 @@ def predict(cfg: DictConfig) -> dict[str, int]:
         quiet=rank > 0,
         corruption=_corruption(cfg, sources),
     )
-    resume = _resume(cfg, settings, sources, writers)
-    counts = predict_sources(sources, network, settings, [*writers.values()], options, resume)
-    log.info("%(frames)d maps of %(clips)d clips, %(skipped)d frames skipped", counts)
-    if rank == 0:
-        about = {"checkpoint": str(cfg.ckpt), "settings": settings}
-        write_manifest(Path(cfg.output), point, **about, source=str(cfg.source))
+    output = writers["maps"].root
+    with locked(output / LOCK, [source.name for source in sources]) as taken:
+        if taken is not None:
+            raise ConfigError(
+                f"another process predicts {taken} into {output}; wait for its end, or choose "
+                "another output"
+            )
+        resume = _resume(cfg, settings, sources, writers)
+        counts = predict_sources(sources, network, settings, [*writers.values()], options, resume)
+        log.info("%(frames)d maps of %(clips)d clips, %(skipped)d frames skipped", counts)
+        if rank == 0:
+            about = {"checkpoint": str(cfg.ckpt), "settings": settings}
+            write_manifest(output, point, **about, source=str(cfg.source))
     for root in dict.fromkeys(writer.root for writer in writers.values()):
         log.info("written: %s", root)
     return counts
@@ -106,6 +117,7 @@ def _check_values(cfg: DictConfig) -> None:
     is_live = "://" in source or source.isdigit() or source.startswith(("/dev/", "video="))
     if _is_missing(source) and not is_live and not is_sample(source):
         raise ConfigError(f"source: no such folder or file: {source}")
+    require_writable(Path(str(cfg.output)))
     _check_bundle(cfg)
     for key, least in {"num_workers": 0, "prefetch_factor": 1, "streams": 1}.items():
         if not isinstance(cfg[key], int) or cfg[key] < least:

@@ -21,6 +21,7 @@ from sali.config import build
 from sali.data.clip_tables import write_runs
 from sali.data.datamodule import ClipData
 from sali.data.index import Clip, require_masks
+from sali.data.loading import lost_worker
 from sali.data.split import HELD_OUT
 from sali.errors import ConfigError, DataError
 from sali.evaluate import build_metrics
@@ -49,6 +50,10 @@ logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
     lambda record: "litlogger" not in record.getMessage()
 )
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+# Lightning writes its lines itself; where others write all lines, as in Hydra's commands, they
+# would come twice.
+for _handler in logging.getLogger("lightning").handlers:
+    _handler.addFilter(lambda record: not logging.getLogger().hasHandlers())
 
 MAPS = "maps"
 HIDDEN = ".held_out"
@@ -190,6 +195,7 @@ def _fit(trainer: L.Trainer, task: L.LightningModule, data: ClipData, resumed: s
 
     Raises:
         ConfigError: No epoch would be validated.
+        DataError: A process that reads ahead died.
         KeyboardInterrupt: Ctrl-C, which Lightning turns into an exit.
     """
     every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
@@ -208,6 +214,11 @@ def _fit(trainer: L.Trainer, task: L.LightningModule, data: ClipData, resumed: s
                 signal.signal(signal.SIGINT, handler)
             raise KeyboardInterrupt from error
         raise
+    except (RuntimeError, OSError) as error:
+        why = lost_worker(error, "data.")
+        if why is None:
+            raise
+        raise DataError(why) from error
 
 
 def _tested(test_clips: dict[str, list[Clip]], limit: int | None, sparse: bool) -> list[Clip]:

@@ -251,6 +251,18 @@ def test_an_answer_needs_no_heavy_library(arguments, said, tmp_path):
         ("predict", "trust=package", r"say trust=\[package\]"),
         ("predict", "overlay=yes_please", "overlay: got 'yes_please', wanted true or false"),
         ("evaluate", "subsets=seen_easy", r"say subsets=\[seen_easy\]"),
+        ("evaluate", "clinical.threshold=null", "clinical.threshold: got null, wanted a number"),
+        ("evaluate", "output=", "output: got '', wanted text"),
+        ("predict", "output=null", "output: got null, wanted text"),
+        ("predict", "source=[a,b]", "source: got .*, wanted text"),
+        ("predict", "ckpt=null", "ckpt: got null, wanted text"),
+        ("predict", "device=null", "device: got null, wanted text"),
+        ("predict", "trust=null", "trust: got null, wanted a list"),
+        ("predict", "video=null", "video: got null, wanted a value; it holds video.max_pixels"),
+        ("predict", "data.image_size=abc", "data.image_size: got 'abc', wanted a number"),
+        ("predict", "smoothing=abc", "smoothing: got 'abc', wanted a number"),
+        ("train", "data.batch_size=null", "data.batch_size: got null, wanted a number"),
+        ("train", "seed=null", "seed: got null, wanted a number"),
     ],
 )
 def test_values_of_another_kind_are_refused(command, given, message):
@@ -259,6 +271,31 @@ def test_values_of_another_kind_are_refused(command, given, message):
     with pytest.raises(ConfigError, match=message) as caught:
         check_config(cfg, command)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        ("train", "callbacks.progress=null"),
+        ("train", "data.still_motion=null"),
+        ("train", "data.corruption=null"),
+        ("train", "backbone.weights=null"),
+        ("train", "operating_point.false_alarm_rate=null"),
+        ("train", "ckpt_path=null"),
+        ("train", "trainer.max_time=null"),
+        ("evaluate", "threshold=null"),
+        ("evaluate", "num_workers=null"),
+        ("predict", "maps=null"),
+        ("check", "counts=null"),
+        ("check", "time_order=null"),
+    ],
+)
+def test_null_goes_where_the_files_say_so(command, given):
+    needed = {"evaluate": ["gt=g", "pred=p", "output=o"], "predict": ["source=s", "output=o"]}
+    check_config(
+        composed(*needed.get(command, ["root=r"][command == "train" :]), given, name=command),
+        command,
+    )
 
 
 @pytest.mark.parametrize(

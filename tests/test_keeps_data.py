@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from made_trees import make_clips, score
 from miniature import ROOT, wait_for
 from PIL import Image
 from video_files import smooth_frames, write_video
@@ -132,6 +134,63 @@ def test_results_are_not_put_among_the_clips(segment, tmp_path):
         with pytest.raises(ConfigError, match="would be taken for a clip of source"):
             segment(source, output)
     segment("clips/case1_1", "clips/case1_1/maps")
+
+
+TAKEN = """
+import sys, time
+from pathlib import Path
+from sali.run.locks import locked
+folder = Path(sys.argv[1])
+with locked(folder / sys.argv[2], sys.argv[3:]) as taken:
+    assert taken is None, taken
+    Path(sys.argv[1], "ready").touch()
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(folder, lock, *names):
+    """Another process that works on these names in a folder."""
+    command = [sys.executable, "-c", TAKEN, str(folder), lock, *names]
+    folder.mkdir(exist_ok=True)
+    holder = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
+    try:
+        wait_for((folder / "ready").exists, 60)
+        yield
+    finally:
+        holder.communicate()
+        (folder / "ready").unlink()
+
+
+def test_two_predictions_of_one_clip_into_one_output_are_refused(segment, tmp_path):
+    with held(tmp_path / "maps", ".predict.lock", "case2_1"):
+        before = files(tmp_path / "maps")
+        with pytest.raises(ConfigError, match="another process predicts case2_1 into"):
+            segment("clips", "maps")
+        assert files(tmp_path / "maps") == before
+        segment("clips/case1_1", "maps")  # another clip is nobody's business
+        assert (tmp_path / "maps/.predict.lock").exists()
+    segment("clips", "maps")
+    assert not [name for name in files(tmp_path / "maps") if "lock" in name]
+
+
+def test_two_evaluations_into_one_output_are_refused(tmp_path):
+    trees = [make_clips(tmp_path / name) for name in ("gt", "pred")]
+    with (
+        held(tmp_path / "out", ".evaluate.lock", "evaluation"),
+        pytest.raises(ConfigError, match="another evaluation writes into"),
+    ):
+        score(*trees, tmp_path / "out", protocol="both")
+    score(*trees, tmp_path / "out", protocol="both")
+
+
+@pytest.mark.parametrize("output", ["notes.txt", "notes.txt/maps"])
+def test_an_output_that_cannot_be_made_is_refused_before_the_network_is_read(
+    segment, tmp_path, output
+):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"notes\.txt is a file; wanted a folder"):
+        segment("clips", output, "ckpt=missing.ckpt")
 
 
 def training(output, *more):

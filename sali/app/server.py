@@ -1,4 +1,4 @@
-"""The server of the page: this machine only, and nothing is loaded from other hosts."""
+"""The server of the page: for this machine and the page alone; other hosts are not asked."""
 
 import logging
 import signal
@@ -7,41 +7,16 @@ import threading
 from types import FrameType
 
 import gradio as gr
-from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sali.app.guard import Guard
 from sali.app.page import STYLE, THEME
 from sali.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-HEADERS = {
-    # Gradio compiles templates and styles in the page; everything comes from this server.
-    "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-    "frame-ancestors 'self'; form-action 'self'; base-uri 'self'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-class Guard:
-    """Middleware that adds `HEADERS`, so that a browser loads nothing from other hosts."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on, answers with the headers."""
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await self._app(scope, receive, guarded)
 
 
 def serve(blocks: gr.Blocks, host: str, port: int, open_browser: bool, max_bytes: int) -> None:

@@ -20,7 +20,13 @@ from sali.cli import command
 from sali.config import check_config
 from sali.data.frames import check_size, read_frame, read_mask
 from sali.data.index import POLYP_FREE, STILLS, SUBSETS, Clip
-from sali.data.listing import list_images, litter_counted, visible
+from sali.data.listing import (
+    frame_stem,
+    list_images,
+    litter_counted,
+    masks_by_frame,
+    visible,
+)
 from sali.data.time_order import closest_order
 from sali.errors import ConfigError, DataError, FrameError
 from sali.run.io import write_json
@@ -33,6 +39,8 @@ UNSEEN = ("unseen_easy", "unseen_hard")
 COARSEST = 1
 """Side to decode near: a JPEG is then read to its end at an eighth of its size, which is enough to
 find a file that is cut off."""
+_HALF = 0.5
+"""Share of a frame above which a mask that holds all its corners is probably inverted."""
 _SORT_ALIKE = 10
 """Number of frames up to which numbers from 0 sort as text as they do as numbers."""
 
@@ -49,8 +57,8 @@ class Problem(NamedTuple):
     """One thing that is wrong.
 
     Attributes:
-        kind: "count", "clip", "missing_mask", "stray_mask", "unreadable", "size",
-            "duplicate" or "case".
+        kind: "count", "clip", "missing_mask", "stray_mask", "unreadable", "size", "inverted",
+            "order", "duplicate" or "case".
         subset: Name of the subset.
         message: What is wrong, with the file.
     """
@@ -166,15 +174,15 @@ def inspect_clip(clip: ClipFolder, order: Mapping[str, float] | None = None) -> 
     def add(kind: str, message: object) -> None:
         problems.append(Problem(kind, clip.subset, str(message)))
 
-    def images(folder: Path) -> dict[str, Path]:
+    def images(folder: Path) -> list[Path]:
         try:
-            return {path.stem: path for path in list_images(folder)}
+            return list_images(folder)
         except DataError as error:
             add("clip", error)
-            return {}
+            return []
 
-    frames = images(clip.frames)
-    masks = images(clip.masks) if clip.masks is not None else {}
+    frames = {frame_stem(path): path for path in images(clip.frames)}
+    masks = masks_by_frame(images(clip.masks) if clip.masks is not None else [], frames)
     for stem, frame in frames.items():
         size = None
         try:
@@ -193,6 +201,12 @@ def inspect_clip(clip: ClipFolder, order: Mapping[str, float] | None = None) -> 
         except FrameError as error:
             add("unreadable", error)
             continue
+        if mask[:: len(mask) - 1 or 1, :: mask.shape[1] - 1 or 1].all() and mask.mean() > _HALF:
+            add(
+                "inverted",
+                f"mask {masks[stem]} marks all corners and {mask.mean():.0%} of the frame; "
+                "is black the polyp in it?",
+            )
         try:
             if size is not None:
                 check_size(frame, size, masks[stem], mask)

@@ -46,6 +46,7 @@ def read_frame(path: Path, near: int | None = None) -> tuple[Bytes, tuple[int, i
     """
     try:
         with Image.open(path) as image:
+            _require_one_picture(image, f"frame {path}")
             size = _upright_size(image)
             if near is not None:
                 image.draft("RGB", (near, near))
@@ -55,7 +56,9 @@ def read_frame(path: Path, near: int | None = None) -> tuple[Bytes, tuple[int, i
             if image.mode.startswith("I;16"):
                 upright = Image.fromarray((np.array(upright) >> 8).astype(np.uint8))
             return np.array(upright.convert("RGB")), size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except FrameError:
+        raise
+    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FrameError(f"cannot read frame {path}: {error}") from error
 
 
@@ -66,6 +69,13 @@ def read_size(path: Path) -> tuple[int, int]:
             return _upright_size(image)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise FrameError(f"cannot read frame {path}: {error}") from error
+
+
+def _require_one_picture(image: Image.Image, what: str) -> None:
+    """Refuse a TIFF of several pages and an animation; previews in a JPEG (MPO) do not count."""
+    number = getattr(image, "n_frames", 1)
+    if number > 1 and image.format != "MPO":
+        raise FrameError(f"{what} holds {number} pictures, wanted one; make a file of each")
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
@@ -126,7 +136,7 @@ def read_mask(path: Path, above: int = POLYP_ABOVE) -> Mask:
 
 
 def _decode(path: Path) -> Bytes:
-    """Return the pixels of a mask or map, uint8 [H, W] or, as BGR, [H, W, 3].
+    """Return the pixels of a mask or map, upright, uint8 [H, W] or, as BGR, [H, W, 3].
 
     OpenCV decodes, because it notices any damage to a PNG; PIL does not check the checksums.
     """
@@ -137,7 +147,18 @@ def _decode(path: Path) -> Bytes:
         raise _refused(path, f"is {8 * image.dtype.itemsize}-bit", "8-bit grey")
     if image.ndim == 3 and image.shape[2] == 4:
         raise _refused(path, "has an alpha channel", "8-bit grey")
-    return np.asarray(image, np.uint8)
+    try:
+        with Image.open(path) as header:
+            _require_one_picture(header, str(path))
+            turn = header.getexif().get(_ORIENTATION, 1)
+    except FrameError:
+        raise
+    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError):
+        turn = 1  # OpenCV reads more kinds of files
+    image = image.swapaxes(0, 1) if turn in (5, 6, 7, 8) else image
+    image = image[:, ::-1] if turn in (2, 3, 6, 7) else image
+    image = image[::-1] if turn in (3, 4, 7, 8) else image
+    return np.ascontiguousarray(image, np.uint8)
 
 
 def check_header(path: Path, read: Callable[[Path], object]) -> None:

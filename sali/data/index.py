@@ -6,14 +6,17 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from sali.data.clip_tables import read_rates
 from sali.data.listing import (
     FRAME_SUFFIXES,
+    frame_stem,
     images_in,
     list_clip_folders,
     list_images,
+    masks_by_frame,
     visible,
     visible_files,
 )
@@ -69,16 +72,16 @@ class Clip:
         """Whether the clip is known to show no polyp, and so needs no masks."""
         return self.subset == POLYP_FREE
 
-    @property
+    @cached_property
     def stems(self) -> tuple[str, ...]:
         """Names of all frames, see `stem`."""
-        return tuple(self.stem(number) for number in range(len(self)))
+        if self.frames:
+            return tuple(map(frame_stem, self.frames))
+        return tuple(masks_by_frame([mask for mask in self.masks if mask is not None]))
 
     def stem(self, number: int) -> str:
-        """Return the name of a frame without suffix; its mask and its map have the same one."""
-        path = self.frames[number] if self.frames else self.masks[number]
-        assert path is not None
-        return path.stem
+        """Return the name of a frame without suffix; its map has the same one."""
+        return self.stems[number]
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -87,25 +90,20 @@ class Clip:
 def index_clip(folder: Path, subset: str = "", mask_folder: Path | None = None) -> Clip:
     """Return the clip of one folder of frames, with masks where there are any.
 
-    A mask has its frame's stem, or that and `_mask`.
-
     Raises:
         DataError: As `list_images`, or masks that belong to no frame.
     """
     frames = list_images(folder)
     masks: dict[str, Path] = {}
     if mask_folder is not None and mask_folder.is_dir():
-        stems = {frame.stem for frame in frames}
-        masks = {
-            path.stem if path.stem in stems else path.stem.removesuffix("_mask"): path
-            for path in list_images(mask_folder, "masks")
-        }
+        stems = {frame_stem(frame) for frame in frames}
+        masks = masks_by_frame(list_images(mask_folder, "masks"), stems)
         strays = sorted(set(masks) - stems)
         if strays:
             raise DataError(
                 f"{len(strays)} masks in {mask_folder} have no frame in {folder}, e.g. {strays[0]}"
             )
-    found = tuple(masks.get(frame.stem) for frame in frames)
+    found = tuple(masks.get(frame_stem(frame)) for frame in frames)
     return Clip(Path(os.path.abspath(folder)).name, subset, tuple(frames), found)
 
 
@@ -114,9 +112,8 @@ def index_truth_clip(folder: Path, subset: str, frame_folder: Path | None) -> Cl
     masks = list_images(folder, "masks")
     frames: list[Path] = []
     if frame_folder is not None and frame_folder.is_dir():
-        images = visible(frame_folder)
-        by_stem = {path.stem: path for path in images if path.suffix.lower() in FRAME_SUFFIXES}
-        frames = [by_stem[mask.stem] for mask in masks if mask.stem in by_stem]
+        by_stem = {frame_stem(path): path for path in images_in(frame_folder)}
+        frames = [by_stem[s] for s in masks_by_frame(masks, by_stem) if s in by_stem]
     if 0 < len(frames) < len(masks):
         log.warning(
             "%s: got frames for %d of %d masks; wanted one for each, so none is used",

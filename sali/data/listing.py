@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path, PurePath
@@ -11,6 +12,7 @@ from sali.errors import DataError
 
 log = logging.getLogger(__name__)
 
+MASK_SUFFIX = "_mask"
 FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 LITTER = {
     *("Thumbs.db", "desktop.ini", "@eaDir", "#recycle", "__MACOSX"),
@@ -127,12 +129,32 @@ def list_images(folder: Path, what: str = "frames") -> list[Path]:
         raise DataError(f"no {what} in {folder}; wanted files {', '.join(sorted(FRAME_SUFFIXES))}")
     seen: dict[str, Path] = {}
     for path in images:
-        if path.stem in seen:
-            raise DataError(
-                f"{seen[path.stem]} and {path.name} would both be frame {path.stem}; remove one"
-            )
-        seen[path.stem] = path
+        stem = frame_stem(path)
+        if stem in seen:
+            raise DataError(f"{seen[stem]} and {path.name} would both be frame {stem}; remove one")
+        seen[stem] = path
     return images
+
+
+def frame_stem(path: Path) -> str:
+    """Return the name of a frame: that of its file without suffix, letters composed.
+
+    File systems and archives store `é` as one character or as two (Unicode NFC and NFD).
+    """
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def masks_by_frame(masks: Sequence[Path], stems: Collection[str] = ()) -> dict[str, Path]:
+    """Return masks by the name of their frame, which is their own, perhaps without `_mask`.
+
+    Args:
+        masks: Files of the masks of a clip.
+        stems: Names of its frames; where there are none, `_mask` is left out if all masks have it.
+    """
+    own = {frame_stem(path): path for path in masks}
+    if stems or all(stem.endswith(MASK_SUFFIX) for stem in own):
+        return {s if s in stems else s.removesuffix(MASK_SUFFIX): path for s, path in own.items()}
+    return own
 
 
 def list_clip_folders(root: Path, what: str = "frames") -> list[Path]:

@@ -19,7 +19,7 @@ from sali.data.index import (
     present_subsets,
     with_rates,
 )
-from sali.data.listing import is_scored, list_clip_folders, list_images, visible
+from sali.data.listing import frame_stem, is_scored, list_clip_folders, list_images, visible
 from sali.errors import DataError
 from sali.evaluation.settings import Settings
 from sali.metrics.operating_point import OperatingPoint
@@ -139,7 +139,7 @@ def _refuse_frames(clip: Clip, folder: Path | None) -> None:
             f"quality=true reads the frames of {clip.name}, and there is no folder "
             f"{folder or '(frames=...)'}; say where they are with frames=DIR"
         )
-    there = {path.stem for path in list_images(folder)}
+    there = {frame_stem(path) for path in list_images(folder)}
     absent = [stem for stem in clip.stems if stem not in there]
     raise DataError(
         f"{len(absent)} masks of {clip.name} have no frame in {folder}, e.g. {absent[0]}; "

@@ -1,17 +1,20 @@
 """Are the maps there, one for each mask, and readable? Looked at before anything is scored."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from sali.data.frames import check_header, read_grey, read_mask
+from sali.data.frames import check_header, read_grey, read_mask, read_size
 from sali.data.index import Clip
-from sali.data.listing import visible
+from sali.data.listing import frame_stem, visible
 from sali.errors import DataError, FrameError
 from sali.evaluation.inputs import ClipMaps, extra_entries, maps_of, needed_frames
 from sali.evaluation.settings import Settings
 from sali.run.workers import Workers
+
+log = logging.getLogger(__name__)
 
 KINDS = ("missing", "misnamed", "extra", "unreadable")
 _SHOWN = 3
@@ -57,9 +60,14 @@ def check_maps(
     lines, errors = [], []
     for name, tree in trees.items():
         own = [one for one in checked if one[0].method == name]
-        problems = [problem for _, found, _ in own for problem in found]
+        problems = [problem for _, found, *_ in own for problem in found]
         problems += [Problem("extra", str(path)) for path in extra_entries(tree, clips)]
-        if max(highest for *_, highest in own) == 1:
+        if sizes := [f"{maps.folder} {resized}" for maps, _, _, resized in own if resized]:
+            log.warning(
+                "maps of %s are resized to their masks, as the protocol does, in %d clips, e.g. %s",
+                *(name, len(sizes), sizes[0]),
+            )
+        if max(highest for _, _, highest, _ in own) == 1:
             what = f"the maps of {name} hold only the values 0 and 1, wanted probability x 255"
             problems.append(Problem("unreadable", what))
         lines += [f"{name}\t{problem.kind}\t{problem.what}" for problem in problems]
@@ -77,11 +85,16 @@ def check_maps(
 
 def _check(
     maps: ClipMaps, with_clinical: bool, with_masks: bool
-) -> tuple[ClipMaps, list[Problem], int]:
-    """Return the clip with `present` filled in, problems, the largest value of its middle map."""
+) -> tuple[ClipMaps, list[Problem], int, str]:
+    """Return the clip with `present` filled in, its problems, and what its middle map says of all.
+
+    Returns:
+        Clip, problems, largest value of the middle map (-1 without one), and the sizes of that map
+        and its mask where they differ, else "".
+    """
     maps, problems = _match_names(maps, needed_frames(maps.truth, with_clinical))
     middle = len(maps.truth) // 2
-    highest = -1
+    highest, resized = -1, ""
     for index, mask in enumerate(maps.truth.masks):
         try:
             if with_masks and mask is not None:
@@ -91,10 +104,14 @@ def _check(
             if maps.present[index]:
                 check_header(maps.map_path(index), read_grey)
                 if index == middle:
-                    highest = int(read_grey(maps.map_path(index)).max())
+                    grey = read_grey(maps.map_path(index))
+                    highest = int(grey.max())
+                    size = read_size(mask or maps.truth.frames[index])
+                    if grey.shape != size:
+                        resized = "({}x{} to {}x{})".format(*grey.shape, *size)
         except (FrameError, OSError) as error:
             problems.append(Problem("unreadable", str(error)))
-    return maps, problems, highest
+    return maps, problems, highest, resized
 
 
 def _match_names(maps: ClipMaps, needed: Sequence[bool]) -> tuple[ClipMaps, list[Problem]]:
@@ -106,11 +123,13 @@ def _match_names(maps: ClipMaps, needed: Sequence[bool]) -> tuple[ClipMaps, list
     absent = {stem.lower(): stem for stem, found in zip(stems, present, strict=True) if not found}
     problems = []
     for name in sorted(there - {f"{stem}.png" for stem in stems}):
-        stem = absent.pop(Path(name).stem.lower(), None)
+        stem = absent.pop(frame_stem(Path(name)).lower(), None)
         if stem is None:
             problems.append(Problem("extra", str(maps.folder / name)))
         else:
-            problems.append(Problem("misnamed", f"{maps.folder / name}, wanted {stem}.png"))
+            how = " with composed letters (Unicode NFC)" if frame_stem(Path(name)) == stem else ""
+            what = f"{maps.folder / name}, wanted {stem}.png"
+            problems.append(Problem("misnamed", what + how * (Path(name).suffix == ".png")))
     lost = [
         stem
         for stem, is_needed in zip(stems, needed, strict=True)
@@ -135,6 +154,6 @@ def _in_short(method: str, problems: Iterable[Problem]) -> str:
     only_extra = len(by_kind["extra"]) == sum(map(len, by_kind.values()))
     only_missing = len(by_kind["missing"]) == sum(map(len, by_kind.values()))
     hint = "; missing=zero or missing=skip scores without" if only_missing else ""
-    if only_extra:
+    if only_extra and all(Path(one.what).suffix for one in by_kind["extra"]):
         hint = "; sparse_masks=true leaves out frames that were not annotated"
     return f"maps of {method}: {'; '.join(parts)}{hint}"

@@ -12,19 +12,29 @@ from sali.data.clip_tables import Runs, read_attributes
 from sali.data.index import Clip
 from sali.data.listing import litter_counted
 from sali.errors import ConfigError, DataError
-from sali.evaluation.inputs import ClipMaps, find_methods, index_truth, operating_point_of
+from sali.evaluation.inputs import (
+    MANIFEST,
+    ClipMaps,
+    find_methods,
+    index_truth,
+    operating_point_of,
+)
 from sali.evaluation.integrity import check_maps
 from sali.evaluation.results import MethodResults
 from sali.evaluation.scoring import score_clip
 from sali.evaluation.settings import Settings
 from sali.evaluation.writing import write_joint, write_method
 from sali.metrics.operating_point import OperatingPoint
-from sali.run.io import write_json
+from sali.run.io import read_json, require_writable, write_json
+from sali.run.locks import locked
+from sali.run.state import STATUS
 from sali.run.workers import Workers, workers
 
 log = logging.getLogger(__name__)
 PARTIAL = ".partial"
 """Folder in the output that keeps finished clips until all are."""
+LOCK = ".evaluate.lock"
+WRITTEN = ("metrics.json", "clips.csv", "frames.csv", "curves.npz", "table.md", "report.html")
 _FRAMES_PER_WORKER = 400
 """Fewer are scored sooner than another process has started."""
 
@@ -79,8 +89,8 @@ def run_evaluation(
     """
     settings = settings or Settings()
     gt, pred, output = Path(gt), Path(pred), Path(output)
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"output {output} is a file; wanted a folder")
+    require_writable(output)
+    _refuse_foreign(output)
     with litter_counted():
         clips = index_truth(gt, settings)
         trees = find_methods(pred, clips, settings.name)
@@ -91,9 +101,30 @@ def run_evaluation(
                 f"output {output} is inside {folder}, and its files would be taken for maps or "
                 "masks next time; choose a folder outside of it"
             )
-    done = evaluate_clips(clips, trees, output, settings)
-    _write_provenance(output, {"gt": gt, "pred": pred}, settings)
+    with locked(output / LOCK, ["evaluation"]) as taken:
+        if taken:
+            raise ConfigError(
+                f"another evaluation writes into {output}; wait for its end, or choose another "
+                "output"
+            )
+        done = evaluate_clips(clips, trees, output, settings)
+        _write_provenance(output, {"gt": gt, "pred": pred}, settings)
     return done
+
+
+def _refuse_foreign(output: Path) -> None:
+    """Refuse an output whose results no evaluation wrote."""
+    if (output / STATUS).exists():
+        raise ConfigError(
+            f"output {output} is the folder of a training, whose scores would be replaced; choose "
+            "another output"
+        )
+    there = [name for name in WRITTEN if (output / name).exists()]
+    if there and not (output / PARTIAL).exists() and "sali" not in read_json(output / MANIFEST):
+        raise ConfigError(
+            f"{output / there[0]} is there and no evaluation wrote it, so it is not replaced; "
+            "choose another output, or move it away"
+        )
 
 
 def evaluate_clips(
@@ -233,4 +264,4 @@ def _write_provenance(output: Path, folders: dict[str, Path], settings: Settings
         for name, value in vars(settings).items()
     }
     packages = {"opencv": cv2.__version__}
-    write_json(output / "run.json", provenance(**paths, settings=choices, packages=packages))
+    write_json(output / MANIFEST, provenance(**paths, settings=choices, packages=packages))

@@ -101,8 +101,9 @@ class Settings:
                 raise ConfigError(
                     f"{key}: got {getattr(self, key)!r}, wanted {' or '.join(choices)}"
                 )
-        if self.num_workers is not None and self.num_workers < 1:
-            raise ConfigError(f"num_workers: got {self.num_workers}, wanted at least 1 or null")
+        workers = self.num_workers
+        if workers is not None and (not isinstance(workers, int) or workers < 1):
+            raise ConfigError(f"num_workers: got {workers}, wanted at least 1 or null")
         if self.sparse_masks and self.with_vps:
             raise ConfigError(
                 f"sparse_masks=true with protocol={self.protocol}: VPS wants every mask; "

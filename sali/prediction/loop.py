@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sali.data.datasets import FrameReader
+from sali.data.loading import lost_worker
 from sali.data.samples import End, Frame
 from sali.data.video.files import Video
 from sali.data.video.live import Live, LiveFrames, LiveSettings
@@ -211,12 +212,10 @@ def _readers_of(batches: Batches) -> Iterator[Iterator[list[Any]]]:
         with suppress(RuntimeError):  # PyTorch's, if it learns of the death only now
             for process in processes:
                 process.join(timeout=0.5)
-        if not any(process.exitcode for process in processes):
+        why = lost_worker(error, exit_codes=[process.exitcode for process in processes])
+        if why is None:
             raise
-        raise DataError(
-            "a process that decodes was killed, most likely for lack of memory; give a smaller "
-            "prefetch_factor, or num_workers=0"
-        ) from error
+        raise DataError(why) from error
 
 
 def segment_live(

@@ -50,7 +50,7 @@ class Result:
     def stem(self) -> str:
         """Name of the frame; of a video or live source its number, from 000000."""
         if isinstance(self.source, Clip):
-            return self.source.frames[self.frame.number].stem
+            return self.source.stem(self.frame.number)
         return f"{self.frame.number:06d}"
 
     @property
@@ -129,6 +129,8 @@ Begin = Callable[[Source, dict[str, Any] | None], Any]
 """Begins the output of a clip; given what `save` returned, continues there, or raises DataError."""
 
 
+LOCK = ".predict.lock"
+"""File in a folder of maps by which processes that write there at the same time know each other."""
 MARK = "sali.predict"
 """Stands near the start of the pictures and videos that are written, to know them again."""
 _MARKED_BYTES = 4096
@@ -137,7 +139,8 @@ _MARKED_BYTES = 4096
 def is_own(path: Path, mark: str = MARK) -> bool:
     """Return whether this program wrote a file, by a mark near its start, or all of a folder."""
     if path.is_dir():
-        inside = (file for file in files_but_litter(path) if file != path / MANIFEST)
+        beside = path / MANIFEST, path / LOCK
+        inside = (file for file in files_but_litter(path) if file not in beside)
         return all(is_own(file, mark) for file in inside)
     try:
         with path.open("rb") as file:

@@ -32,9 +32,9 @@ _CLIPS_PER_WORKER = 4
 """Fewer are done sooner than a process has started."""
 
 
-FilmFrame = tuple[ByteArray | None, BoolArray, Mapping[str, BoolArray]]
-"""Frame, RGB uint8 [h, w, 3] of any size, None where it cannot be read; true mask, bool [H, W];
-predicted masks, bool [H, W], by method."""
+FilmFrame = tuple[ByteArray | None, BoolArray | None, Mapping[str, BoolArray]]
+"""Frame, RGB uint8 [h, w, 3] of any size, None where it cannot be read; true mask, bool [H, W],
+None where nobody annotated the frame; predicted masks, bool [H, W], by method."""
 
 
 def save_films(run: RunFolder, done: Evaluation, options: ReportOptions) -> None:
@@ -78,12 +78,14 @@ def _make(maps: list[ClipMaps], threshold: float, rules: FilmRules, path: Path) 
     def read(index: int) -> FilmFrame:
         nonlocal lost
         mask, picture = read_truth(truth, index), None
+        is_annotated = truth.masks[index] is not None or truth.is_polyp_free
         try:
             if truth.frames:
                 picture, _ = read_frame(truth.frames[index], near=rules.height)
         except FrameError:
             lost += 1
-        return picture, mask, {one.method: read_map(one, index, mask) >= lowest for one in maps}
+        marked = {one.method: read_map(one, index, mask) >= lowest for one in maps}
+        return picture, mask if is_annotated else None, marked
 
     write_film(path, len(truth), rules, read)
     return lost
@@ -99,13 +101,13 @@ def write_film(
     for index in range(0, num_frames, every):
         picture, truth, predictions = read(index)
         if not frames:
-            height, width = truth.shape
+            height, width = next(iter(predictions.values())).shape
             size = max(1, round(rules.height * width / height)), rules.height
         frames.append(
             {
                 "index": index,
                 "picture": None if picture is None else _jpeg(picture, size, rules.quality),
-                "truth": _outlines(truth, size, rules.tolerance),
+                "truth": None if truth is None else _outlines(truth, size, rules.tolerance),
                 "predictions": {
                     method: _outlines(mask, size, rules.tolerance)
                     for method, mask in predictions.items()

@@ -1,6 +1,5 @@
 """Whose a run's folder is: one process's at a time, and one training's for good."""
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from typing import IO, Any
 
 from sali.errors import ConfigError
 from sali.run.io import read_json
+from sali.run.locks import lock
 from sali.run.processes import is_first
 from sali.run.state import METRICS, STATUS, is_finished
 
@@ -43,29 +43,27 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("a")
+        held = (folder / LOCK).open("a")
     except OSError as error:
         raise ConfigError(f"the run's folder {folder} cannot be used: {error.strerror}") from error
     try:
-        # Of this process alone, so that nothing that it started outlives it with the lock.
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not lock(held):
+            raise ConfigError(
+                f"another training runs in {folder}; wait for its end, or choose another "
+                "hydra.run.dir"
+            )
         _refuse_others(folder, config)
-    except BlockingIOError:
-        lock.close()
-        raise ConfigError(
-            f"another training runs in {folder}; wait for its end, or choose another hydra.run.dir"
-        ) from None
     except ConfigError:
-        lock.close()
+        held.close()
         raise
-    _held[folder] = lock
+    _held[folder] = held
 
 
 def release(folder: Path) -> None:
     """Give up the folder of a run."""
-    lock = _held.pop(folder.resolve(), None)
-    if lock is not None:
-        lock.close()
+    held = _held.pop(folder.resolve(), None)
+    if held is not None:
+        held.close()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sali.errors import DataError
+from sali.errors import ConfigError, DataError
 
 
 @contextmanager
@@ -38,6 +38,24 @@ def atomic_write(path: Path, sync: bool = False) -> Iterator[Path]:
             shutil.rmtree(partial)
         else:
             partial.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path, key: str = "output") -> None:
+    """Refuse a folder for results that could not be made or written to.
+
+    Args:
+        folder: Folder; it may be absent.
+        key: Name of the setting.
+
+    Raises:
+        ConfigError: It, or what it should be in, is a file or write-protected.
+    """
+    above = (path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    there = next(above)
+    if not there.is_dir():
+        raise ConfigError(f"{key} {there} is a file; wanted a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{key} {there} cannot be written to; choose another")
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:

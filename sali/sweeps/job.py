@@ -4,7 +4,6 @@ A fresh process, because Lightning starts the other ranks of a job by the comman
 process that it runs in: in a sweep's own process that is the whole sweep.
 """
 
-import fcntl
 import hashlib
 import logging
 import re
@@ -161,6 +160,10 @@ def _locked(folder: Path) -> Iterator[int]:
     Raises:
         JobError: The job is running.
     """
+    try:
+        import fcntl
+    except ImportError:
+        raise JobError("sweeps need a Unix; run the trainings one by one") from None
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -86,6 +86,10 @@ def as_zero_one(path):
     Image.fromarray(np.eye(64, 80, dtype=np.uint8)).save(path)
 
 
+def invert(path):
+    Image.fromarray(255 - np.array(Image.open(path))).save(path)
+
+
 @pytest.mark.parametrize(
     ("kind", "which", "spoil", "fault"),
     [
@@ -96,6 +100,7 @@ def as_zero_one(path):
         ("GT", 1, as_zero_one, "unreadable"),
         ("Frame", 0, lambda path: (path.unlink(), path.symlink_to("nowhere")), "unreadable"),
         ("GT", 0, shrink, "size"),
+        ("GT", 0, invert, "inverted"),
         ("GT", 0, lambda path: shutil.rmtree(path.parent), "clip"),
         ("Frame", 0, lambda path: shutil.rmtree(path.parent), "clip"),
     ],
@@ -219,3 +224,9 @@ def test_frames_numbered_from_a_sorted_listing_are_reported(tmp_path, in_time):
     if found:
         assert "case1_1" in found[0]["message"] and "4, 7" in found[0]["message"]
     assert check(tmp_path, None, None, 1)["problems"] == []
+
+
+def test_masks_may_be_called_frame_mask(root):
+    for path in files(root, UNSEEN, "GT"):
+        path.rename(path.with_name(f"{path.stem}_mask{path.suffix}"))
+    assert problems(root) == []

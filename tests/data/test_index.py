@@ -1,5 +1,6 @@
 """The index of clips: order, masks, what users point at."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,20 @@ def test_stray_masks_and_doubled_frames_are_errors(root):
     touch(base / "Frame/case2_1" / f"{NAME.format(9, 99)}.png")
     with pytest.raises(DataError, match="would both be frame"):
         index_subset(root, "unseen_easy")
+
+
+@pytest.mark.parametrize("of_masks", ["NFC", "NFD"])
+def test_a_letter_and_its_accent_are_one_name_however_they_are_stored(tmp_path, of_masks):
+    for t in range(2):
+        touch(tmp_path / "Frame/a" / unicodedata.normalize("NFD", f"é{t}.jpg"))
+        touch(tmp_path / "GT/a" / unicodedata.normalize(of_masks, f"é{t}_mask.png"))
+    clip = index_clip(tmp_path / "Frame/a", "", tmp_path / "GT/a")
+    assert all(clip.masks)
+    truths = [index_truth_clip(tmp_path / "GT/a", "", f) for f in (tmp_path / "Frame/a", None)]
+    assert [clip.stems, *(truth.stems for truth in truths)] == [("é0", "é1")] * 3
+    touch(tmp_path / "Frame/a" / unicodedata.normalize("NFC", "é0.jpg"))
+    with pytest.raises(DataError, match="would both be frame é0"):
+        index_clip(tmp_path / "Frame/a")
 
 
 def test_what_users_point_at(root):

@@ -219,3 +219,26 @@ def test_any_damage_to_a_mask_is_noticed(tmp_path):
     path.write_bytes(whole[:-40])
     with pytest.raises(FrameError):
         read_mask(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_are_upright_as_their_frames_are(tmp_path, orientation):
+    pixels = np.zeros((32, 48), np.uint8)
+    pixels[:8, :16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in ("mask.jpg", "frame.jpg"):
+        Image.fromarray(pixels).save(tmp_path / name, exif=exif, quality=100)
+    frame, size = read_frame(tmp_path / "frame.jpg")
+    mask = read_mask(tmp_path / "mask.jpg")
+    assert mask.shape == size
+    np.testing.assert_array_equal(mask, frame[..., 0] > 128)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.webp"])
+def test_a_file_of_several_pictures_is_refused(tmp_path, name):
+    pages = [Image.fromarray(mask_of({255: 50 * (i + 1)})) for i in range(3)]
+    pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    for read in (read_frame, read_mask):
+        with pytest.raises(FrameError, match="holds 3 pictures, wanted one"):
+            read(tmp_path / name)

@@ -1,5 +1,6 @@
 """The line that users see for each kind of bad input; nothing is dropped in silence."""
 
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -253,3 +254,52 @@ def test_numbers_out_of_range_in_the_config():
             cfg = compose("evaluate", overrides=["gt=a", "pred=b", "output=c", override])
         with pytest.raises(ConfigError, match=message):
             settings_from(cfg)
+
+
+def test_results_of_others_are_kept(trees, tmp_path):
+    for name in ("metrics.json", "report.html"):
+        mine = tmp_path / f"out_{name}" / name
+        mine.parent.mkdir()
+        mine.write_text("mine")
+        with pytest.raises(ConfigError, match=f"{name} is there and no evaluation wrote it"):
+            score(*trees, mine.parent)
+        assert mine.read_text() == "mine"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/status.json").write_text('{"state": "finished"}')
+    with pytest.raises(ConfigError, match="the folder of a training"):
+        score(*trees, tmp_path / "run")
+    for _ in range(2):  # its own are replaced
+        score(*trees, tmp_path / "out", protocol="both")
+
+
+def test_an_output_that_cannot_be_made_is_refused_before_the_maps_are_looked_at(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for output in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(ConfigError, match="file is a file; wanted a folder"):
+            score(tmp_path / "gt", tmp_path / "pred", output)
+
+
+def test_maps_of_another_size_are_said_to_be_resized(trees, tmp_path, caplog):
+    gt, pred = trees
+    for path in (pred / "case2_1").iterdir():
+        Image.open(path).resize((64, 48)).save(path)
+    score(gt, pred, tmp_path / "out", protocol="both")
+    (line,) = [text for text in caplog.messages if "resized" in text]
+    assert "in 1 clips" in line and "case2_1 (48x64 to 24x32)" in line
+
+
+def test_the_hint_for_sparse_masks_is_for_frames_not_for_folders(trees, tmp_path):
+    gt, pred = trees
+    (pred / "case9_1").mkdir()
+    with pytest.raises(DataError, match="1 extra") as caught:
+        score(gt, pred, tmp_path / "out")
+    assert "sparse_masks" not in str(caught.value)
+
+
+def test_letters_composed_otherwise_are_a_wrong_name_not_another_frame(trees, tmp_path):
+    gt, pred = trees
+    for tree, form in ((gt, "NFC"), (pred, "NFD")):
+        path = tree / MAP
+        path.rename(path.with_name(unicodedata.normalize(form, "é9.png")))
+    with pytest.raises(DataError, match=r"1 misnamed .*composed letters \(Unicode NFC\)"):
+        score(gt, pred, tmp_path / "out")

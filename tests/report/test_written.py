@@ -52,6 +52,14 @@ def test_a_film_holds_evenly_thinned_pictures_and_outlines_of_their_size(tmp_pat
     np.testing.assert_allclose(picture_of(one).mean((0, 1)), [200, 0, 0], atol=4)
 
 
+def test_a_film_says_which_frames_nobody_annotated(tmp_path):
+    nothing = np.zeros((96, 128), bool)
+    seen = [(None, truth, {"m": nothing}) for truth in (None, nothing)]
+    write_film(tmp_path / "film.json", 2, RULES, seen.__getitem__)
+    frames = json.loads((tmp_path / "film.json").read_text())["frames"]
+    assert [one["truth"] for one in frames] == [None, []]
+
+
 def test_the_choice_is_the_worst_the_middle_and_the_best():
     scores = dict(zip("abcdefg", (0.7, 0.1, 0.5, 0.9, 0.3, 0.4, 0.2), strict=True))
     assert ClipChoice(2, 1, 1).of(scores) == ["b", "g", "f", "d"]

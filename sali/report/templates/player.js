@@ -159,6 +159,7 @@ class Player {
     const polyp = clip.polyp[index];
     if (polyp === 0) parts.push("no polyp");
     else if (polyp) parts.push(`polyp ${polyp} px`);
+    if (film && film.frames[this.position].truth === null) parts.push("nobody annotated it");
     for (const run of clip.runs) if (index >= run.start && index < run.stop) parts.push(run.text);
     if (film && film.every > 1) parts.push(`pictures of 1 frame in ${film.every}`);
     return parts.join(" · ");
@@ -184,7 +185,7 @@ class Player {
     canvas.setAttribute("aria-label", frame.picture ? `Frame ${name}` : `Frame ${name}, which cannot be shown`);
     const shapes = [];
     const draw = (outlines, look, key) => {
-      if (!outlines.length || this.hidden.has(key)) return;
+      if (!outlines?.length || this.hidden.has(key)) return;
       const path = outlines.map((points) => outline(points)).join("");
       if (key !== "truth" && !this.hidden.has("tint")) {
         shapes.push(make("path", { class: "tint", d: path, fill: look.colour, "fill-rule": "evenodd" }));
@@ -195,7 +196,7 @@ class Player {
       }));
     };
     this.shownMethods().forEach((method, number) => {
-      draw(frame.predictions[method] ?? [], methodLook(number), `of ${method}`);
+      draw(frame.predictions[method], methodLook(number), `of ${method}`);
     });
     draw(frame.truth, TRUTH, "truth");
     byId("outlines").replaceChildren(...shapes);

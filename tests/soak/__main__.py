@@ -1,0 +1,200 @@
+"""The command, see `tests.soak`."""
+
+import argparse
+import http.server
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from sali.data.listing import list_images
+from sali.models.shipped import SAMPLE
+from tests import soak
+from tests.soak.users import User
+from tests.soak.watch import Watch, verdict
+
+FRAMES = list_images(SAMPLE / "Frame/case2_1")
+RATE = 10
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def video(path: Path, frames: int) -> Path:
+    """Write the first frames of the shipped clip as a video."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"g": "5"})
+        for number, file in enumerate(FRAMES[:frames]):
+            with av.open(str(file)) as source:
+                (picture,) = source.decode(video=0)
+            stream.width, stream.height = picture.width // 2 * 2, picture.height // 2 * 2
+            frame = picture.reformat(stream.width, stream.height, "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+class Sender(http.server.BaseHTTPRequestHandler):
+    """Sends one video again and again, at its own rate, to whoever asks."""
+
+    content: bytes
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(self.content)
+                time.sleep(len(FRAMES) / RATE)
+        except OSError:  # the other side has enough
+            return
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def start(folder: Path, *command: str) -> subprocess.Popen[str]:
+    """Start a command of sali with a temporary folder of its own."""
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str], watch: Watch, what: str) -> bool:
+    """Wait for the end; return whether the command failed or something grew."""
+    said, _ = process.communicate()
+    watch.stop()
+    lines = (said or "").strip().splitlines()
+    say(f"{what}: exit code {process.returncode}, {len(watch.samples)} samples; {lines[-1:]}")
+    grew = verdict(watch.samples, say)
+    return grew or process.returncode != 0
+
+
+def soak_stream(folder: Path, given: argparse.Namespace) -> bool:
+    """Follow a live stream for `given.minutes`."""
+    Sender.content = video(folder / "loop.ts", len(FRAMES)).read_bytes()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sender) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        process = start(
+            folder,
+            "sali.predict",
+            f"source=http://127.0.0.1:{server.server_address[1]}/live.ts",
+            f"output={folder / 'maps'}",
+            f"live.max_seconds={60 * given.minutes}",
+            *("overlay=true", "tables=true"),
+        )
+        watch = Watch(process, folder / "tmp", given.every)
+        watch.start()
+        bad = ended(process, watch, f"stream of {given.minutes:g} min")
+        server.shutdown()
+    maps = sum(1 for _ in (folder / "maps").rglob("*.png"))
+    say(f"  {maps} maps")
+    return bad or maps < given.minutes
+
+
+def soak_clips(folder: Path, given: argparse.Namespace) -> bool:
+    """Segment many short clips in one command."""
+    for number in range(given.clips):
+        clip = folder / f"clips/clip{number:05}"
+        clip.mkdir(parents=True)
+        for file in FRAMES[:3]:
+            (clip / file.name).symlink_to(file.absolute())
+    process = start(
+        folder,
+        "sali.predict",
+        f"source={folder / 'clips'}",
+        f"output={folder / 'maps'}",
+        *("overlay=true", "tables=true"),
+    )
+    watch = Watch(process, folder / "tmp", given.every)
+    watch.start()
+    bad = ended(process, watch, f"{given.clips} clips")
+    return bad or len(list((folder / "maps").glob("clip*"))) != given.clips
+
+
+def soak_uploads(folder: Path, given: argparse.Namespace) -> bool:
+    """Let users upload, run and download side by side."""
+    process = start(
+        folder, "sali.demo", "port=0", "open_browser=false", f"max_waiting={4 * given.users}"
+    )
+    assert process.stdout is not None
+    url = next((m[1] for line in process.stdout if (m := re.search(r"ready: (\S+)", line))), None)
+    if url is None:
+        say("uploads: the app did not start")
+        return True
+    threading.Thread(target=process.stdout.read, daemon=True).start()  # so that it never waits
+    watch = Watch(process, folder / "tmp", given.every)
+    watch.start()
+    uploads = [video(folder / f"upload{n}.mp4", 4) for n in range(4)]
+    shares = [range(n, given.uploads, given.users) for n in range(given.users)]
+    users = [User(url, [uploads[i % len(uploads)] for i in share]) for share in shares]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    watch.stop()
+    failures = [failure for user in users for failure in user.failures]
+    say(
+        f"uploads: {sum(user.done for user in users)} of {given.uploads} by {given.users} users, "
+        f"{len(watch.samples)} samples; failed: {failures[:3]}"
+    )
+    grew = verdict(watch.samples, say)
+    process.send_signal(signal.SIGTERM)
+    code = process.wait()
+    left = list((folder / "tmp").iterdir())
+    say(f"  stopped with {code}; left in its temporary folder: {left or 'nothing'}")
+    return bool(grew or failures or code or left)
+
+
+SOAKS: dict[str, Callable[[Path, argparse.Namespace], bool]] = {
+    "stream": soak_stream,
+    "clips": soak_clips,
+    "uploads": soak_uploads,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Soak, and end with 1 if something grew or failed."""
+    assert soak.__doc__ is not None
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=soak.__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(SOAKS)}; all by default")
+    parser.add_argument("--minutes", type=float, default=120, help="of the stream (%(default)s)")
+    parser.add_argument("--clips", type=int, default=1000)
+    parser.add_argument("--uploads", type=int, default=200)
+    parser.add_argument("--users", type=int, default=8)
+    parser.add_argument("--every", type=float, default=5, help="seconds between samples")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.parts) - set(SOAKS):
+        parser.error(f"got {', '.join(sorted(unknown))}, wanted some of {', '.join(SOAKS)}")
+    bad = False
+    for part in given.parts or SOAKS:
+        folder = Path(tempfile.mkdtemp(prefix=f"sali_soak_{part}_"))
+        try:
+            bad |= SOAKS[part](folder, given)
+        finally:
+            shutil.rmtree(folder)
+    say("something grew or failed" if bad else "level")
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
