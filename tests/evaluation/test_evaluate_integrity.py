@@ -288,7 +288,7 @@ def test_maps_of_another_size_are_said_to_be_resized(trees, tmp_path, caplog):
     assert "in 1 clips" in line and "case2_1 (48x64 to 24x32)" in line
 
 
-def test_the_hint_for_sparse_masks_is_for_frames_not_for_folders(trees, tmp_path):
+def test_an_extra_folder_has_another_hint_than_extra_frames(trees, tmp_path):
     gt, pred = trees
     (pred / "case9_1").mkdir()
     with pytest.raises(DataError, match="1 extra") as caught:
