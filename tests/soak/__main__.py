@@ -1,6 +1,7 @@
 """The command, see `tests.soak`."""
 
 import argparse
+import atexit
 import http.server
 import os
 import re
@@ -39,7 +40,8 @@ def video(path: Path, frames: int) -> Path:
         for number, file in enumerate(FRAMES[:frames]):
             with av.open(str(file)) as source:
                 (picture,) = source.decode(video=0)
-            stream.width, stream.height = picture.width // 2 * 2, picture.height // 2 * 2
+            if number == 0:
+                stream.width, stream.height = picture.width // 2 * 2, picture.height // 2 * 2
             frame = picture.reformat(stream.width, stream.height, "yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, RATE)
             container.mux(stream.encode(frame))
@@ -67,16 +69,18 @@ class Sender(http.server.BaseHTTPRequestHandler):
 
 
 def start(folder: Path, *command: str) -> subprocess.Popen[str]:
-    """Start a command of sali with a temporary folder of its own."""
+    """Start a command of sali with a temporary folder of its own; it ends with the soak."""
     temporary = folder / "tmp"
     temporary.mkdir()
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", *command],
         env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    atexit.register(process.kill)
+    return process
 
 
 def ended(process: subprocess.Popen[str], watch: Watch, what: str) -> bool:
