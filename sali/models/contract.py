@@ -133,6 +133,12 @@ class VideoSegmenter(nn.Module, ABC):
             ValueError: An unknown setting or a value that does not fit.
         """
 
+    def merge_layers(self) -> None:
+        """Merge layers that follow each other with nothing in between, in place, for inference.
+
+        Called in evaluation mode; results stay the same up to rounding.
+        """
+
     def compile_for_streaming(self) -> None:
         """Compile what runs for every frame with `torch.compile`, in place."""
         self.encode = torch.compile(self.encode)  # type: ignore[method-assign]

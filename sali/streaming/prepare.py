@@ -25,7 +25,7 @@ def prepare_network(
     precision: str = "32",
     compile_network: bool = False,
 ) -> VideoSegmenter:
-    """Fold batch norms into convolutions and put channels innermost, for inference only.
+    """Fold batch norms into convolutions, merge layers, put channels innermost; for inference only.
 
     Args:
         network: Network, which is changed, so that no second copy needs memory; give a copy to
@@ -44,7 +44,8 @@ def prepare_network(
     if precision not in PRECISIONS:
         raise ValueError(f"precision: got {precision!r}, wanted one of {tuple(PRECISIONS)}")
     network.check_image_size(image_size)
-    fold_batch_norms(network.eval(), image_size)
+    network.eval().merge_layers()
+    fold_batch_norms(network, image_size)
     network.to(memory_format=torch.channels_last)
     dtype = PRECISIONS[precision]
     if dtype is not None:

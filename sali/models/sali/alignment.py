@@ -56,8 +56,9 @@ class DeformConv(nn.Module):
 
     def taps(self, guide: Tensor) -> Taps:
         """Return where to read, as the second feature map says."""
-        first, second, modulation = self.to_offset(guide).float().chunk(3, dim=1)
-        return Taps(torch.cat([first, second], 1), modulation.sigmoid())
+        both = self.to_offset(guide).float()
+        offset, modulation = both.tensor_split([both.shape[1] // 3 * 2], 1)
+        return Taps(offset, modulation.sigmoid())
 
     def forward(self, x: Tensor, taps: Taps) -> Tensor:
         out = deform_conv(x, *taps, self.weight, self.bias, kernel=self.kernel)

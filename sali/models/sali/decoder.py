@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sali.models.blocks import ConvBN, Pyramid, resize
 
@@ -59,6 +60,27 @@ class NeighborConnectionDecoder(nn.Module):
         x2b = self.merge2(torch.cat([x2a, self.up3_stack(up3)], 1))
         x1b = self.merge1(torch.cat([x1a, self.up2b_stack(_up2(x2b))], 1))
         return self.score(self.smooth(x1b))
+
+    @torch.no_grad()
+    def merge_layers(self) -> None:
+        """Compute the last three layers, which have nothing in between, as one; for inference only.
+
+        Of the features before `smooth` only one number per tap of its filter reaches the score. So
+        nine maps are computed in place of 3 C, and added up where the taps read them.
+        """
+        if not all(isinstance(block, ConvBN) for block in (self.merge1, self.smooth)):
+            return  # something else was put in their place
+        before = fuse_conv_bn_eval(self.merge1.conv, self.merge1.bn)
+        smooth = fuse_conv_bn_eval(self.smooth.conv, self.smooth.bn)
+        score = self.score.weight[0, :, 0, 0]
+        share = torch.einsum("j,jcyx->yxc", score, smooth.weight).flatten(0, 1)  # [9, 3 C]
+        maps = nn.Conv2d(before.in_channels, 9, 3, padding=1, device=score.device)
+        maps.weight.copy_(torch.einsum("tc,cdyx->tdyx", share, before.weight))
+        maps.bias.copy_(share @ before.bias)  # type: ignore[union-attr, operator]
+        added = nn.Conv2d(9, 1, 3, padding=1, device=score.device)
+        added.weight.copy_(torch.eye(9).view(1, 9, 3, 3))
+        added.bias.copy_(score @ smooth.bias + self.score.bias)  # type: ignore[union-attr, operator]
+        self.merge1, self.smooth, self.score = maps, added, nn.Identity()  # type: ignore[assignment]
 
 
 class GroupReversal(nn.Module):

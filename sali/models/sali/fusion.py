@@ -14,7 +14,18 @@ POOLS = (2, 4, 8)
 """Pooling of keys and values per level; the level-3 grid must be at least 8 x 8."""
 
 
-_attend = float32_island(F.scaled_dot_product_attention)
+@float32_island
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return attention [B, HW, Cv] without scaling, as released.
+
+    With a dimension for heads, and values padded to the channels of the keys, PyTorch takes its
+    fused kernel, which never builds the HW x M matrix.
+    """
+    channels = value.shape[2]
+    padded = F.pad(value, (0, query.shape[2] - channels))
+    query, key, value = query.unsqueeze(1), key.unsqueeze(1), padded.unsqueeze(1)
+    attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+    return attended.squeeze(1)[..., :channels]
 
 
 class PooledNonLocal(nn.Module):
@@ -38,10 +49,7 @@ class PooledNonLocal(nn.Module):
         query = x.flatten(2).transpose(1, 2)  # [B, HW, C]
         key = F.max_pool2d(x, self.pool).flatten(2).transpose(1, 2)
         value = F.max_pool2d(self.value(x), self.pool).flatten(2).transpose(1, 2)
-        # Unscaled, as released. With a dimension for heads PyTorch takes its fused kernel, which
-        # never builds the HW x M matrix.
-        query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
-        attended = _attend(query, key, value, scale=1.0).squeeze(1)
+        attended = _attend(query, key, value)
         attended = attended.transpose(1, 2).unflatten(2, x.shape[2:]).to(x.dtype)
         return self.merge(torch.cat([x, self.expand(attended) + x], 1))
 

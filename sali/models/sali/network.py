@@ -143,6 +143,9 @@ class SALI(VideoSegmenter):
         bank = self._bank(**settings) if self._bank is not None else None
         return SALIState(self, bank, neighbor == "next" and self.short_term is not None)
 
+    def merge_layers(self) -> None:
+        self.decoder.coarse.merge_layers()
+
     def compile_for_streaming(self) -> None:
         super().compile_for_streaming()
         self.segment = torch.compile(self.segment)  # type: ignore[method-assign]
