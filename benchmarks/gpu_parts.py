@@ -125,7 +125,7 @@ def stream_checks(setup: Setup, values: Values) -> dict[str, Check]:
         golden = np.load(GOLDEN / "network_pvt_v2_b5_256.npz")
         with tempfile.TemporaryDirectory() as folder:
             torch.save(released_state(), Path(folder) / "released.pth")
-            network, _ = load_network(Path(folder) / "released.pth")
+            network = load_network(Path(folder) / "released.pth")[0]
         count = min(values["stream"]["frames"], int(golden["clip_lengths"][0]))
         with number_format(device, name) as own:
             segmenter = StreamSegmenter(
@@ -168,15 +168,16 @@ def read_checks(setup: Setup, values: Values) -> dict[str, Check]:
         own = [tensor.detach().to(device).requires_grad_() for tensor in cpu]
 
         def read_and_gradients(tensors: list[Tensor]) -> list[Tensor]:
-            readout, usage = memory_read(*tensors, top_k)
+            query, key, value = tensors
+            readout, usage = memory_read(query, key, value, top_k)
             return [readout.detach(), usage, *torch.autograd.grad(readout.sum(), tensors)]
 
         with number_format(device, "32"):
             expected, _, *expected_gradients = read_and_gradients(cpu)
             found, usage, *gradients = read_and_gradients(own)
             memory = peak_of(partial(read_and_gradients, own), 1, device)
-            read = {"": partial(memory_read, *own, top_k)}
-            times = time_interleaved(read, options["rounds"], 0, device)[""]
+            read = partial(memory_read, own[0], own[1], own[2], top_k)
+            times = time_interleaved({"": read}, options["rounds"], 0, device)[""]
         tolerance, bound = options["tolerance"], options["share"]
         off = [(found.cpu() - expected).abs().amax(1) > tolerance]
         for one, other in zip(gradients, expected_gradients, strict=True):
@@ -215,7 +216,8 @@ def alignment_checks(setup: Setup, values: Values) -> dict[str, Check]:
 
         def run(tensors: list[Tensor], where: torch.device, name: str) -> list[Tensor]:
             leaves = [t.to(where, copy=True).requires_grad_() for t in tensors]
-            out = deform_conv(*leaves, kernel=name)
+            x, offset, modulation, weight, bias = leaves
+            out = deform_conv(x, offset, modulation, weight, bias, kernel=name)
             return [out, *torch.autograd.grad(out.square().mean(), leaves)]
 
         with number_format(device, "32"):
