@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format type train predict evaluate view report data-check benchmark gpu-check pictures soak audit wandb-sync clean
+.PHONY: help setup demo test test-all fuzz lint format type train predict evaluate view report data-check benchmark gpu-check pictures soak audit wandb-sync clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test: $(READY) ## Tests that take seconds each, in two processes of one thread
 test-all: $(READY) ## All tests; installs the extra `sweeps`, 400 MB
 	$(BIN)/python -m pip install --quiet --editable '.[dev,sweeps]'
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(READY) ## Damaged and hostile inputs, 10,000 of each kind: make fuzz ARGS='--cases 1000 videos'
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 
 lint: $(READY) ## Style and common mistakes
 	$(BIN)/ruff check .

@@ -129,15 +129,9 @@ def _with_readable_errors(main: Command) -> Command:
         try:
             return main(cfg)
         except UserError as error:
-            # An error from a loader process carries that process's traceback in its message.
-            lines = str(error).strip().splitlines()
-            sys.exit(f"error: {lines[-1].removeprefix(_origin(error))}")
+            sys.exit(f"error: {error}")
 
     return wrapped
-
-
-def _origin(error: UserError) -> str:
-    return f"{type(error).__module__}.{type(error).__name__}: "
 
 
 def explain(error: Exception, config_name: str) -> str:

@@ -25,6 +25,15 @@ _PNG_END = b"IEND\xaeB`\x82"
 _PNG_GREY, _PNG_COLOUR, _PNG_PALETTE = 0, 2, 3
 _TAIL_BYTES = 4096
 _ORIENTATION = 0x0112  # tag of EXIF
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    MemoryError,
+    Image.DecompressionBombError,
+)
+"""What PIL raises for files that are damaged, not images, or so large that they fill the memory."""
 
 
 def read_frame(path: Path, near: int | None = None) -> tuple[Bytes, tuple[int, int]]:
@@ -58,8 +67,8 @@ def read_frame(path: Path, near: int | None = None) -> tuple[Bytes, tuple[int, i
             return np.array(upright.convert("RGB")), size
     except FrameError:
         raise
-    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FrameError(f"cannot read frame {path}: {error}") from error
+    except _UNREADABLE as error:
+        raise FrameError(f"cannot read frame {path}: {_reason(error)}") from error
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -67,8 +76,12 @@ def read_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return _upright_size(image)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FrameError(f"cannot read frame {path}: {error}") from error
+    except _UNREADABLE as error:
+        raise FrameError(f"cannot read frame {path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _require_one_picture(image: Image.Image, what: str) -> None:
@@ -140,7 +153,11 @@ def _decode(path: Path) -> Bytes:
 
     OpenCV decodes, because it notices any damage to a PNG; PIL does not check the checksums.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        with Image.open(path):  # its header alone: one that would fill the memory is refused
+            image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    except (*_UNREADABLE, cv2.error) as error:
+        raise FrameError(f"{path} cannot be read as an image: {_reason(error)}") from error
     if image is None:
         raise FrameError(f"{path} cannot be read as an image; it is damaged or not one")
     if image.dtype != np.uint8:
@@ -153,7 +170,7 @@ def _decode(path: Path) -> Bytes:
             turn = header.getexif().get(_ORIENTATION, 1)
     except FrameError:
         raise
-    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except _UNREADABLE:
         turn = 1  # OpenCV reads more kinds of files
     image = image.swapaxes(0, 1) if turn in (5, 6, 7, 8) else image
     image = image[:, ::-1] if turn in (2, 3, 6, 7) else image

@@ -5,6 +5,7 @@ python -m sali.data.import_coco annotations=instances.json images=frames output=
 
 import json
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -31,11 +32,15 @@ from sali.errors import ConfigError, DataError, FrameError
 log = logging.getLogger(__name__)
 
 Json = Mapping[str, Any]
-_LISTS = {
-    "images": ("id", "file_name", "width", "height"),
-    "annotations": ("id", "image_id", "category_id"),
-    "categories": ("id", "name"),
+_NUMBER, _NAME = int | float, str
+_LISTS: Mapping[str, Mapping[str, Any]] = {
+    "images": {"id": _NAME | int, "file_name": _NAME, "width": _NUMBER, "height": _NUMBER},
+    "annotations": {"id": _NAME | int, "image_id": _NAME | int, "category_id": _NAME | int},
+    "categories": {"id": _NAME | int, "name": _NAME},
 }
+"""Lists of COCO's JSON, with what their entries must have of which types."""
+_FAR = 1_000_000
+"""Pixels from the first one within which the points of a polygon lie."""
 _SHOWN = 5
 
 
@@ -111,16 +116,20 @@ def read_coco(path: Path) -> dict[str, list[Json]]:
         raise DataError(f"no file {path}; wanted annotations in COCO's JSON")
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     for name, keys in _LISTS.items():
         entries = content.get(name) if isinstance(content, dict) else None
         if not isinstance(entries, list):
             raise DataError(f"{path} has no list {name!r}; wanted COCO's {', '.join(_LISTS)}")
         for number, entry in enumerate(entries):
-            absent = [key for key in keys if not isinstance(entry, dict) or key not in entry]
-            if absent:
-                raise DataError(f"{path}: {name}[{number}] has no {absent[0]!r}; wanted {keys}")
+            for key, kind in keys.items():
+                if not isinstance(entry, dict) or key not in entry:
+                    raise DataError(
+                        f"{path}: {name}[{number}] has no {key!r}; wanted {', '.join(keys)}"
+                    )
+                if not isinstance(entry[key], kind):
+                    raise DataError(f"{path}: {name}[{number}] has {key} {str(entry[key])[:50]!r}")
     numbers = [image["id"] for image in content["images"]]
     if not numbers or len(set(numbers)) < len(numbers):
         raise DataError(
@@ -168,12 +177,29 @@ def _check_region(region: Json, where: str) -> None:
         if not {"counts", "size"} <= shape.keys():
             raise DataError(f"{where} has run lengths without counts or size")
         counts, size = shape["counts"], shape["size"]
-        if isinstance(counts, list) and sum(counts) != size[0] * size[1]:
+        if not (_is_numbers(size, int) and len(size) == 2):
+            raise DataError(f"{where} has run lengths of size {size}; wanted [height, width]")
+        if isinstance(counts, str):  # compressed, checked by pycocotools
+            return
+        if not _is_numbers(counts, int):
+            raise DataError(f"{where} has run lengths that are not numbers of pixels")
+        if sum(counts) != size[0] * size[1]:
             raise DataError(f"{where} has run lengths of {sum(counts)} pixels, and size {size}")
     elif not shape:
         raise DataError(f"{where} has no segmentation; wanted a polygon or run lengths, not a box")
-    elif not isinstance(shape, list) or any(len(polygon) < 6 for polygon in shape):
+    elif not isinstance(shape, list) or not all(isinstance(one, list) for one in shape):
+        raise DataError(f"{where} has no polygons; wanted [[x, y, x, y, ...]]")
+    elif any(len(polygon) < 6 for polygon in shape):
         raise DataError(f"{where} has a polygon of fewer than 3 points; wanted [[x, y, x, y, ...]]")
+    elif not all(len(one) % 2 == 0 and _is_numbers(one, _NUMBER, -_FAR, _FAR) for one in shape):
+        raise DataError(f"{where} has a polygon that is not pairs of numbers within {_FAR} pixels")
+
+
+def _is_numbers(value: Any, kind: Any, least: float = 0, most: float = math.inf) -> bool:
+    """Return whether a value is a list of such numbers."""
+    return isinstance(value, list) and all(
+        isinstance(one, kind) and least <= one <= most for one in value
+    )
 
 
 def _mask(path: Path, image: Json, regions: Sequence[Json], size: tuple[int, int]) -> Mask:

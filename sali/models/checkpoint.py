@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from sali import __version__
-from sali.errors import ConfigError, WeightsError
+from sali.errors import WeightsError
 from sali.models.contract import VideoSegmenter
 from sali.models.nodes import instantiate
 from sali.models.weights import LoadReport, load_into, read_file
@@ -58,7 +58,7 @@ class Checkpoint:
         node = _changed(self.model, changes or {})
         try:
             network = instantiate(node, trust)
-        except (ConfigError, ValueError) as error:
+        except Exception as error:  # whatever the classes that the file names make of its values
             versions = f"made by sali {self.version or 'unknown'}, this is sali {__version__}"
             raise WeightsError(f"{self.path} ({versions}): {error}") from error
         if not isinstance(network, VideoSegmenter):
@@ -100,8 +100,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if is_released(content):
         renamed = rename_released(content)
         return Checkpoint(path, None, released_node(renamed), renamed)
-    about = content.get("sali")
-    if not isinstance(about, Mapping) or "state_dict" not in content:
+    about, state = content.get("sali"), content.get("state_dict")
+    if not isinstance(about, Mapping) or not isinstance(state, Mapping):
         some = ", ".join([str(key) for key in content][:3])
         raise WeightsError(
             f"{path} is neither a checkpoint of sali.train (no 'sali' entry) nor the released SALI "
@@ -109,9 +109,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
     state = {
         name.removeprefix(PREFIX): tensor
-        for name, tensor in content["state_dict"].items()
-        if name.startswith(PREFIX)
+        for name, tensor in state.items()
+        if str(name).startswith(PREFIX)
     }
+    if not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise WeightsError(f"{path} holds other things than tensors as the network's")
     version, file_format = about.get("version"), about.get("format", 1)
     if file_format not in (1, FORMAT):
         raise WeightsError(

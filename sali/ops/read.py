@@ -62,8 +62,13 @@ def memory_read(
         summed over queries (no gradient).
 
     Raises:
-        ValueError: The memory is empty, or there is no such kernel.
+        ValueError: Not such tensors, an empty memory, or no such kernel.
     """
+    shapes = [tuple(one.shape) for one in (query_key, memory_key, memory_value)]
+    if any(len(shape) != 3 for shape in shapes) or top_k < 1:
+        raise ValueError(
+            f"got {shapes}, top_k={top_k}; wanted tensors [B, C, N], top_k of 1 or more"
+        )
     if memory_key.shape[2] == 0:
         raise ValueError("the memory is empty; store a frame, or read the frame's own keys")
     if kernel not in KERNELS:
@@ -89,15 +94,15 @@ def _read_in_slices(
     k = min(top_k, num_memory)
     # Of one query: its similarities, then the values that it reads, plain and weighted.
     numbers = max(SIMILARITY_COPIES * num_memory, 2 * k * num_values)
-    step = max(1, max_bytes // (batch * numbers * memory_value.element_size()))
+    step = max(1, max_bytes // max(1, batch * numbers * memory_value.element_size()))
     values = memory_value.transpose(1, 2)  # [B, N, Cv]: one row per element, gathered whole
     usage = memory_value.new_zeros(batch, num_memory)
     readouts = []
-    for start in range(0, query_key.shape[2], step):
+    for start in range(0, max(1, query_key.shape[2]), step):  # also without a query
         best, index = similarity(query_key[:, :, start : start + step], memory_key).topk(k, dim=2)
         weight = best.softmax(2)  # [B, q, k]
         picked = values.gather(1, index.flatten(1).unsqueeze(2).expand(-1, -1, num_values))
-        picked = picked.view(*index.shape, -1)  # [B, q, k, Cv]
+        picked = picked.view(*index.shape, num_values)  # [B, q, k, Cv]
         readouts.append((weight.unsqueeze(3) * picked).sum(2))
         usage.scatter_add_(1, index.flatten(1), weight.detach().flatten(1))
     return torch.cat(readouts, 1).transpose(1, 2), usage

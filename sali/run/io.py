@@ -70,11 +70,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file; empty if the file does not exist.
 
     Raises:
-        DataError: The file is not JSON.
+        DataError: The file is not JSON, or holds no mapping.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}; was it cut off?") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}; wanted {{...}}")
+    return content

@@ -1,6 +1,8 @@
 """One rule for masks: above 128 is polyp, whoever reads them."""
 
 import csv
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -242,3 +244,24 @@ def test_a_file_of_several_pictures_is_refused(tmp_path, name):
     for read in (read_frame, read_mask):
         with pytest.raises(FrameError, match="holds 3 pictures, wanted one"):
             read(tmp_path / name)
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
+    data = bytearray(path.read_bytes())
+    for width, height in ((2**31 - 1, 1), (30_000, 30_000)):
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        path.write_bytes(data)
+        for read in (read_mask, read_grey, read_frame, read_size):
+            with pytest.raises(FrameError, match=r"image.png"):
+                read(path)
+
+
+def test_a_damaged_header_is_an_error_of_the_file(tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(b"P6\nwide 4\n255\n" + bytes(48))
+    for read in (read_mask, read_grey, read_frame, read_size):
+        with pytest.raises(FrameError, match=r"image.png"):
+            read(path)

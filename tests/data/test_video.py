@@ -13,7 +13,7 @@ from video_files import cut, smooth_frames, write_sound, write_video
 from sali.data.samples import End
 from sali.data.video.decoding import CutVideoError, decode_video
 from sali.data.video.files import VideoFrames, index_videos, open_video
-from sali.errors import DataError, FrameError
+from sali.errors import DataError, FrameError, UserError
 
 QUARTER_TURN = [0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30]  # as phones write: shown clockwise
 HALF_TURN = [-1 << 16, 0, 0, 0, -1 << 16, 0, 0, 0, 1 << 30]
@@ -312,3 +312,19 @@ def test_frames_are_let_go_at_once(tmp_path):
     finally:
         gc.enable()
     assert alive < 10
+
+
+def test_titles_in_another_encoding_do_not_matter(tmp_path):
+    path = write_video(tmp_path / "a.avi", smooth_frames(2), "mjpeg", "yuvj420p")
+    data = path.read_bytes()
+    at = data.index(b"Lavf")
+    path.write_bytes(data[:at] + b"\xff\xe9\xfc\xdf" + data[at + 4 :])
+    assert len(pictures(path)) == 2
+
+
+def test_a_codec_that_nothing_decodes(tmp_path):
+    path = write_video(tmp_path / "a.mkv", smooth_frames(2), "mjpeg", "yuvj420p")
+    path.write_bytes(path.read_bytes().replace(b"V_MJPEG", b"V_XXXXX"))
+    for read in (lambda: index_videos(path, 10**6), lambda: list(decode_video(path))):
+        with pytest.raises(UserError, match=r"a.mkv"):
+            read()

@@ -223,3 +223,21 @@ def test_backbone_takes_the_arguments_of_timm():
     assert len(list(wide.parameters())) > len(list(plain.parameters()))
     with pytest.raises(ValueError, match="stem_witdh"):
         Backbone("resnet18", stem_witdh=32)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.update(state_dict=[1]),
+        lambda c: c["state_dict"].update({"network.more": 3.5}),
+        lambda c: c["sali"]["network"].update(backbone=True),
+        lambda c: c["sali"]["network"].update(channels=2.5),
+    ],
+)
+def test_a_checkpoint_of_other_values_is_one_line(checkpoint, tmp_path, change):
+    content = torch.load(checkpoint, weights_only=True)
+    change(content)
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(WeightsError, match=r"other.ckpt") as caught:
+        load_network(tmp_path / "other.ckpt")
+    assert len(str(caught.value).splitlines()) == 1

@@ -260,7 +260,24 @@ def test_refusals():
             (torch.randn(1, 4, 7), 4, "7 keys and 6 values"),
             (torch.randn(2, 4, 6), 4, "batch size"),
             (torch.randn(1, 4, 6).double(), 4, "differ in type"),
-            (torch.randn(1, 4, 6), 0, "top_k is 0"),
         ):
             with pytest.raises(RuntimeError, match=words):
                 memory_read(query, memory, value, top_k, "native")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(("batch", "queries"), [(1, 0), (5, 0), (0, 3), (2, 1)])
+def test_nothing_to_read_is_no_crash(kernel, batch, queries):
+    if kernel == "native" and not native.available():
+        pytest.skip("no C++ compiler here")
+    key, value = torch.ones(batch, 2, 5), torch.ones(batch, 3, 5)
+    readout, usage = memory_read(torch.ones(batch, 2, queries), key, value, 4, kernel)
+    assert readout.shape == (batch, 3, queries) and usage.shape == (batch, 5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_other_tensors_are_refused(kernel):
+    key = torch.ones(1, 2, 5)
+    for query, top_k in ((torch.ones(2, 5), 4), (key, 0)):
+        with pytest.raises(ValueError, match=r"wanted tensors \[B, C, N\]"):
+            memory_read(query, key, key, top_k, kernel)

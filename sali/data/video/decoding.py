@@ -135,14 +135,22 @@ def decode_video(path: Path, start: int = 0, max_pixels: int | None = None) -> I
 def open_file(path: Path) -> InputContainer:
     """Open a local file, even if its name looks like an address."""
     # Nothing in it may point to the internet.
-    return av.open(f"file:{path.absolute()}", container_options={"protocol_whitelist": "file"})
+    only = {"protocol_whitelist": "file"}
+    # Nobody reads its titles, which may be in any encoding.
+    return av.open(f"file:{path.absolute()}", container_options=only, metadata_errors="replace")
 
 
 def picture_stream(container: InputContainer) -> VideoStream | None:
-    """Return the stream that a player would show: not the picture of a cover; None without one."""
+    """Return the stream that a player would show: not the picture of a cover; None without one.
+
+    Raises:
+        FrameError: Nothing can decode it.
+    """
     best = container.streams.best("video")
     if not isinstance(best, VideoStream) or best.disposition & Disposition.attached_pic:
         return None
+    if best.codec_context is None:
+        raise FrameError(f"{container.name}: FFmpeg does not know the codec of the video")
     return best
 
 

@@ -112,6 +112,7 @@ def open_video(path: Path, max_pixels: int) -> Video:
 
     Raises:
         DataError: Not a video, none in it, or one with larger frames than `max_pixels`.
+        FrameError: Nothing can decode it.
     """
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes); copy it again")

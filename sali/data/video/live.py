@@ -267,7 +267,9 @@ class LiveFrames:
             limits = self.settings.open_timeout, self.settings.read_timeout
             options = open_options(self.live, self.settings)
             address, kind = self.live.address, self.live.format
-            with av.open(address, format=kind, options=options, timeout=limits) as container:
+            with av.open(
+                address, format=kind, options=options, timeout=limits, metadata_errors="replace"
+            ) as container:
                 stream = picture_stream(container)
                 if stream is None:
                     problem = "it holds no video"
@@ -281,7 +283,7 @@ class LiveFrames:
                     problem = ""
                     if not self._mailbox.put(frame):
                         return
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, FrameError) as error:
             problem = reason_of(error)
         finally:
             self._end = self._explain(problem)

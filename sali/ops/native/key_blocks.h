@@ -29,6 +29,7 @@ std::vector<int64_t> order_along_curve(const at::Tensor& key) {
   const int64_t coded = std::min(channels, kCodeBits);  // channels that take part
   const int64_t bits = kCodeBits / coded;
   std::vector<int32_t> code(count, 0);
+  if (count == 0) return {};
   for (int64_t c = 0; c < coded; ++c) {
     const T* value = source + c * stride_c;
     T low = value[0], high = value[0];

@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from sali.data.index import Clip
+from sali.data.video.decoding import open_file
 from sali.data.video.files import Video
 from sali.errors import DataError
 from sali.metrics.operating_point import OperatingPoint
@@ -68,7 +69,7 @@ def overlay_videos(
 
 def _is_own(path: Path) -> bool:
     try:
-        with av.open(f"file:{path.absolute()}") as file:
+        with open_file(path) as file:
             return file.metadata.get("comment") == MARK
     except (OSError, av.error.FFmpegError):
         return False
