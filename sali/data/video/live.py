@@ -29,7 +29,7 @@ from sali.data.video.decoding import (
     time_of,
 )
 from sali.data.video.files import to_frame
-from sali.errors import ConfigError, DataError
+from sali.errors import ConfigError, DataError, FrameError
 
 log = logging.getLogger(__name__)
 
