@@ -1,6 +1,7 @@
 """What computes the graphs of a bundle."""
 
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,13 @@ ENGINES: dict[str, Callable[[Path, str, int | None], Run]] = {"onnx": onnx, "ope
 def installed(package: str, engine: str) -> Any:
     """Return a module of the extra `export`.
 
+    OpenVINO and NNCF report every import and conversion to their maker over the network. They do
+    without where the package that sends is missing, so it is made to be.
+
     Raises:
         ConfigError: It is not installed.
     """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return importlib.import_module(package)
     except ImportError as error:

@@ -142,6 +142,7 @@ def test_openvino_gives_the_same_maps(network, frames, tmp_path):
     pytest.importorskip("openvino", reason="the extra export is not installed")
     settings = {**SETTINGS, "video": {}}
     export_network(network, settings, tmp_path / "b", "openvino", "32", CARD)
+    assert sys.modules["openvino_telemetry"] is None  # nothing is reported to anybody
     files = {"encode.xml", "encode.bin", "bundle.json"}
     assert {path.name for path in (tmp_path / "b").iterdir()} == files
     expected = run(StreamSegmenter(network, 64, smoothing=0.3), frames)
