@@ -74,7 +74,8 @@ def installed(package: str, engine: str) -> Any:
     Raises:
         ConfigError: It is not installed.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    if "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
         return importlib.import_module(package)
     except ImportError as error:
