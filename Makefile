@@ -30,8 +30,8 @@ demo: $(READY) ## A real clip with the shipped weights, then a short training on
 test: $(READY) ## Tests that take seconds each, in two processes of one thread
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
-test-all: $(READY) ## All tests; installs the extra `sweeps`, 400 MB
-	$(BIN)/python -m pip install --quiet --editable '.[dev,sweeps]'
+test-all: $(READY) ## All tests; installs the extras `sweeps` and `scale`, 500 MB
+	$(BIN)/python -m pip install --quiet --editable '.[dev,sweeps,scale]' 'moto[server]>=5.2,<6'
 	$(BIN)/python -m pytest $(ARGS)
 
 fuzz: $(READY) ## Damaged and hostile inputs, 10,000 of each kind: make fuzz ARGS='--cases 1000 videos'

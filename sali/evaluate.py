@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sali.archive.places import local_copy
 from sali.cli import INTERRUPTED, command
 from sali.config import build, check_config
 from sali.data.clip_tables import read_runs
@@ -61,9 +62,9 @@ def main(cfg: DictConfig) -> None:
     if cfg.runs:
         settings = replace(settings, runs=read_runs(Path(cfg.runs)))
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
-    folders = Path(str(cfg.gt)), Path(str(cfg.pred)), Path(str(cfg.output))
     try:
-        report_evaluation(run_evaluation(*folders, settings), report)
+        with local_copy(str(cfg.gt)) as gt, local_copy(str(cfg.pred)) as pred:
+            report_evaluation(run_evaluation(gt, pred, Path(str(cfg.output)), settings), report)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

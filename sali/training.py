@@ -41,6 +41,7 @@ from sali.run.loggers import finished, forget_wandb_run
 from sali.run.preemption import stopping_at_once
 from sali.run.processes import is_first, meeting_point, place
 from sali.run.record import provenance, tracked
+from sali.streaming import prepare_network
 from sali.task import MONITOR
 
 log = logging.getLogger(__name__)
@@ -283,7 +284,6 @@ def _predict_test(
     network.load_state_dict(checkpoint.state)
     rank, num_processes = place()
     options = Options(
-        device=trainer.strategy.root_device,
         precision=PRECISIONS.get(str(trainer.precision), "32"),
         num_workers=cfg.data.num_workers,
         prefetch_factor=cfg.data.prefetch_factor,
@@ -292,4 +292,7 @@ def _predict_test(
     )
     settings = {**checkpoint.settings, **checkpoint.settings["streaming"], "video": {}}
     writers = [map_pictures(maps, settings["maps"])]
+    network = prepare_network(
+        network.to(trainer.strategy.root_device), settings["image_size"], options.precision
+    )
     predict(sources[rank::num_processes], network, settings, writers, options)

@@ -4,8 +4,8 @@ from sali.prediction import Options, index_source, predict
 from sali.prediction.writers.pictures import map_pictures
 
 writers = [map_pictures(Path("maps"), "probability")]
-options = Options(torch.device("cuda"))
-predict(index_source("clips", 36_000_000), network, settings, writers, options)
+network = prepare_network(network.cuda(), settings["image_size"])
+predict(index_source("clips", 36_000_000), network, settings, writers, Options())
 """
 
 from sali.prediction.loop import Options, predict, segment

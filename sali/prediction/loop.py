@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from sali.data.datasets import FrameReader
 from sali.data.loading import lost_worker
 from sali.data.samples import End, Frame
@@ -26,7 +24,7 @@ from sali.prediction.result import ClipWriter, Result, Writer
 from sali.prediction.resume import Counts, Resume
 from sali.prediction.sources import Batches, Source, length_of, load
 from sali.run.progress import progress_bar
-from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
+from sali.streaming import ClipRunner, StreamSegmenter
 
 if TYPE_CHECKING:  # it needs albumentations, which takes seconds to import
     from sali.data.corruption import BadRuns
@@ -39,9 +37,7 @@ class Options:
     """How a prediction is computed.
 
     Attributes:
-        device: Device of the network.
         precision: "32", "bf16" or "16".
-        compile: Whether to compile the network.
         num_workers: Processes that read ahead.
         prefetch_factor: Frames that each of them reads ahead.
         streams: Clips whose frames are encoded as one batch.
@@ -52,9 +48,7 @@ class Options:
         corruption: Runs of bad frames to put into clips, to test a network on them.
     """
 
-    device: torch.device
     precision: str = "32"
-    compile: bool = False
     num_workers: int = 0
     prefetch_factor: int = 4
     streams: int = 1
@@ -77,7 +71,7 @@ def predict(
 
     Args:
         sources: Clips or videos, all of one kind, or one live source.
-        network: Trained network; it is changed, for speed.
+        network: Trained network on its device, see `prepare_network`.
         settings: How the network is run: "image_size", "smoothing", "decode", and "video", the
             changes of its `video_settings`.
         writers: Receivers of the results.
@@ -92,9 +86,6 @@ def predict(
     """
     make_segmenter(network, settings, options.precision)  # refuses settings before any work
     reader = FrameReader(settings["image_size"], settings["decode"])
-    network = prepare_network(
-        network.to(options.device), settings["image_size"], options.precision, options.compile
-    )
     runner = ClipRunner(lambda: make_segmenter(network, settings, options.precision))
     if not sources:
         return {"clips": 0, "frames": 0, "skipped": 0}

@@ -1,0 +1,1 @@
+"""Archives of recordings: segmented where workers are, from and to wherever fsspec reaches."""

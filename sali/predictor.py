@@ -1,0 +1,175 @@
+"""A trained network with everything that a configuration says of a prediction."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+import sali
+from sali.build import operating_point, pick_device, prediction_settings
+from sali.config import build
+from sali.data.index import Clip
+from sali.data.video.files import Video
+from sali.data.video.live import LiveSettings
+from sali.evaluation.runs import write_runs
+from sali.models.checkpoint import load_network
+from sali.models.shipped import find_checkpoint
+from sali.prediction import Options, Source, predict, write_manifest
+from sali.prediction.loop import make_segmenter
+from sali.prediction.resume import Resume, forget
+from sali.prediction.writers.pictures import map_pictures, overlay_pictures
+from sali.run.record import provenance
+from sali.streaming import prepare_network
+
+log = logging.getLogger(__name__)
+
+RESULTS_DEPEND_ON = (
+    *("overlay", "tables", "threshold", "precision", "compile", "device", "video", "tracks"),
+)
+"""Keys of the configuration that a resumed video must share with the interrupted command."""
+
+
+class Predictor:
+    """A network that is ready, for one prediction after another.
+
+    Args:
+        cfg: Configuration of `sali.predict`.
+
+    Attributes:
+        settings: How the network is run.
+        point: Which pixels are polyp.
+
+    Raises:
+        UserError: Anything that does not fit.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self._cfg = cfg
+        network, trained = load_network(find_checkpoint(cfg.ckpt), trust=list(cfg.trust))
+        self.point = operating_point(cfg.threshold, trained)
+        self.settings = prediction_settings(cfg, trained, network)
+        shown = {**self.settings, **self.settings["video"]}
+        shown.pop("video")
+        log.info("settings: %s", ", ".join(f"{k}={v}" for k, v in shown.items()))
+        precision = str(cfg.precision)
+        make_segmenter(network, self.settings, precision)  # refuses settings before any work
+        network.to(pick_device(cfg.device))
+        side = self.settings["image_size"]
+        self._network = prepare_network(network, side, precision, cfg.compile)
+
+    def writers(self, output: Path, sources: Sequence[Source]) -> dict[str, Any]:
+        """Return the writers of what the configuration asks for, by name.
+
+        Args:
+            output: Absolute path of the folder of the maps; other results are next to it.
+            sources: Sources of one kind.
+        """
+        cfg, point = self._cfg, self.point
+
+        def folder(what: str) -> Path:
+            return output.with_name(f"{output.name}_{what}")
+
+        writers: dict[str, Any] = {"maps": map_pictures(output, self.settings["maps"])}
+        if cfg.overlay and isinstance(sources[0], Clip):
+            writers["overlays"] = overlay_pictures(folder("overlays"), point)
+        elif cfg.overlay:
+            from sali.prediction.writers.videos import overlay_videos
+
+            writers["overlays"] = overlay_videos(folder("overlays"), point, **cfg.video.overlay)
+        if cfg.tables:
+            from sali.prediction.writers.tables import detection_tables, mask_files
+            from sali.prediction.writers.tracks import track_tables
+
+            writers["tables"] = detection_tables(folder("tables"), point)
+            writers["masks"] = mask_files(folder("tables"), point)
+            writers["tracks"] = track_tables(folder("tables"), point, **cfg.tracks)
+        if cfg.recording:
+            from sali.prediction.writers.recordings import recordings
+
+            about = {"checkpoint": str(cfg.ckpt), "settings": self.settings, **provenance()}
+            root, choices = folder("recordings"), dict(cfg.recordings)
+            writers["recordings"] = recordings(root, point, about, choices)
+        return writers
+
+    def run(
+        self, sources: Sequence[Source], writers: dict[str, Any], quiet: bool = False
+    ) -> dict[str, int]:
+        """Write the results of sources of one kind; an interrupted video is resumed.
+
+        Args:
+            sources: What to segment; may be empty.
+            writers: Result of `writers`.
+            quiet: Whether to draw no progress bar.
+
+        Returns:
+            Number of "clips", "frames" and "skipped" frames, of a live source also "dropped" ones.
+
+        Raises:
+            UserError: Anything that does not fit.
+        """
+        cfg, output = self._cfg, writers["maps"].root
+        options = Options(
+            precision=str(cfg.precision),
+            num_workers=cfg.num_workers,
+            prefetch_factor=cfg.prefetch_factor,
+            streams=cfg.streams,
+            skip_bad=cfg.on_bad_frame == "skip",
+            keep_pictures=bool(cfg.overlay or cfg.recording),
+            live=LiveSettings(**cfg.live),
+            quiet=quiet,
+            corruption=self._corruption(sources, output),
+        )
+        resume = self._resume(sources, writers)
+        network, settings = self._network, self.settings
+        return predict(sources, network, settings, [*writers.values()], options, resume)
+
+    def write_manifest(self, output: Path) -> None:
+        """Write what the maps in a folder are of, for the evaluation."""
+        about = {"checkpoint": str(self._cfg.ckpt), "settings": self.settings}
+        write_manifest(output, self.point, **about, source=str(self._cfg.source))
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that the results of a video depend on, except the video itself."""
+        own = OmegaConf.to_container(self._cfg, resolve=True)
+        assert isinstance(own, dict)
+        with find_checkpoint(self._cfg.ckpt).open("rb") as file:
+            checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
+        return {
+            "checkpoint": checkpoint,
+            **self.settings,
+            **{name: own[name] for name in RESULTS_DEPEND_ON},
+            "versions": {
+                "sali": sali.__version__,
+                "torch": str(torch.__version__),
+                "av": av.__version__,
+            },
+        }
+
+    def _corruption(self, sources: Sequence[Source], output: Path) -> Any:
+        """Return the runs of bad frames to put into the clips, and list them; None without."""
+        if self._cfg.data.corruption is None:
+            return None
+        corruption = build(self._cfg.data.corruption)
+        clips = [source for source in sources if isinstance(source, Clip)]
+        table = output.with_name(f"{output.name}_runs.csv")
+        write_runs(table, corruption.table(clips))
+        log.info("runs of bad frames: %s", table)
+        return corruption
+
+    def _resume(self, sources: Sequence[Source], writers: dict[str, Any]) -> Resume | None:
+        """Return what saves the state of videos; None if the user or a writer does not want it."""
+        if not any(isinstance(source, Video) for source in sources):
+            return None
+        output = writers["maps"].root
+        others = [name for name, writer in writers.items() if not writer.resumable]
+        if others:
+            log.info("%s cannot be resumed, so no state is saved", ", ".join(others))
+        if others or not self._cfg.resume:
+            forget(output, sources)
+            return None
+        return Resume(output, self.identity(), writers, self._cfg.video.save_every)
