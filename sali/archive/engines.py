@@ -20,6 +20,15 @@ def in_this_process(job: Job, recordings: Sequence[Recording]) -> Outcomes:
     yield from map(worker.predict, recordings)
 
 
+class RayWorker(Worker):
+    """A worker on a node that may not have the checkpoint's file."""
+
+    def __init__(self, job: Job, checkpoint: list[Any]) -> None:
+        import ray
+
+        super().__init__(job, ray.get(checkpoint[0]))
+
+
 def on_ray(job: Job, recordings: Sequence[Recording]) -> Outcomes:
     """Segment recordings by actors of a Ray cluster, each of which holds the network.
 
@@ -52,13 +61,14 @@ def _by_actors(ray: Any, job: Job, recordings: Sequence[Recording]) -> Outcomes:
     options = job.cfg["archive"]
     needs = {"CPU": options["cpus"], "GPU": _gpus(ray, job.cfg)}
     count = min(options["workers"] or _room(ray, needs), len(recordings))
-    checkpoint = ray.put(Path(job.cfg["ckpt"]).read_bytes())
+    # In a list, as an actor that is started again may have no large arguments of its own.
+    checkpoint = [ray.put(Path(job.cfg["ckpt"]).read_bytes())]
     kind = ray.remote(
         num_cpus=needs["CPU"],
         num_gpus=needs["GPU"],
         max_restarts=-1,
         max_task_retries=options["retries"],
-    )(Worker)
+    )(RayWorker)
     idle = [kind.remote(job, checkpoint) for _ in range(count)]
     _begin(ray, idle)
     # The longest first, so that no worker is left alone with a long one at the end.

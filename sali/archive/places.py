@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -199,11 +200,19 @@ def archive_of(output: Place) -> Place:
     return output.beside("_archive")
 
 
+def _recording_of(name: str) -> str:
+    """Return the recording that a file of maps belongs to; "" for what is of all of them."""
+    path = PurePosixPath(name)
+    if path.suffix == ".zip":
+        return path.with_suffix("").as_posix()
+    return "" if path.parent == PurePosixPath(".") else path.parent.as_posix()
+
+
 @contextmanager
 def local_copy(address: str) -> Iterator[Path]:
     """Provide a folder at an address as a local one; a local path as it is.
 
-    Of the results of an archive only those that are whole are copied.
+    Of the results of an archive only those that are whole are copied; ZIP files become folders.
 
     Raises:
         UserError: It cannot be reached, or there is nothing.
@@ -215,10 +224,21 @@ def local_copy(address: str) -> Iterator[Path]:
     names = [*place.files()]
     whole = {name.removesuffix(".json") for name in archive_of(place).files()}
     if whole:
-        names = [n for n in names if "/" not in n or PurePosixPath(n).parent.as_posix() in whole]
+        names = [name for name in names if _recording_of(name) in {*whole, ""}]
     if not names:
         raise DataError(f"{address}: no such folder, or nothing in it")
     with tempfile.TemporaryDirectory(prefix="sali_") as folder:
         local = Path(folder) / place.name
         place.get(names, local)
+        for packed in local.rglob("*.zip"):
+            shutil.unpack_archive(packed, packed.with_suffix(""))
+            packed.unlink()
         yield local
+
+
+def zipped(folder: Path, path: Path) -> Path:
+    """Write the files of a folder as they are into a ZIP file, and return its path."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in visible_files(folder):
+            archive.write(file, file.relative_to(folder).as_posix())
+    return path

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from sali.archive.places import Place, archive_of
+from sali.archive.places import Place, archive_of, zipped
 from sali.archive.recordings import Recording
 from sali.data.listing import visible
 from sali.errors import UserError
@@ -170,6 +170,8 @@ class Worker:
         for results in sorted(folder.glob("maps*")):
             place = output.beside(results.name.removeprefix("maps"))
             for entry in visible(results):
+                if results.name == "maps" and self._job.cfg["archive"]["zip"]:
+                    entry = zipped(entry, folder / f"{entry.name}.zip")
                 place.below((name.parent / entry.name).as_posix()).put(entry)
 
     @contextmanager

@@ -3,7 +3,7 @@
 import fsspec
 import pytest
 
-from sali.archive.places import local_copy, place_at, reached
+from sali.archive.places import local_copy, place_at, reached, zipped
 from sali.errors import ConfigError, DataError
 
 
@@ -71,6 +71,16 @@ def test_local_copy_leaves_out_what_is_not_whole(clip):
     with local_copy(maps.address) as folder:
         assert folder.name == "maps"
         assert sorted(p.name for p in folder.iterdir()) == ["one", "run.json"]
+
+
+def test_local_copy_opens_zip_files(clip, tmp_path):
+    place = place_at("memory://bucket/zipped")
+    place.below("2024/one.zip").put(zipped(clip, tmp_path / "one.zip"))
+    place.below("two.zip").put(tmp_path / "one.zip")
+    place.beside("_archive").below("2024/one.json").write(b"{}")
+    with local_copy(place.address) as folder:
+        files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.*"))
+        assert files == ["2024/one/a.png", "2024/one/b.png"]
 
 
 def test_local_folder_is_not_copied(tmp_path):

@@ -44,7 +44,7 @@ def workers_of(node):
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if title.startswith(b"ray::Worker.predict") and parent == raylet.process.pid:
+        if title.startswith(b"ray::RayWorker.predict") and parent == raylet.process.pid:
             found.append(int(folder.name))
     return found
 
