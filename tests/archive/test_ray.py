@@ -19,6 +19,7 @@ def cluster(monkeypatch):
     utils = pytest.importorskip("ray.cluster_utils", reason="needs the extra `scale`")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else they starve on a busy machine
     node = {"num_cpus": 1, "object_store_memory": 100_000_000}
     made = utils.Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     made.second = made.add_node(**node)
