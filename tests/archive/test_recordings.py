@@ -38,8 +38,8 @@ def test_masks_hidden_files_and_thumbnails_are_passed_over(tmp_path):
         "a.mp4",
         "a.jpg",
         ".b.mp4",
-        "clip/frames/1.png",
-        "clip/masks/1.png",
+        "x/frames/1.png",
+        "x/masks/1.png",
         "@eaDir/c.mp4",
     )
     assert names(source) == ["a", "x/frames"]
