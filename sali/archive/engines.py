@@ -1,5 +1,6 @@
 """Where the workers of an archive are: in this process, or on a Ray cluster."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ def on_ray(job: Job, recordings: Sequence[Recording]) -> Outcomes:
     here = not ray.is_initialized()
     try:
         if here:
-            ray.init(options["address"], log_to_driver=False, logging_level="warning")
+            ray.init(options["address"], log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"archive.address: {options['address']}: {reason}") from error

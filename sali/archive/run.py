@@ -23,6 +23,7 @@ from sali.run.progress import progress_bar
 log = logging.getLogger(__name__)
 
 ENGINES = {"local": in_this_process, "ray": on_ray}
+MAPS = ("files", "zip", "none")
 NOT_OF_RESULTS = {
     *("source", "output", "ckpt", "trust", "engine", "archive", "live", "resume"),
     *("device", "compile", "streams", "num_workers", "prefetch_factor"),
@@ -85,6 +86,11 @@ def predict_archive(cfg: DictConfig) -> dict[str, int]:
 def _check(cfg: DictConfig) -> None:
     if cfg.engine not in ENGINES:
         raise ConfigError(f"engine: got {cfg.engine!r}, wanted one of {', '.join(ENGINES)}")
+    maps = cfg.archive.maps
+    if maps not in MAPS:
+        raise ConfigError(f"archive.maps: got {maps!r}, wanted one of {', '.join(MAPS)}")
+    if maps == "none" and not (cfg.tables or cfg.overlay or cfg.recording):
+        raise ConfigError("archive.maps=none leaves nothing; add tables=true or overlay=true")
     if cfg.streams != 1:
         raise ConfigError(
             f"streams: got {cfg.streams}, wanted 1, as recordings are taken one by one"

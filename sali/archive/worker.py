@@ -163,15 +163,17 @@ class Worker:
 
     def _publish(self, folder: Path, source: Source, name: PurePosixPath) -> None:
         """Copy the results to the output: folders and files of this recording alone."""
-        output = self._job.output
+        output, how = self._job.output, self._job.cfg["archive"]["maps"]
         if output.local:
             for writer in self._predictor.writers(output.local, [source]).values():
                 writer.protect(name.as_posix())
         for results in sorted(folder.glob("maps*")):
             place = output.beside(results.name.removeprefix("maps"))
             for entry in visible(results):
-                if results.name == "maps" and self._job.cfg["archive"]["zip"]:
+                if results.name == "maps" and how == "zip":
                     entry = zipped(entry, folder / f"{entry.name}.zip")
+                if results.name == "maps" and how == "none":
+                    continue
                 place.below((name.parent / entry.name).as_posix()).put(entry)
 
     @contextmanager

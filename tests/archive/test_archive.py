@@ -38,6 +38,12 @@ def test_same_command_does_what_is_missing(checkpoint, tmp_path, output):
     same = [output.below(f"{name}/000001.png").read() for name in ("bad", "clip00")]
     assert same[0] == same[1]
 
+    packed = output.beside("_packed")
+    only = tmp_path / "clip00.mkv"
+    predict(checkpoint, only, packed.address, scratch, "archive.maps=zip", "tables=true")
+    assert [*packed.files()] == ["clip00.zip", "run.json"]
+    assert "clip00.csv" in packed.beside("_tables").files()
+
     with pytest.raises(ConfigError, match=r"the results there have another threshold"):
         predict(checkpoint, tmp_path, output.address, "threshold=0.3")
 
@@ -46,6 +52,8 @@ def test_same_command_does_what_is_missing(checkpoint, tmp_path, output):
     ("given", "message"),
     [
         (["streams=2"], "streams: got 2, wanted 1"),
+        (["archive.maps=none"], "leaves nothing; add tables=true"),
+        (["archive.maps=tar"], "archive.maps: got 'tar', wanted one of files, zip, none"),
         (["engine=slurm"], "engine: got 'slurm', wanted one of local, ray"),
         (["output=memory://bucket"], "wanted a folder in it, as in memory://bucket/maps"),
     ],
