@@ -120,7 +120,7 @@ def _identity(own: Mapping[str, Any]) -> dict[str, Any]:
     with Path(own["ckpt"]).open("rb") as file:
         checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
     chosen = {name: value for name, value in own.items() if name not in NOT_OF_RESULTS}
-    return {"checkpoint": checkpoint, **chosen}
+    return {"checkpoint": checkpoint, "archive.maps": own["archive"]["maps"], **chosen}
 
 
 def _check_settings(place: Place, wanted: Mapping[str, Any]) -> bool:
