@@ -13,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 import sali
 from sali.build import operating_point, pick_device, prediction_settings
 from sali.config import build
+from sali.data.clip_tables import write_runs
 from sali.data.index import Clip
 from sali.data.video.files import Video
 from sali.data.video.live import LiveSettings
-from sali.evaluation.runs import write_runs
 from sali.models.checkpoint import load_network
 from sali.models.shipped import find_checkpoint
 from sali.prediction import Options, Source, predict, write_manifest

@@ -9,8 +9,7 @@ from pathlib import PurePosixPath
 
 from sali.archive.places import Place
 from sali.data.index import MASK_FOLDERS
-from sali.data.listing import FRAME_SUFFIXES, LITTER
-from sali.data.order import clip_key
+from sali.data.listing import FRAME_SUFFIXES, LITTER, clip_key
 from sali.data.video.files import VIDEO_SUFFIXES
 from sali.errors import DataError
 
