@@ -17,13 +17,13 @@ from sali.data.clip_tables import write_runs
 from sali.data.index import Clip
 from sali.data.video.files import Video
 from sali.data.video.live import LiveSettings
-from sali.models.checkpoint import load_network
-from sali.models.shipped import find_checkpoint
 from sali.prediction import Options, Source, predict, write_manifest
 from sali.prediction.loop import make_segmenter
 from sali.prediction.resume import Resume, forget
 from sali.prediction.writers.pictures import map_pictures, overlay_pictures
 from sali.run.record import provenance
+from sali.runtime.bundle import find_network
+from sali.runtime.network import load_network
 from sali.streaming import prepare_network
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Predictor:
 
     def __init__(self, cfg: DictConfig) -> None:
         self._cfg = cfg
-        network, trained = load_network(find_checkpoint(cfg.ckpt), trust=list(cfg.trust))
+        network, trained = load_network(find_network(cfg.ckpt), trust=list(cfg.trust))
         self.point = operating_point(cfg.threshold, trained)
         self.settings = prediction_settings(cfg, trained, network)
         shown = {**self.settings, **self.settings["video"]}
@@ -137,7 +137,7 @@ class Predictor:
         """Return everything that the results of a video depend on, except the video itself."""
         own = OmegaConf.to_container(self._cfg, resolve=True)
         assert isinstance(own, dict)
-        with find_checkpoint(self._cfg.ckpt).open("rb") as file:
+        with find_network(self._cfg.ckpt).open("rb") as file:
             checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
         return {
             "checkpoint": checkpoint,

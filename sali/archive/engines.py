@@ -10,6 +10,7 @@ from sali.archive.places import SCALE
 from sali.archive.recordings import Recording
 from sali.archive.worker import Job, Outcome, Worker
 from sali.errors import ConfigError
+from sali.runtime.bundle import find_bundle
 
 Outcomes = Iterator[Outcome]
 
@@ -22,7 +23,7 @@ def in_this_process(job: Job, recordings: Sequence[Recording]) -> Outcomes:
 
 
 class RayWorker(Worker):
-    """A worker on a node that may not have the checkpoint's file."""
+    """A worker on a node that need not have the checkpoint's file; a bundle has to be there."""
 
     def __init__(self, job: Job, checkpoint: list[Any]) -> None:
         import ray
@@ -63,7 +64,8 @@ def _by_actors(ray: Any, job: Job, recordings: Sequence[Recording]) -> Outcomes:
     needs = {"CPU": options["cpus"], "GPU": _gpus(ray, job.cfg)}
     count = min(options["workers"] or _room(ray, needs), len(recordings))
     # In a list, as an actor that is started again may have no large arguments of its own.
-    checkpoint = [ray.put(Path(job.cfg["ckpt"]).read_bytes())]
+    path = Path(job.cfg["ckpt"])
+    checkpoint = [ray.put(None if find_bundle(path) else path.read_bytes())]
     kind = ray.remote(
         num_cpus=needs["CPU"],
         num_gpus=needs["GPU"],

@@ -16,9 +16,10 @@ from sali.archive.places import Place, archive_of, is_address, place_at
 from sali.archive.recordings import Recording, index_recordings
 from sali.archive.worker import Job, Outcome
 from sali.errors import ConfigError, DataError
-from sali.models.shipped import SAMPLE, find_checkpoint, is_sample
+from sali.models.shipped import SAMPLE, is_sample
 from sali.run.processes import shard
 from sali.run.progress import progress_bar
+from sali.runtime.bundle import find_network
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def predict_archive(cfg: DictConfig) -> dict[str, int]:
     _check_apart(source, output)
     recordings = index_recordings(source)
     own: Any = OmegaConf.to_container(cfg, resolve=True)
-    own["ckpt"] = str(find_checkpoint(cfg.ckpt).resolve())
+    own["ckpt"] = str(find_network(cfg.ckpt).resolve())
     settings = archive_of(output).below(SETTINGS)
     identity = _identity(own)
     is_noted = _check_settings(settings, identity)
