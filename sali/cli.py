@@ -73,6 +73,11 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
                 if full == "1":
                     raise
                 sys.exit(f"error: {explain(error, config_name)}")
+            except ValueError as error:
+                if full == "1" or "Config group override" not in str(error):  # Hydra's own words
+                    raise
+                name = next(a.partition("=")[0] for a in sys.argv[1:] if a.endswith("=null"))
+                sys.exit(f"error: {name}: got null, wanted an option; ~{name} leaves the group out")
             finally:
                 os.environ.pop("HYDRA_FULL_ERROR")
                 if full is not None:

@@ -101,7 +101,7 @@ class SegmentationTask(L.LightningModule):
     def configure_optimizers(self) -> Any:
         try:
             optimizer = self._optimizer(self._parameter_groups())
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ConfigError(f"optimizer: {error}") from error
         for group in optimizer.param_groups:
             group["lr"] *= group["lr_ratio"]

@@ -68,7 +68,7 @@ def checkpoint_to_resume(cfg: DictConfig, output: Path) -> str | None:
     if cfg.ckpt_path != "auto":
         if cfg.ckpt_path and not Path(cfg.ckpt_path).is_file():
             raise ConfigError(f"ckpt_path: no checkpoint at {cfg.ckpt_path}")
-        return cfg.ckpt_path
+        return cfg.ckpt_path or None
     last = last_checkpoint(output)
     return str(last) if last else None
 
@@ -80,6 +80,8 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
             f"trainer.accelerator={cfg.trainer.accelerator}: PyTorch {torch.__version__} finds no "
             "GPU on this machine; train with trainer=cpu, or install PyTorch for your CUDA version"
         )
+    if cfg.test_checkpoint not in ("best", "last"):
+        raise ConfigError(f"test_checkpoint: got {cfg.test_checkpoint!r}, wanted 'best' or 'last'")
     output = Path(cfg.paths.output_dir)
     loggers: list[Any] = []
     report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]

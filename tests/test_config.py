@@ -142,6 +142,7 @@ def test_a_stray_key_of_an_experiment_file_is_refused(group, tmp_path):
         ("loss.power=2", "given with a plus: +loss.power="),
         ("data.root=???", "no value for data.root"),
         ("data.root", "'data.root' has no value; wanted data.root=VALUE"),
+        ("logger=null", "logger: got null, wanted an option; ~logger leaves the group out"),
         ("weight_decay=[", "weight_decay=[ cannot be read; a value with = , ( ) { } [ ] quotes or"),
     ],
 )

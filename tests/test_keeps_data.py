@@ -307,3 +307,9 @@ def test_default_folders_of_one_second_differ():
     ]
     names = [one.communicate()[0] for one in both]
     assert names[0] != names[1] and all(name.strip() for name in names)
+
+
+def test_a_checkpoint_that_is_not_written_is_not_asked_for_after_the_training(tmp_path):
+    with pytest.raises(ConfigError, match="test_checkpoint: got 'first', wanted 'best' or 'last'"):
+        train(training(tmp_path, "test_checkpoint=first"))
+    assert not (tmp_path / "status.json").exists()
