@@ -68,11 +68,6 @@ def _calibration(cfg: DictConfig) -> list[Any]:
     from sali.data.frames import read_frame
     from sali.data.index import index_source
 
-    if cfg.calibration is None:
-        raise ConfigError(
-            "precision=int8 needs frames to take ranges from: calibration=DIR, frames like those "
-            "that the network will see, or calibration=sample"
-        )
     source = SAMPLE if is_sample(cfg.calibration) else Path(cfg.calibration)
     files = [file for clip in index_source(source) for file in clip.frames]
     if not files:

@@ -249,7 +249,7 @@ def test_the_app_takes_a_bundle(bundle, tmp_path):
         ("precision=8", "precision: got '8'"),
         ("output=.", "exists"),
         ("ckpt=absent", "no checkpoint at absent"),
-        ("calibration=null", "int8 needs frames to take ranges from"),
+        ("calibration=null", "calibration: got null"),
         ("calibration=/absent", "no such folder: /absent"),
     ],
 )
