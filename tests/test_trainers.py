@@ -79,3 +79,21 @@ def test_without_a_gpu_the_way_to_train_is_named(data_root, tmp_path, name):
     with pytest.raises(UserError, match=r"trainer=cpu") as caught:
         run(data_root, tmp_path, f"trainer={name}")
     assert "\n" not in str(caught.value)
+
+
+def test_frozen_parts_stay_and_the_others_are_trained(data_root, tmp_path):
+    steps(data_root, tmp_path / "first", "trainer=cpu")
+    weights = tmp_path / "first/checkpoints/last.ckpt"
+    frozen = "{_target_: sali.callbacks.Freeze, modules: [backbone, reduction]}"
+    given = (f"init_ckpt={weights}", f"callbacks.freeze={frozen}")
+    steps(data_root, tmp_path / "second", "trainer=cpu", *given)
+    before = read_file(weights)["state_dict"]
+    after = read_file(tmp_path / "second/checkpoints/last.ckpt")["state_dict"]
+    same = {name for name, tensor in before.items() if torch.equal(tensor, after[name])}
+    parts = {name.split(".")[1] for name in before}
+    assert parts == {"backbone", "reduction", "decoder"}
+    for name in before:  # statistics of batch norms too
+        assert (name in same) == (not name.startswith("network.decoder")), name
+    wrong = "callbacks.freeze={_target_: sali.callbacks.Freeze, modules: [encoder]}"
+    with pytest.raises(UserError, match=r"freeze.modules: got encoder.*backbone"):
+        steps(data_root, tmp_path / "third", "trainer=cpu", wrong)

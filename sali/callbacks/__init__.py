@@ -1,6 +1,7 @@
 """What accompanies a training: progress, records, dashboards."""
 
 from sali.callbacks.dashboards import LogArtifacts, OnTested, ShowTest, log_scores
+from sali.callbacks.freeze import Freeze
 from sali.callbacks.progress import (
     GradientNorm,
     MemoryStatistics,
@@ -10,6 +11,7 @@ from sali.callbacks.progress import (
 from sali.run.preemption import PreemptedError, Preemption
 
 __all__ = [
+    "Freeze",
     "GradientNorm",
     "LogArtifacts",
     "MemoryStatistics",
