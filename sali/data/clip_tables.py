@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from sali.errors import DataError
+from sali.run.io import atomic_write
 
 RATES_FILE = "fps.csv"
 """Frames per second of clips, where they differ, in the folder of the data."""
@@ -103,7 +104,7 @@ def read_runs(path: Path) -> Runs:
 
 def write_runs(path: Path, runs: Runs) -> None:
     """Write runs so that `read_runs` gives them back."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(RUN_COLUMNS)
         rows.writerows((clip, *run) for clip, own in runs.items() for run in own)

@@ -21,7 +21,7 @@ def trees(tmp_path):
 
 
 def test_scores_inside_the_runs_are_those_of_their_frames(trees, tmp_path):
-    table = tmp_path / "runs.csv"
+    table = tmp_path / "a folder that does not exist yet" / "runs.csv"
     write_runs(table, RUNS)
     assert read_runs(table) == RUNS
     content = score(*trees, tmp_path / "out", protocol="both", runs=read_runs(table))
