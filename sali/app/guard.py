@@ -18,7 +18,7 @@ READ = (
     *("file=", "queue/data", "heartbeat/", "startup-events", "theme.css", "upload_progress"),
     *("app_id", "info"),
 )
-WRITTEN = ("upload", "queue/join", "cancel", "reset")
+WRITTEN = ("upload", "queue/join", "run/predict", "cancel", "reset")
 """What the page asks of Gradio. The rest, such as fetching addresses, is not answered."""
 
 
