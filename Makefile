@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all fuzz lint format type train predict evaluate view report data-check benchmark gpu-check pictures soak audit wandb-sync clean
+.PHONY: help setup demo test test-all fuzz faults lint format type train predict evaluate view report data-check benchmark gpu-check pictures soak audit wandb-sync clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ test-all: $(READY) ## All tests; installs the extras `sweeps` and `scale`, 500 M
 
 fuzz: $(READY) ## Damaged and hostile inputs, 10,000 of each kind: make fuzz ARGS='--cases 1000 videos'
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
+
+faults: $(READY) ## Commands killed or stopped at 30 moments each, full disks, lost files: make faults ARGS='--cases 3 predict'
+	PYTHONPATH=tests:. OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m faults $(ARGS)
 
 lint: $(READY) ## Style and common mistakes
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """How the commands start and end: Hydra around a function, a user's mistakes as one line."""
 
+import errno
 import functools
 import os
 import re
@@ -49,8 +50,8 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
     `--help` shows the docstring of the command's module and the file itself, whose comments say
     what every key is; train, whose keys come from many files, has a template in configs/hydra.
 
-    What a user can fix, a `UserError` or a configuration that does not compose, ends as
-    `error: <one line>` on stderr and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback of the
+    What a user can fix, a `UserError`, a full disk or a configuration that does not compose, ends
+    as `error: <one line>` on stderr and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback of the
     latter.
     """
 
@@ -135,6 +136,14 @@ def _with_readable_errors(main: Command) -> Command:
             return main(cfg)
         except UserError as error:
             sys.exit(f"error: {error}")
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            where = f" at {error.filename}" if error.filename else ""
+            sys.exit(
+                f"error: {error.strerror}{where}; make room and give the same command again, a "
+                "training with ckpt_path=auto"
+            )
 
     return wrapped
 

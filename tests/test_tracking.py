@@ -1,6 +1,7 @@
 """Records of a run: its state, its checkpoints, its dashboards."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from test_scripts import keys_of, script
 from wandb_file import read_run
 
 from sali.callbacks import PreemptedError, Preemption
+from sali.cli import _with_readable_errors
 from sali.errors import DataError, WeightsError
 from sali.models.weights import read_file
 from sali.run.checkpoints import AtomicCheckpointIO, last_checkpoint
@@ -105,6 +107,26 @@ def test_a_checkpoint_is_never_half_written(tmp_path, monkeypatch):
     previous.unlink()
     with pytest.raises(WeightsError, match="ckpt_path=null"):
         io.load_checkpoint(last, weights_only=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    with open("/dev/full", "wb", buffering=0) as no_space:
+        monkeypatch.setattr(Path, "open", lambda self, mode: no_space)
+        with pytest.raises(OSError, match="No space left") as raised:
+            AtomicCheckpointIO().save_checkpoint({"step": torch.zeros(9)}, path)
+    monkeypatch.undo()
+    assert raised.value.errno == errno.ENOSPC
+    assert torch.load(path) == {"step": 1} and list(tmp_path.iterdir()) == [path]
+
+    @_with_readable_errors
+    def main(cfg):
+        raise raised.value
+
+    with pytest.raises(SystemExit, match="^error: No space left on device; make room"):
+        main({})
 
 
 def test_slurm_job_goes_back_in_the_queue(tmp_path, monkeypatch):

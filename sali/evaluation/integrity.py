@@ -12,6 +12,7 @@ from sali.data.listing import frame_stem, visible
 from sali.errors import DataError, FrameError
 from sali.evaluation.inputs import ClipMaps, extra_entries, maps_of, needed_frames
 from sali.evaluation.settings import Settings
+from sali.run.io import write_text
 from sali.run.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,7 @@ def check_maps(
             errors.append(_in_short(name, refused))
     report.unlink(missing_ok=True)
     if lines:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text("\n".join(lines) + "\n")
+        write_text(report, "\n".join(lines) + "\n")
     if errors:
         raise DataError(f"{'; '.join(errors)}; all listed in {report}")
     return [maps for maps, *_ in checked]

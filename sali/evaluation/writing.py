@@ -21,7 +21,7 @@ from sali.errors import DataError
 from sali.evaluation.differences import dice_max_intervals, differences
 from sali.evaluation.results import MethodResults, clip_rows, score_names
 from sali.evaluation.scoring import frame_columns
-from sali.run.io import write_json
+from sali.run.io import atomic_write, write_json
 
 NO_ATTRIBUTE = "(none)"
 """Stands for the clips without any attribute."""
@@ -45,7 +45,8 @@ def write_method(
     if method.settings.with_low:
         columns = ("subset", "clip", "first", "last", "frames", "broken_limits")
         write_rows(folder / "runs.csv", columns, _low_runs(folder / "frames.csv"))
-    np.savez_compressed(folder / "curves.npz", **method.curves())  # type: ignore[arg-type]
+    with atomic_write(folder / "curves.npz") as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **method.curves())  # type: ignore[arg-type]
     write_json(folder / "metrics.json", content)
     return content
 
@@ -102,8 +103,8 @@ def attribute_rows(
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write a CSV file; None is an empty cell."""
-    with path.open("w", newline="") as file:
+    """Write a CSV file atomically; None is an empty cell."""
+    with atomic_write(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -118,7 +119,7 @@ def rows_by_clip(path: Path) -> Iterator[tuple[str, str, list[dict[str, str]]]]:
 
 def _join_frames(method: MethodResults, path: Path, store: Path) -> None:
     """Put the rows of all clips into one file, in order, without reading them into memory."""
-    with path.open("w", newline="") as joined:
+    with atomic_write(path) as partial, partial.open("w", newline="") as joined:
         csv.writer(joined, lineterminator="\n").writerow(frame_columns(method.settings))
         for clip in method.clips:
             with (store / clip.subset / f"{clip.name}.csv").open(newline="") as rows:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sali.report.options import PAGE, ReportOptions
-from sali.run.io import atomic_write
+from sali.run.io import write_text
 from sali.run.processes import is_first
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def write_report(folder: Path, options: ReportOptions) -> Path:
 
 
 def _write(folder: Path, text: str) -> Path:
-    with atomic_write(folder / PAGE) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(folder / PAGE, text)
     return folder / PAGE
 
 

@@ -14,6 +14,7 @@ from sali.metrics.scores import NONE, ScoreInfo
 from sali.metrics.vps import METRIC_NAMES
 from sali.report.folder import RunFolder
 from sali.report.table import Cell, Row, Table, Value, score_table, value_text
+from sali.run.io import write_text
 
 FIRST = (
     *("dice_max", "dice_mean", "dice_at_0.5", "iou_max", "iou_mean", "iou_at_0.5"),
@@ -254,7 +255,7 @@ def write_tables(run: RunFolder) -> None:
         table = score_table("Scores by attribute", header[:4], header[4:], rows, info=run.info)
         found["attributes.md"] = table.to_markdown()
     for name, content in found.items():
-        (run.path / name).write_text(content, encoding="utf-8")
+        write_text(run.path / name, content)
 
 
 def comparison(tables: Sequence[Table], notes: Sequence[str]) -> str:

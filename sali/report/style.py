@@ -23,6 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from sali.metrics.scores import NONE
 from sali.report.overlay import FOOTER
 from sali.report.table import Cell, Table
+from sali.run.io import atomic_write
 
 DPI = 150
 
@@ -132,9 +133,11 @@ def save(figure: Figure, stem: Path | str) -> None:
     `stem` is a path without ending; dots in it are kept (`dice_at_0.5`). Missing folders are made.
     """
     png, pdf = Path(f"{stem}.png"), Path(f"{stem}.pdf")
-    png.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(png, dpi=DPI, facecolor="white")
-    figure.savefig(pdf, dpi=DPI, facecolor="white", metadata={"CreationDate": None})
+    with atomic_write(png) as partial:
+        figure.savefig(partial, format="png", dpi=DPI, facecolor="white")
+    with atomic_write(pdf) as partial:
+        hidden = {"CreationDate": None}
+        figure.savefig(partial, format="pdf", dpi=DPI, facecolor="white", metadata=hidden)
 
 
 def legend_inches(num_lines: int) -> float:

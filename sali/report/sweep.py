@@ -23,7 +23,7 @@ from sali.report.scores import (
 )
 from sali.report.style import save
 from sali.report.table import Cell, Row, Spread, Table, score_table
-from sali.run.io import read_json
+from sali.run.io import atomic_write, read_json, write_text
 from sali.run.state import JOB, METRICS, STATUS, SWEEP, is_finished
 
 SEED = "seed"
@@ -186,7 +186,10 @@ def sweep_figures(sweep: Sweep) -> dict[str, Figure]:
 
 def write_files(folder: Path, sweep: Sweep) -> None:
     """Write `sweep.csv`, `sweep.md`, `sweep.tex` and `figures/` into the folder of a sweep."""
-    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(folder / "sweep.csv") as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["setting", "subset", "score", "mean", "std", "num_seeds", "seeds"])
         for subset in _subsets(sweep):
@@ -198,9 +201,9 @@ def write_files(folder: Path, sweep: Sweep) -> None:
     assert table is not None
     parts = [f"# {folder.name}\n", f"{_EXPLAINED}\n", table.to_markdown()]
     parts.append(comparison(published, notes))
-    (folder / "sweep.md").write_text("\n".join(parts), encoding="utf-8")
+    write_text(folder / "sweep.md", "\n".join(parts))
     latex = table.to_latex(f"{folder.name}. {_EXPLAINED}")
-    (folder / "sweep.tex").write_text(latex, encoding="utf-8")
+    write_text(folder / "sweep.tex", latex)
     for name, figure in sweep_figures(sweep).items():
         save(figure, folder / "figures" / name)
 

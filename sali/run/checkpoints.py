@@ -27,8 +27,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         for left in target.parent.glob(f".{target.name}.*.partial"):  # of a process that was killed
             left.unlink()
         with atomic_write(target, sync=True) as partial:
-            with partial.open("wb") as file:  # a path's name would be written into the file
-                torch.save(checkpoint, file)
+            try:
+                with partial.open("wb") as file:  # a path's name would be written into the file
+                    torch.save(checkpoint, file)
+            except RuntimeError as error:  # PyTorch closes its archive after what matters
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
             if target.name == LAST and target.exists():
                 target.replace(target.with_name(PREVIOUS))
 

@@ -58,12 +58,16 @@ def require_writable(folder: Path, key: str = "output") -> None:
         raise ConfigError(f"{key} {there} cannot be written to; choose another")
 
 
+def write_text(path: Path, content: str) -> None:
+    """Write a text file atomically, and its folder."""
+    with atomic_write(path) as partial:
+        partial.write_text(content, encoding="utf-8")
+
+
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write a JSON file atomically, and its folder; without an indent, in one line."""
     separators = (",", ":") if indent is None else None
-    with atomic_write(path) as partial:
-        text = json.dumps(content, indent=indent, separators=separators)
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=indent, separators=separators) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
