@@ -11,7 +11,7 @@ import numpy as np
 
 from faults.kinds import KINDS, Kind, halves
 from faults.processes import Run
-from faults.ways import DEADLY, FURTHER, UNNOTICED, WAYS, Case, SkippedError, Way
+from faults.ways import DEADLY, FURTHER, UNNOTICED, WAYS, Case, SkippedError, Steps, Way
 
 LIMIT = 1200
 """Seconds after which a command counts as hanging."""
@@ -89,11 +89,11 @@ def run_case(
     try:
         reasons = _disturb(kind, way, case, whole, steps)
     finally:
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
     return Outcome(way_name, "; ".join(reasons))
 
 
-def _disturb(kind: Kind, way: Way, case: Case, whole: Undisturbed, steps: object) -> list[str]:
+def _disturb(kind: Kind, way: Way, case: Case, whole: Undisturbed, steps: Steps) -> list[str]:
     arguments = kind.arguments(case.inputs, case.output)
     case.run = Run(kind.module, arguments, case.folder / "first.log", case.environment)
     if case.share < 0:
@@ -101,10 +101,10 @@ def _disturb(kind: Kind, way: Way, case: Case, whole: Undisturbed, steps: object
     else:
         _wait_for_output(case.run, case.output.parent, LIMIT)
         case.run.wait(case.share * whole.work)
-    next(steps)  # type: ignore[call-overload]
+    next(steps)
     reasons = _ended(case.run, way in DEADLY, way in UNNOTICED)
     reasons += halves(case.output, whole.folder)
-    next(steps, None)  # type: ignore[call-overload]
+    next(steps, None)
     time.sleep(SETTLING)
     again = Run(kind.module, arguments, case.folder / "second.log")
     code = again.wait(LIMIT)

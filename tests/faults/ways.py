@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 
 from faults.kinds import SUBSET
@@ -39,7 +39,7 @@ class Case:
     size: int
     share: float
     environment: dict[str, str] | None = None
-    run: Run | None = field(default=None)
+    run: Run | None = None
 
     @property
     def inputs(self) -> Path:
@@ -54,24 +54,25 @@ class Case:
         self.run.signal(number, group)
 
 
-Way = Callable[[Case], Iterator[None]]
+Steps = Generator[None, None, None]
+Way = Callable[[Case], Steps]
 
 
-def kill(case: Case) -> Iterator[None]:
+def kill(case: Case) -> Steps:
     """Kill all processes of the command."""
     yield
     case.signal(signal.SIGKILL)
     yield
 
 
-def term(case: Case) -> Iterator[None]:
+def term(case: Case) -> Steps:
     """Ask the first process to end."""
     yield
     case.signal(signal.SIGTERM, group=False)
     yield
 
 
-def stop(case: Case) -> Iterator[None]:
+def stop(case: Case) -> Steps:
     """Stop all processes for a second."""
     yield
     case.signal(signal.SIGSTOP)
@@ -80,7 +81,7 @@ def stop(case: Case) -> Iterator[None]:
     yield
 
 
-def full(case: Case) -> Iterator[None]:
+def full(case: Case) -> Steps:
     """Let the disk be full after a share of the results."""
     with_results = case.output.parent
     _mount(with_results, 4 * case.size + (2 << 20))
@@ -97,7 +98,7 @@ def full(case: Case) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(with_results)], check=True)
 
 
-def readonly(case: Case) -> Iterator[None]:
+def readonly(case: Case) -> Steps:
     """Let the disk of the results be read-only."""
     folder = case.output.parent
     _mount(folder, 4 * case.size + (2 << 20), "ro")
@@ -118,7 +119,7 @@ def _mount(folder: Path, size: int, more: str = "rw") -> None:
         raise SkippedError("mounting is not allowed here")
 
 
-def worker(case: Case) -> Iterator[None]:
+def worker(case: Case) -> Steps:
     """Kill a process that reads ahead, if one is there within some seconds."""
     yield
     assert case.run is not None
@@ -131,7 +132,7 @@ def worker(case: Case) -> Iterator[None]:
     yield
 
 
-def vanish(case: Case) -> Iterator[None]:
+def vanish(case: Case) -> Steps:
     """Rename the folder of the frames, and back afterwards."""
     moved = case.folder / "elsewhere"
     yield
@@ -141,7 +142,7 @@ def vanish(case: Case) -> Iterator[None]:
     yield
 
 
-def truncate(case: Case) -> Iterator[None]:
+def truncate(case: Case) -> Steps:
     """Cut off the last frame of every clip, and mend it afterwards."""
     roots = [case.inputs / "data" / name for name in (f"{SUBSET}/Frame", "TrainDataset/Frame")]
     last = [max(clip.iterdir()) for root in roots for clip in root.iterdir()]
@@ -155,7 +156,7 @@ def truncate(case: Case) -> Iterator[None]:
     yield
 
 
-def clock(case: Case) -> Iterator[None]:
+def clock(case: Case) -> Steps:
     """Set the clock back by a day; what counts the seconds since a start is left alone."""
     found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
     if not found:
