@@ -61,7 +61,7 @@ def _cases(kind: str, names: list[str], seed: int, scratch: Path) -> list[Outcom
     for name in names:
         one = run_case(kind, name, seed, whole, scratch / "inputs", own / name)
         outcomes.append(one)
-        _say(f"{kind} {name} {one.way} {time.monotonic() - began:.0f} s")
+        _say(f"{kind} {name} ({one.way}): exit code {one.code}; {time.monotonic() - began:.0f} s")
         if one.failed:
             repeat = f"python -m faults {kind} --seed {seed} --only {name}"
             _say(f"{kind} {name} ({one.way}): {one.failed}\n    {repeat}")

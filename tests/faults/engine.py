@@ -40,11 +40,19 @@ class Undisturbed:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case: its way, and why it failed or was skipped, if it was."""
+    """What became of a case.
+
+    Attributes:
+        way: Name of its way.
+        failed: Why it failed; empty if it survived.
+        skipped: Why it was not tried; empty if it was.
+        code: Exit code of the disturbed command.
+    """
 
     way: str
     failed: str = ""
     skipped: str = ""
+    code: int | None = None
 
 
 def way_of(name: str) -> tuple[str, Way]:
@@ -90,7 +98,7 @@ def run_case(
         reasons = _disturb(kind, way, case, whole, steps)
     finally:
         steps.close()
-    return Outcome(way_name, "; ".join(reasons))
+    return Outcome(way_name, "; ".join(reasons), code=case.run and case.run.code())
 
 
 def _disturb(kind: Kind, way: Way, case: Case, whole: Undisturbed, steps: Steps) -> list[str]:
