@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import lightning as L
+from torch import nn
 
 from sali.errors import ConfigError
 
@@ -21,7 +22,7 @@ class Freeze(L.Callback):
         self.modules = tuple(modules)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        network = pl_module.network
+        network = _network(pl_module)
         for name in self.modules if stage == "fit" else ():
             try:
                 network.get_submodule(name).requires_grad_(False)
@@ -33,4 +34,9 @@ class Freeze(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for name in self.modules:
-            pl_module.network.get_submodule(name).eval()
+            _network(pl_module).get_submodule(name).eval()
+
+
+def _network(task: L.LightningModule) -> nn.Module:
+    assert isinstance(task.network, nn.Module)
+    return task.network
