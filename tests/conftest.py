@@ -39,6 +39,13 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _keep_captured_streams_open() -> None:
+    """Hydra closes all log handlers, and absl's (of OpenVINO) would close what pytest captures."""
+    if absl := sys.modules.get("absl.logging"):
+        absl.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
 @pytest.fixture(scope="session")
 def golden_modules() -> dict[str, np.ndarray]:
     return dict(np.load(GOLDEN / "modules.npz"))
