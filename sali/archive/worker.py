@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from sali.archive.places import Place, archive_of, zipped
 from sali.archive.recordings import Recording
 from sali.data.listing import visible
-from sali.errors import UserError
+from sali.errors import DataError, UserError
 from sali.evaluation.inputs import MANIFEST
 from sali.prediction import Source, index_source
 from sali.predictor import Predictor
@@ -72,8 +72,18 @@ class Outcome:
 
     @classmethod
     def from_json(cls, text: bytes) -> "Outcome":
-        """Return what `as_json` wrote."""
-        return cls(**json.loads(text))
+        """Return what `as_json` wrote.
+
+        Raises:
+            DataError: Something else.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                "output: the folder `<output>_archive` there holds a file .json that is no record "
+                "of a recording; remove it, or give another output"
+            ) from error
 
     def as_json(self) -> bytes:
         """Return it as a JSON file."""

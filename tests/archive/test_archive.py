@@ -10,8 +10,8 @@ from sali.errors import ConfigError, DataError
 
 @pytest.fixture
 def output():
-    yield place_at("memory://bucket/maps")
-    fsspec.filesystem("memory").store.clear()
+    fsspec.filesystem("memory").store.clear()  # one for all tests of the process
+    return place_at("memory://bucket/maps")
 
 
 def summary(output):
@@ -61,6 +61,13 @@ def test_same_command_does_what_is_missing(checkpoint, tmp_path, output):
 def test_what_does_not_fit_is_one_line(checkpoint, tmp_path, given, message):
     with pytest.raises(ConfigError, match=message):
         predict(checkpoint, tmp_path, "memory://bucket/maps", *given)
+
+
+def test_a_record_of_something_else_is_refused(checkpoint, tmp_path, output):
+    make_videos(tmp_path, 1, frames=1)
+    output.beside("_archive").below("clip00.json").write(b"{}")
+    with pytest.raises(DataError, match="no record of a recording"):
+        predict(checkpoint, tmp_path, output.address)
 
 
 def test_results_among_recordings_are_refused(checkpoint, tmp_path):

@@ -63,7 +63,7 @@ def timed(results):
 
 
 def test_every_group_reports_its_parts(results):
-    assert {*results["tables"], "growth"} == set(GROUPS)
+    assert {*results["tables"], "growth", "export"} == set(GROUPS), "export has a table if chosen"
     assert set(results["tables"]["parts"]) == PARTS
     for name in ("whole frame", "whole frame from a JPEG file"):
         table = results["tables"]["frames"][name]
@@ -82,7 +82,7 @@ def test_every_group_reports_its_parts(results):
 
 
 def test_ratios_are_what_they_say(results):
-    assert len(timed(results)) == len(PARTS) + 2 + 1
+    assert len(timed(results)) == len(PARTS) + 3 + 1
     for rows in timed(results):
         for name, row in rows.items():
             assert row["q1 ms"] <= row["median ms"] <= row["q3 ms"]

@@ -94,8 +94,7 @@ def test_dense_read_is_our_read():
 
 
 def test_alignment_and_fusion_give_released_numbers(golden_modules):
-    from models.test_golden_modules import fill
-
+    from benchmarks.golden import fill_part as fill
     from sali.models.sali.alignment import ShortTermAlignment
     from sali.models.sali.fusion import Fusion
 
