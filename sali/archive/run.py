@@ -127,7 +127,13 @@ def _identity(own: Mapping[str, Any]) -> dict[str, Any]:
 def _check_settings(place: Place, wanted: Mapping[str, Any]) -> bool:
     """Refuse to mix results with those of other settings; return whether there are any."""
     text = place.read()
-    found = json.loads(text) if text else wanted
+    try:
+        found = dict(json.loads(text)) if text else wanted
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{place.address} is not what sali.predict writes there; remove it, or give another "
+            "output"
+        ) from error
     other = ", ".join(sorted(n for n in {*wanted, *found} if wanted.get(n) != found.get(n)))
     if other:
         raise ConfigError(

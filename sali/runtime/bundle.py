@@ -105,6 +105,10 @@ class Bundle:
 
     def _check_files(self) -> None:
         files: Mapping[str, str] = self.about["files"]
+        if strange := sorted(set(self.about["graphs"].values()) - set(files)):
+            raise WeightsError(
+                f"{self.path / ABOUT} names {strange[0]} without its checksum; export again"
+            )
         for name, wanted in files.items():
             file = self.path / name
             if not file.is_file():

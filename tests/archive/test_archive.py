@@ -68,6 +68,9 @@ def test_a_record_of_something_else_is_refused(checkpoint, tmp_path, output):
     output.beside("_archive").below("clip00.json").write(b"{}")
     with pytest.raises(DataError, match="no record of a recording"):
         predict(checkpoint, tmp_path, output.address)
+    output.beside("_archive").below(".settings.json").write(b"[1]")
+    with pytest.raises(DataError, match="is not what sali.predict writes there"):
+        predict(checkpoint, tmp_path, output.address)
 
 
 def test_results_among_recordings_are_refused(checkpoint, tmp_path):

@@ -94,7 +94,7 @@ def test_dense_read_is_our_read():
 
 
 def test_alignment_and_fusion_give_released_numbers(golden_modules):
-    from benchmarks.golden import fill_part as fill
+    from benchmarks.golden import fill_part
     from sali.models.sali.alignment import ShortTermAlignment
     from sali.models.sali.fusion import Fusion
 
@@ -103,8 +103,8 @@ def test_alignment_and_fusion_give_released_numbers(golden_modules):
     def pyramid(name):
         return [golden[f"{name}_{level}"] for level in range(3)]
 
-    module = fill(ShortTermAlignment(32, 8, "torchvision"), "pcd_align.", "short_term.")
-    fusion = fill(Fusion(32, residual=False), "nlnet.", "fusion.")
+    module = fill_part(ShortTermAlignment(32, 8, "torchvision"), "pcd_align.", "short_term.")
+    fusion = fill_part(Fusion(32, residual=False), "nlnet.", "fusion.")
     with torch.no_grad():
         aligned = align(module, pyramid("align_neighbour"), pyramid("align_reference"))
         fused = fuse(fusion, pyramid("fuse_a"), pyramid("fuse_b"))

@@ -185,6 +185,7 @@ def test_damaged_bundles_are_refused_in_one_line(bundle, tmp_path, monkeypatch):
         damaged: "checksum differs",
         lacking: "is missing",
         changed(bundle, tmp_path / "later", format=99): "format 99, made by sali",
+        changed(bundle, tmp_path / "other", graphs={"encode": "../x.onnx"}): "without its checksum",
         tmp_path / "absent": "no bundle at",
     }.items():
         with pytest.raises(WeightsError, match=message) as refused:

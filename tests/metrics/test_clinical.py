@@ -179,6 +179,8 @@ def test_sensitivity_at_matched_rates_of_alarms() -> None:
     scores = summarise([tracker.tally], rules)
     free = [one for one, truth in frames if not truth.any()]
     polyp = [(one, truth) for one, truth in frames if truth.any()]
+    alarms = [sum(certain(one, k).sum() >= 2 for one in free) for k in range(256)]
+    np.testing.assert_array_equal(tracker.tally.alarms, alarms)
     for rate in (0.1, 0.3):
         level = next(
             k for k in range(257) if np.mean([certain(one, k).sum() >= 2 for one in free]) <= rate
