@@ -7,7 +7,7 @@ python -m sali.export ckpt=best.ckpt output=bundle format=openvino precision=16
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -15,6 +15,9 @@ from sali.cli import command
 from sali.config import check_config
 from sali.errors import ConfigError
 from sali.models.shipped import SAMPLE, find_checkpoint, is_sample
+
+if TYPE_CHECKING:
+    from sali.export.quantise import Calibration
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ def export(cfg: DictConfig) -> None:
         raise ConfigError(f"format: got {cfg.format!r}, wanted one of {FORMATS}")
     if precision not in PRECISIONS:
         raise ConfigError(f"precision: got {precision!r}, wanted one of {PRECISIONS}")
-    frames = _calibration(cfg) if precision == "int8" else []
+    calibration = _calibration(cfg) if precision == "int8" else None
     if output.exists():
         raise ConfigError(f"output: {output} exists; give another folder, or remove it")
 
@@ -55,25 +58,32 @@ def export(cfg: DictConfig) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     card = _card(cfg, checkpoint)
-    export_network(network, settings, output, cfg.format, precision, card, frames)
+    export_network(network, settings, output, cfg.format, precision, card, calibration)
     log.info("written: %s", output)
 
 
-def _calibration(cfg: DictConfig) -> list[Any]:
-    """Return the frames that the ranges of int8 are taken from.
+def _calibration(cfg: DictConfig) -> "Calibration":
+    """Return how int8 is made.
 
     Raises:
-        UserError: There is none.
+        UserError: There are no frames, or a value that cannot be.
     """
     from sali.data.frames import read_frame
     from sali.data.index import index_source
+    from sali.export.quantise import Calibration
 
+    layers = list(cfg.int8.float_layers)
+    if not layers or any(number < 0 for number in layers):
+        raise ConfigError(f"int8.float_layers: got {layers}, wanted numbers of 0 or more")
+    if not 0 <= cfg.int8.min_dice <= 1:
+        raise ConfigError(f"int8.min_dice: got {cfg.int8.min_dice}, wanted 0 to 1")
     source = SAMPLE if is_sample(cfg.calibration) else Path(cfg.calibration)
     files = [file for clip in index_source(source) for file in clip.frames]
     if not files:
         raise ConfigError(f"calibration: no frames in {cfg.calibration}")
     step = max(1, -(-len(files) // cfg.calibration_frames))
-    return [read_frame(file)[0] for file in files[::step]]
+    frames = [read_frame(file)[0] for file in files[::step]]
+    return Calibration(frames, layers, cfg.int8.min_dice)
 
 
 def _card(cfg: DictConfig, checkpoint: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,39 +15,82 @@ from sali.runtime.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 
+WITH_WEIGHTS = {"Conv", "Convolution", "GroupConvolution", "Gemm", "MatMul"}
+"""Kinds of layers that are quantised, as ONNX and OpenVINO call them."""
 
-def quantise_encoder(folder: Path, frames: Sequence[np.ndarray]) -> None:
-    """Quantise the encoder of a bundle in place; the checksums must be written again.
+
+class Calibration(NamedTuple):
+    """How an encoder is quantised.
+
+    The first layers of small encoders lose most in 8 bits, so some stay in floating point: as few
+    as are enough.
+
+    Attributes:
+        frames: Frames of one clip, RGB uint8 [H, W, 3], that ranges are taken from.
+        float_layers: Numbers of first layers to try, from few to many.
+        min_dice: Agreement of the masks of `frames` with those of float32 that is enough, 0..1.
+    """
+
+    frames: Sequence[np.ndarray]
+    float_layers: Sequence[int]
+    min_dice: float
+
+
+def quantise_encoder(
+    source: Path, target: Path, frames: Sequence[np.ndarray], float_layers: int
+) -> list[str]:
+    """Replace the encoder of one bundle by that of another in 8 bits; checksums stay as they were.
 
     The step stays in floating point: offsets in pixels, similarities of keys and logits lose too
     much in 8 bits, and most of the work of convolutions is in the encoder.
 
     Args:
-        folder: Bundle in float32.
+        source: Bundle in float32.
+        target: Copy of it, whose encoder is replaced.
         frames: Frames that ranges are taken from, RGB uint8 [H, W, 3].
+        float_layers: Number of the first layers with weights that stay in floating point.
+
+    Returns:
+        Names of those layers.
 
     Raises:
         ConfigError: NNCF is not installed.
     """
+    # NNCF looks for a compiler of CUDA code, and says that there is none.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     nncf = installed("nncf", "precision=int8")
-    bundle = Bundle(folder)
+    nncf.set_log_level(logging.ERROR)
+    bundle = Bundle(source)
     inputs = [
         {"images": bundle.normalise(resize_frame(frame, bundle.image_size))[None]}
         for frame in frames
     ]
-    file = folder / bundle.about["graphs"]["encode"]
-    data, options = nncf.Dataset(inputs), {"subset_size": len(inputs)}
-    log.info("quantising the encoder on %d frames", len(inputs))
-    if bundle.about["engine"] == "openvino":
+    name = bundle.about["graphs"]["encode"]
+    is_openvino = bundle.about["engine"] == "openvino"
+    if is_openvino:
         openvino = installed("openvino", "format=openvino")
-        quantised = nncf.quantize(openvino.Core().read_model(str(file)), data, **options)
-        whole = file.with_name("quantised.xml")  # the model still reads from the files of `file`
-        openvino.save_model(quantised, str(whole), compress_to_fp16=False)
-        for suffix in (".xml", ".bin"):
-            whole.with_suffix(suffix).replace(file.with_suffix(suffix))
+        model = openvino.Core().read_model(str(source / name))
+        nodes = [(op.get_type_name(), op.get_friendly_name()) for op in model.get_ordered_ops()]
     else:
         onnx = installed("onnx", "format=onnx")
-        onnx.save(nncf.quantize(onnx.load(str(file)), data, **options), str(file))
+        model = onnx.load(str(source / name))
+        nodes = [(node.op_type, node.name) for node in model.graph.node]
+    kept = [node for kind, node in nodes if kind in WITH_WEIGHTS][:float_layers]
+    log.info("quantising the encoder on %d frames, %d layers in float", len(inputs), len(kept))
+    quantised = nncf.quantize(
+        model,
+        nncf.Dataset(inputs),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(inputs),
+        ignored_scope=nncf.IgnoredScope(names=kept) if kept else None,
+    )
+    for old in target.glob(f"{Path(name).stem}.*"):
+        old.unlink()
+    if is_openvino:
+        openvino.save_model(quantised, str(target / name), compress_to_fp16=False)
+    else:
+        onnx.save(quantised, str(target / name))
+    return kept
 
 
 def agreement(

@@ -1,11 +1,13 @@
 """From a network to the folder of a bundle."""
 
 import logging
+import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from sali import __version__
 from sali.data.samples import IMAGENET_MEAN, IMAGENET_STD
 from sali.errors import ConfigError
 from sali.export.graphs import Graph, flattened, graphs_of
-from sali.export.quantise import agreement, quantise_encoder, results_of
+from sali.export.quantise import Calibration, agreement, quantise_encoder, results_of
 from sali.metrics.operating_point import OperatingPoint
 from sali.models.contract import VideoSegmenter
 from sali.run.io import atomic_write, write_json
@@ -41,7 +43,7 @@ def export_network(
     file_format: str,
     precision: str,
     card: Mapping[str, Any],
-    calibration: Sequence[np.ndarray] = (),
+    calibration: Calibration | None = None,
 ) -> None:
     """Write a bundle.
 
@@ -51,9 +53,9 @@ def export_network(
         output: Folder that does not exist yet; it appears whole or not at all.
         file_format: "onnx" or "openvino".
         precision: "32"; "16", the weights are stored in half precision; or "int8", the encoder is
-            quantised.
+            quantised as `calibration` says.
         card: What `bundle.json` also says.
-        calibration: Frames of one clip, RGB uint8 [H, W, 3], for the ranges of int8.
+        calibration: Of int8.
 
     Raises:
         ConfigError: A network that cannot be exported, or a package that is not installed.
@@ -93,21 +95,49 @@ def export_network(
             **card,
         }
         write_about(folder, about)
-        if precision == "int8":
-            point = settings.get("operating_point", {})
-            names = [one.name for one in fields(OperatingPoint) if one.name in point]
-            expected = results_of(folder, calibration)
-            quantise_encoder(folder, calibration)
+        if calibration is not None:
+            about["int8"] = quantise(folder, about, calibration)
             write_about(folder, about)
-            results = results_of(folder, calibration)
-            about["int8"] = {
-                "calibration_frames": len(calibration),
-                "against_float32": agreement(
-                    results, expected, OperatingPoint(**{name: point[name] for name in names})
-                ),
-            }
-            log.info("int8 against float32: %s", about["int8"]["against_float32"])
+
+
+def quantise(folder: Path, about: Mapping[str, Any], calibration: Calibration) -> dict[str, Any]:
+    """Quantise the encoder of a bundle in place, and return what that changed.
+
+    Args:
+        folder: Bundle in float32.
+        about: Its description, whose operating point decides what a mask is.
+        calibration: Frames, and which layers may stay in floating point.
+
+    Raises:
+        ConfigError: NNCF is not installed.
+    """
+    frames = calibration.frames
+    point = about["settings"].get("operating_point", {})
+    names = [one.name for one in fields(OperatingPoint) if one.name in point]
+    operating_point = OperatingPoint(**{name: point[name] for name in names})
+    with TemporaryDirectory() as scratch:
+        source = Path(shutil.copytree(folder, Path(scratch) / "float32"))
+        expected = results_of(source, frames)
+        for number in calibration.float_layers:
+            kept = quantise_encoder(source, folder, frames, number)
             write_about(folder, about)
+            change = agreement(results_of(folder, frames), expected, operating_point)
+            log.info("int8 against float32: %s", change)
+            if change["dice"] >= calibration.min_dice:
+                break
+        else:
+            log.warning(
+                "int8: the masks of the calibration frames agree with float32 by a Dice of %.4f, "
+                "less than min_dice=%s, with %d layers in floating point; compare on your own data",
+                change["dice"],
+                calibration.min_dice,
+                len(kept),
+            )
+    return {
+        "calibration_frames": len(frames),
+        "float_layers": kept,
+        "against_float32": change,
+    }
 
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:
@@ -131,7 +161,8 @@ def write_onnx(graph: Graph, file: Path) -> None:
     )
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
-        logging.getLogger("onnx_ir").setLevel(logging.WARNING)
+        for chatty in ("onnx_ir", "onnxscript"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         traced = torch.export.export(graph.module, graph.arguments, dynamic_shapes=dynamic)
         program = torch.onnx.export(
             traced,

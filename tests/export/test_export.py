@@ -23,6 +23,7 @@ pytest.importorskip("onnxscript", reason="the extra export is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
 
 from sali.export.__main__ import export  # noqa: E402
+from sali.export.quantise import Calibration  # noqa: E402
 from sali.export.write import export_network  # noqa: E402
 from sali.runtime import Segmenter  # noqa: E402
 from sali.runtime.bundle import Bundle  # noqa: E402
@@ -151,12 +152,15 @@ def test_openvino_gives_the_same_maps(network, frames, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
-def test_int8_says_what_it_changes(engine, network, frames, tmp_path):
+def test_int8_says_what_it_changes(engine, network, frames, tmp_path, caplog):
     pytest.importorskip("nncf", reason="the extra export is not installed")
     settings = {**SETTINGS, "smoothing": 0, "video": {}}
-    export_network(network, settings, tmp_path / "b", engine, "int8", CARD, list(frames))
+    calibration = Calibration(list(frames), [0, 1], 2.0)  # no masks agree so well: all are tried
+    export_network(network, settings, tmp_path / "b", engine, "int8", CARD, calibration)
+    assert "less than min_dice" in caplog.text
     about = Bundle(tmp_path / "b").about
     assert about["int8"]["calibration_frames"] == len(frames)
+    assert len(about["int8"]["float_layers"]) == 1
     expected = run(StreamSegmenter(network, 64), frames)
     ours = run(Segmenter(tmp_path / "b", threads=1), frames)
     said = about["int8"]["against_float32"]["grey_levels"]
@@ -252,10 +256,12 @@ def test_the_app_takes_a_bundle(bundle, tmp_path):
         ("ckpt=absent", "no checkpoint at absent"),
         ("calibration=null", "calibration: got null"),
         ("calibration=/absent", "no such folder: /absent"),
+        ("int8.float_layers=[-1]", r"float_layers: got \[-1\]"),
+        ("int8.min_dice=2", "min_dice: got 2"),
     ],
 )
 def test_mistakes_of_the_command(override, message, tmp_path):
-    int8 = ["precision=int8"] if override.startswith("calibration") else []
+    int8 = ["precision=int8"] if override.startswith(("calibration", "int8")) else []
     with pytest.raises(UserError, match=message):
         command(export, "export", f"output={tmp_path / 'bundle'}", *int8, override)
 
