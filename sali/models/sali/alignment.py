@@ -41,11 +41,15 @@ class DeformConv(nn.Module):
         channels: Channels of both inputs and of the output.
         groups: Offset groups; each shifts its share of the channels on its own.
         kernel: Implementation that computes it, see `sali.ops.deform`.
+        max_offset: Bound of the shifts in pixels of the feature map; None: no bound.
     """
 
-    def __init__(self, channels: int, groups: int, kernel: str) -> None:
+    def __init__(
+        self, channels: int, groups: int, kernel: str, max_offset: float | None = None
+    ) -> None:
         super().__init__()
         self.kernel = kernel
+        self.max_offset = max_offset
         self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.to_offset = nn.Conv2d(channels, groups * 3 * 9, 3, padding=1)
@@ -58,6 +62,8 @@ class DeformConv(nn.Module):
         """Return where to read, as the second feature map says."""
         both = self.to_offset(guide).float()
         offset, modulation = both.tensor_split([both.shape[1] // 3 * 2], 1)
+        if self.max_offset is not None:
+            offset = self.max_offset * (offset / self.max_offset).tanh()
         return Taps(offset, modulation.sigmoid())
 
     def forward(self, x: Tensor, taps: Taps) -> Tensor:
@@ -94,9 +100,12 @@ class ShortTermAlignment(nn.Module):
         num_levels: Levels of the pyramids.
         probability: Whether the network also aligns the neighbor's own probability, see `align`,
             and gives it to the fusion.
+        max_offset: Bound of the shifts of every level in pixels of that level, approached smoothly:
+            without one, a high learning rate drives the taps out of the picture, where there is
+            nothing to align. None: no bound, as released.
 
     Raises:
-        ValueError: Unknown kernel.
+        ValueError: Unknown kernel, or a bound that is not above zero.
     """
 
     def __init__(
@@ -106,8 +115,11 @@ class ShortTermAlignment(nn.Module):
         kernel: str,
         num_levels: int = 3,
         probability: bool = False,
+        max_offset: float | None = None,
     ) -> None:
         super().__init__()
+        if max_offset is not None and not max_offset > 0:
+            raise ValueError(f"align.max_offset: got {max_offset}, wanted more than 0, or null")
         if kernel not in KERNELS:
             raise ValueError(f"align kernel {kernel!r} is not one of {sorted(KERNELS)}")
         self.kernel = kernel
@@ -124,7 +136,7 @@ class ShortTermAlignment(nn.Module):
         self.refine = convs(2 * channels, finer).append(nn.Conv2d(channels, channels, 3, padding=1))
         self.smooth = convs(channels, finer)
         self.deform = nn.ModuleList(
-            [DeformConv(channels, groups, kernel) for _ in range(num_levels)]
+            [DeformConv(channels, groups, kernel, max_offset) for _ in range(num_levels)]
         )
         self.merge = convs(2 * channels, finer)
 
