@@ -10,6 +10,7 @@ import torch
 from benchmarks.frames import as_step, over
 from benchmarks.setup import Setup, Variant, fill, frame_elements
 from benchmarks.timing import Call, Table, summarize, time_interleaved
+from sali.export.quantise import Calibration
 from sali.export.write import export_network
 from sali.models.sali import SALI
 from sali.models.sali.bank import MemoryBank
@@ -24,6 +25,8 @@ BUNDLES = {
     "openvino, encoder int8": ("openvino", "int8"),
 }
 """Name -> format and precision."""
+FLOAT_LAYERS = 6
+"""Layers of the encoder that int8 leaves in floating point, as for the shipped weights."""
 
 
 def measure_export(
@@ -82,7 +85,8 @@ def _bundle(
     }
     copy = setup.build_network("cpu")
     copy.load_state_dict(network.state_dict())
-    export_network(copy, settings, path, file_format, precision, {}, frames)
+    int8 = Calibration(frames, [FLOAT_LAYERS], min_dice=0) if precision == "int8" else None
+    export_network(copy, settings, path, file_format, precision, {}, int8)
     return Segmenter(path, threads=setup.threads)
 
 

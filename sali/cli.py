@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hydra
+import yaml
 from hydra.errors import (
     CompactHydraException,
     MissingConfigException,
@@ -17,7 +18,7 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sali.config import command_file, nearest, unknown_key
+from sali.config import command_file, groups, nearest, unknown_key
 from sali.errors import UserError
 
 Command = Callable[[DictConfig], Any]
@@ -70,15 +71,11 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way
             try:
                 app()
-            except (CompactHydraException, OmegaConfBaseException) as error:
-                if full == "1":
+            except (CompactHydraException, OmegaConfBaseException, ValueError) as error:
+                told = explain(error, config_name, sys.argv[1:])
+                if full == "1" or told is None:
                     raise
-                sys.exit(f"error: {explain(error, config_name)}")
-            except ValueError as error:
-                if full == "1" or "Config group override" not in str(error):  # Hydra's own words
-                    raise
-                name = next(a.partition("=")[0] for a in sys.argv[1:] if a.endswith("=null"))
-                sys.exit(f"error: {name}: got null, wanted an option; ~{name} leaves the group out")
+                sys.exit(f"error: {told}")
             finally:
                 os.environ.pop("HYDRA_FULL_ERROR")
                 if full is not None:
@@ -148,8 +145,14 @@ def _with_readable_errors(main: Command) -> Command:
     return wrapped
 
 
-def explain(error: Exception, config_name: str) -> str:
-    """Return one line about a configuration that does not compose, with the nearest name."""
+def explain(error: Exception, config_name: str, overrides: list[str]) -> str | None:
+    """Return one line about a configuration that does not compose, with the nearest name.
+
+    Of an error that has another reason, None.
+    """
+    if not isinstance(error, CompactHydraException | OmegaConfBaseException):
+        # Hydra's words for a group whose option is a number, null or a mapping.
+        return _no_option(overrides) if "Config group override" in str(error) else None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     if isinstance(error, OverrideParseException):
@@ -162,10 +165,20 @@ def explain(error: Exception, config_name: str) -> str:
             f"wants quotes of its own: {name}='{quoted}', and the shell's around all of it"
         )
     key = re.search(r"Could not override '([^']+)'", str(error))
+    if key and key[1] in groups():
+        return f"{key[1]}: got a mapping, wanted the name of an option; ~{key[1]} leaves it out"
     if key and not key[1].startswith("hydra"):
         return unknown_key(key[1], config_name)
     causes = [str(e) for e in (error, error.__cause__) if e]
     return _one_line(" ".join(causes))
+
+
+def _no_option(overrides: list[str]) -> str | None:
+    for override in overrides:
+        name, _, value = override.lstrip("+").partition("=")
+        if name in groups() and isinstance(yaml.safe_load(value), int | float | type(None)):
+            return f"{name}: got {value}, wanted the name of an option; ~{name} leaves it out"
+    return None
 
 
 def _one_line(text: str) -> str:

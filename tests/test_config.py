@@ -102,7 +102,10 @@ def test_compat_reaches_the_parts_that_it_names():
         (["+data.transform.shard=[]"], "did you mean 'data.transform.shared'"),
         (["+memory.max_frames_x=1"], "did you mean 'memory.max_frames'"),
         (["+max_epochs=3"], "did you mean 'trainer.max_epochs'"),
-        (["+align.zzz=3"], r"align has \['kernel', 'module', 'offset_groups', 'probability'\]"),
+        (
+            ["+align.zzz=3"],
+            r"align has \['kernel', 'max_offset', 'module', 'offset_groups', 'probability'\]",
+        ),
         (["data.root=???"], "no value for data.root"),
         (["data.root=${nowhere}"], "cannot be resolved"),
     ],
@@ -142,7 +145,9 @@ def test_a_stray_key_of_an_experiment_file_is_refused(group, tmp_path):
         ("loss.power=2", "given with a plus: +loss.power="),
         ("data.root=???", "no value for data.root"),
         ("data.root", "'data.root' has no value; wanted data.root=VALUE"),
-        ("logger=null", "logger: got null, wanted an option; ~logger leaves the group out"),
+        ("logger=null", "logger: got null, wanted the name of an option; ~logger"),
+        ("fusion=0", "fusion: got 0, wanted the name of an option; ~fusion"),
+        ("fusion={a: 1}", "fusion: got a mapping, wanted the name of an option; ~fusion"),
         ("weight_decay=[", "weight_decay=[ cannot be read; a value with = , ( ) { } [ ] quotes or"),
     ],
 )

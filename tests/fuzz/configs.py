@@ -64,8 +64,11 @@ def composed(command: str, arguments: list[str]) -> None:
     try:
         with initialize_config_dir(config_dir(), version_base="1.3"):
             cfg = compose(command, overrides=with_arguments(arguments), return_hydra_config=False)
-    except (CompactHydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain(error, command)) from error
+    except (CompactHydraException, OmegaConfBaseException, ValueError) as error:
+        told = explain(error, command, arguments)
+        if told is None:
+            raise
+        raise ConfigError(told) from error
     check_config(cfg, command)
     _built(command, cfg)
 
