@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all fuzz faults lint format type train predict evaluate view report data-check benchmark gpu-check pictures soak audit wandb-sync clean
+.PHONY: help setup demo test test-all fuzz asan faults lint format type train predict evaluate view report data-check benchmark gpu-check pictures soak audit wandb-sync clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,10 +32,13 @@ test: $(READY) ## Tests that take seconds each, in two processes of one thread
 
 test-all: $(READY) ## All tests; installs the extras `sweeps` and `scale`, 500 MB
 	$(BIN)/python -m pip install --quiet --editable '.[dev,sweeps,scale]' 'moto[server]>=5.2,<6'
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 fuzz: $(READY) ## Damaged and hostile inputs, 10,000 of each kind: make fuzz ARGS='--cases 1000 videos'
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
+
+asan: $(READY) ## The C++ operators under AddressSanitizer: make asan ARGS='--cases 1000'
+	tests/fuzz/asan.sh $(abspath $(BIN)/python) $(ARGS)
 
 faults: $(READY) ## Commands killed or stopped at 30 moments each, full disks, lost files: make faults ARGS='--cases 3 predict'
 	PYTHONPATH=tests:. OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m faults $(ARGS)

@@ -133,8 +133,8 @@ class LogArtifacts(L.Callback):
                 if self.log_model:
                     run.log_artifact(str(self.checkpoint), name=f"model-{run.id}", type="model")
                 if self.log_maps:
-                    folder = str(tested.output / "maps")
-                    run.log_artifact(folder, name=f"maps-{run.id}", type="maps")
+                    (folder,) = tested.trees.values()  # a training tests one network
+                    run.log_artifact(str(folder), name=f"maps-{run.id}", type="maps")
 
 
 def show_image(trainer: L.Trainer, key: str, path: Path) -> None:

@@ -45,12 +45,14 @@ class Evaluation(NamedTuple):
     Attributes:
         metrics: Content of metrics.json.
         maps: Every clip with its maps, of all methods, as they were scored.
+        trees: Folder of the maps by method.
         settings: Choices of the evaluation.
         output: Folder of the results.
     """
 
     metrics: dict[str, Any]
     maps: list[ClipMaps]
+    trees: dict[str, Path]
     settings: Settings
     output: Path
 
@@ -169,7 +171,7 @@ def evaluate_clips(
     result = write_joint(methods, contents, attributes, output)
     shutil.rmtree(output / PARTIAL)
     log.info("results: %s", output)
-    return Evaluation(result, maps, settings, output)
+    return Evaluation(result, maps, trees, settings, output)
 
 
 def _refuse_short(clips: Sequence[Clip]) -> None:

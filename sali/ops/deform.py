@@ -105,5 +105,14 @@ def deform_conv(
 
     Returns:
         Features [B, C_out, H, W], float32 (float64 for float64 input).
+
+    Raises:
+        ValueError: A bias that is not one number per output channel, which would be spread over
+            the picture.
     """
+    if bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"bias: got shape {tuple(bias.shape)}, wanted {tuple(weight.shape[:1])}, one number "
+            "per output channel"
+        )
     return KERNELS[kernel](x, offset, modulation, weight, bias)

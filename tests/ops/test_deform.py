@@ -150,3 +150,14 @@ def test_native_refusals(change, words):
     arguments[1] = change(arguments)
     with pytest.raises(RuntimeError, match=words):
         deform_conv(*arguments, kernel="native")
+
+
+@pytest.mark.parametrize("kernel", HERE)
+def test_a_bias_that_would_be_spread_over_the_picture_is_refused(kernel):
+    x, offset, modulation = (
+        torch.zeros(1, 2, 4, 4),
+        torch.zeros(1, 18, 4, 4),
+        torch.ones(1, 9, 4, 4),
+    )
+    with pytest.raises(ValueError, match="one number per output channel"):
+        deform_conv(x, offset, modulation, torch.zeros(3, 2, 3, 3), torch.zeros(3, 1), kernel)
