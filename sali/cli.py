@@ -6,10 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     CompactHydraException,
     MissingConfigException,
@@ -18,7 +19,7 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sali.config import command_file, groups, nearest, unknown_key
+from sali.config import command_file, config_dir, groups, nearest, unknown_key
 from sali.errors import UserError
 
 Command = Callable[[DictConfig], Any]
@@ -166,7 +167,7 @@ def explain(error: Exception, config_name: str, overrides: list[str]) -> str | N
         )
     key = re.search(r"Could not override '([^']+)'", str(error))
     if key and key[1] in groups():
-        return f"{key[1]}: got a mapping, wanted the name of an option; ~{key[1]} leaves it out"
+        return f"{key[1]}: got a mapping, wanted {_options(key[1])}"
     if key and not key[1].startswith("hydra"):
         return unknown_key(key[1], config_name)
     causes = [str(e) for e in (error, error.__cause__) if e]
@@ -174,11 +175,16 @@ def explain(error: Exception, config_name: str, overrides: list[str]) -> str | N
 
 
 def _no_option(overrides: list[str]) -> str | None:
-    for override in overrides:
-        name, _, value = override.lstrip("+").partition("=")
-        if name in groups() and isinstance(yaml.safe_load(value), int | float | type(None)):
-            return f"{name}: got {value}, wanted the name of an option; ~{name} leaves it out"
+    for override in OverridesParser.create().parse_overrides(overrides):
+        value = override.value()
+        if override.key_or_group in groups() and not isinstance(value, str | list):
+            given = "null" if value is None else value
+            return f"{override.key_or_group}: got {given}, wanted {_options(override.key_or_group)}"
     return None
+
+
+def _options(group: str) -> str:
+    return f"one of {sorted(file.stem for file in Path(config_dir(), group).glob('*.yaml'))}"
 
 
 def _one_line(text: str) -> str:

@@ -25,13 +25,18 @@ _PNG_END = b"IEND\xaeB`\x82"
 _PNG_GREY, _PNG_COLOUR, _PNG_PALETTE = 0, 2, 3
 _TAIL_BYTES = 4096
 _ORIENTATION = 0x0112  # tag of EXIF
-_UNREADABLE = (
+_UNREADABLE = (  # what decoders raise at damaged files; the last five are slips of Pillow's own
     OSError,
     EOFError,
     ValueError,
     SyntaxError,
     MemoryError,
     Image.DecompressionBombError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
 )
 """What PIL raises for files that are damaged, not images, or so large that they fill the memory."""
 
@@ -93,7 +98,7 @@ def _require_one_picture(image: Image.Image, what: str) -> None:
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     """Return (H, W) after turning by the EXIF orientation, of which 5 to 8 lie on a side."""
-    on_side = image.getexif().get(_ORIENTATION, 1) >= 5
+    on_side = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     return (image.width, image.height) if on_side else (image.height, image.width)
 
 

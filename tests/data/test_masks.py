@@ -167,7 +167,7 @@ def test_a_grey_mask_whose_channels_differ_by_compression_is_its_grey(tmp_path):
     np.testing.assert_array_equal(read_mask(path)[grey != 128], (grey > 128)[grey != 128])
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [*range(10), 65535])
 def test_frames_are_upright_whatever_reads_them(tmp_path, orientation):
     upright = np.zeros((48, 64, 3), np.uint8)
     upright[:16, :20] = (200, 30, 30)
@@ -235,6 +235,17 @@ def test_masks_are_upright_as_their_frames_are(tmp_path, orientation):
     mask = read_mask(tmp_path / "mask.jpg")
     assert mask.shape == size
     np.testing.assert_array_equal(mask, frame[..., 0] > 128)
+
+
+def test_a_damage_that_pillow_trips_over_is_an_error_of_the_frame(tmp_path):
+    path = tmp_path / "0.tif"
+    page = Image.new("L", (8, 6))
+    page.save(path, save_all=True, append_images=[page])
+    first, rows, second = path.read_bytes().rpartition(struct.pack("<H", 0x0101))
+    path.write_bytes(first + b"\x77" * len(rows) + second)  # the second page has no height
+    with pytest.raises(FrameError, match="Missing dimensions"):
+        read_frame(path)
+    assert read_mask(path).shape == (6, 8)  # OpenCV reads the first page
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png", "a.webp"])

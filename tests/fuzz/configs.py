@@ -59,11 +59,16 @@ def overrides(draw: Any) -> tuple[str, list[str]]:
     return command, arguments
 
 
+HOME = ["paths.output_dir=run"]
+"""Outside of a command Hydra does not choose the folder of a training."""
+
+
 def composed(command: str, arguments: list[str]) -> None:
     """Compose and check as a command does it, up to where files would be read."""
     try:
         with initialize_config_dir(config_dir(), version_base="1.3"):
-            cfg = compose(command, overrides=with_arguments(arguments), return_hydra_config=False)
+            overrides = with_arguments(arguments) + (HOME if command == "train" else [])
+            cfg = compose(command, overrides=overrides)
     except (CompactHydraException, OmegaConfBaseException, ValueError) as error:
         told = explain(error, command, arguments)
         if told is None:
@@ -101,9 +106,11 @@ def _built(command: str, cfg: Any) -> None:
 
 def _prepare(folder: Path) -> Case:
     import matplotlib.pyplot  # noqa: F401  (makes folders of its own when it is first imported)
+    import wandb  # noqa: F401  (likewise)
 
     set_hypothesis_home_dir(folder)
     GlobalHydra.instance().clear()
+    composed("train", [])  # imports PyTorch's compiler, which makes a folder too
 
     def case(rng: Random) -> None:
         @seed(int(rng.integers(2**32)))
