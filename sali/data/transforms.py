@@ -19,6 +19,7 @@ class ClipTransform:
         colour: Transforms of the frames alone.
         shared_colour: Draw `colour` once for all frames instead of for each.
         bad: Transforms after `colour` that make a frame hard or impossible to read.
+        bad_share: Chance that a frame is given one of them.
     """
 
     def __init__(
@@ -27,9 +28,11 @@ class ClipTransform:
         colour: Sequence[A.BasicTransform],
         shared_colour: bool,
         bad: Sequence[A.BasicTransform] = (),
+        bad_share: float = 0,
     ) -> None:
         self.shared = A.Compose(list(shared))
-        self.colour = A.Compose([*colour, *bad])
+        one_of = [A.OneOf(list(bad), p=bad_share)] if bad else []
+        self.colour = A.Compose([*colour, *one_of])
         self.shared_colour = shared_colour
 
     def __call__(
