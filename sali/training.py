@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
     lambda record: "litlogger" not in record.getMessage()
 )
+logging.getLogger("gcsfs").setLevel(logging.WARNING)  # Lightning imports it where it is installed
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 # Lightning writes its lines itself; where others write all lines, as in Hydra's commands, they
 # would come twice.
