@@ -13,6 +13,7 @@ import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     CompactHydraException,
+    HydraException,
     MissingConfigException,
     OverrideParseException,
 )
@@ -40,6 +41,8 @@ TEXT_KEYS = {
 }
 """Keys of files, folders and names."""
 _LIKE_A_NUMBER = re.compile(r"[-+]?[\d_.]*\d[\d_.]*(e[-+]?\d+)?|true|false|nan|[-+]?inf", re.I)
+LONG = 100
+"""Characters that no option's name has."""
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
 
@@ -69,14 +72,15 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
                 return
             sys.argv[1:] = with_arguments(sys.argv[1:])
             full = os.environ.get("HYDRA_FULL_ERROR")
+            if wrong := no_option(sys.argv[1:]):
+                sys.exit(f"error: {wrong}")
             os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way
             try:
                 app()
-            except (CompactHydraException, OmegaConfBaseException, ValueError) as error:
-                told = explain(error, config_name, sys.argv[1:])
-                if full == "1" or told is None:
+            except (CompactHydraException, OmegaConfBaseException) as error:
+                if full == "1":
                     raise
-                sys.exit(f"error: {told}")
+                sys.exit(f"error: {explain(error, config_name)}")
             finally:
                 os.environ.pop("HYDRA_FULL_ERROR")
                 if full is not None:
@@ -146,14 +150,8 @@ def _with_readable_errors(main: Command) -> Command:
     return wrapped
 
 
-def explain(error: Exception, config_name: str, overrides: list[str]) -> str | None:
-    """Return one line about a configuration that does not compose, with the nearest name.
-
-    Of an error that has another reason, None.
-    """
-    if not isinstance(error, CompactHydraException | OmegaConfBaseException):
-        # Hydra's words for a group whose option is a number, null or a mapping.
-        return _no_option(overrides) if "Config group override" in str(error) else None
+def explain(error: Exception, config_name: str) -> str:
+    """Return one line about a configuration that does not compose, with the nearest name."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     if isinstance(error, OverrideParseException):
@@ -166,25 +164,32 @@ def explain(error: Exception, config_name: str, overrides: list[str]) -> str | N
             f"wants quotes of its own: {name}='{quoted}', and the shell's around all of it"
         )
     key = re.search(r"Could not override '([^']+)'", str(error))
-    if key and key[1] in groups():
-        return f"{key[1]}: got a mapping, wanted {_options(key[1])}"
     if key and not key[1].startswith("hydra"):
         return unknown_key(key[1], config_name)
     causes = [str(e) for e in (error, error.__cause__) if e]
     return _one_line(" ".join(causes))
 
 
-def _no_option(overrides: list[str]) -> str | None:
-    for override in OverridesParser.create().parse_overrides(overrides):
-        value = override.value()
-        if override.key_or_group in groups() and not isinstance(value, str | list):
-            given = "null" if value is None else value
-            return f"{override.key_or_group}: got {given}, wanted {_options(override.key_or_group)}"
+def no_option(overrides: list[str]) -> str | None:
+    """Return one line about a group whose option cannot be a name, where Hydra has a traceback."""
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException:
+            continue  # a flag, or what Hydra refuses
+        name, value = override.key_or_group, override.value()
+        names = value if isinstance(value, list) and not override.is_delete() else [value]
+        if (
+            name not in groups()
+            or override.is_sweep_override()
+            or (override.is_delete() and value in (None, ""))
+            or all(isinstance(one, str) and len(one) < LONG for one in names)
+        ):
+            continue
+        got = "null" if value is None else f"{value}"[:LONG]
+        options = sorted(file.stem for file in Path(config_dir(), name).glob("*.yaml"))
+        return f"{name}: got {got}, wanted one of {options}"
     return None
-
-
-def _options(group: str) -> str:
-    return f"one of {sorted(file.stem for file in Path(config_dir(), group).glob('*.yaml'))}"
 
 
 def _one_line(text: str) -> str:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fuzz.engine import Case, Kind
 from fuzz.mutations import ODD, Random
-from sali.cli import explain, with_arguments
+from sali.cli import explain, no_option, with_arguments
 from sali.config import check_config, commands, config_dir, groups, known_keys
 from sali.errors import ConfigError
 
@@ -65,15 +65,15 @@ HOME = ["paths.output_dir=run"]
 
 def composed(command: str, arguments: list[str]) -> None:
     """Compose and check as a command does it, up to where files would be read."""
+    arguments = with_arguments(arguments)
+    if wrong := no_option(arguments):
+        raise ConfigError(wrong)
     try:
         with initialize_config_dir(config_dir(), version_base="1.3"):
-            overrides = with_arguments(arguments) + (HOME if command == "train" else [])
+            overrides = arguments + (HOME if command == "train" else [])
             cfg = compose(command, overrides=overrides)
-    except (CompactHydraException, OmegaConfBaseException, ValueError) as error:
-        told = explain(error, command, arguments)
-        if told is None:
-            raise
-        raise ConfigError(told) from error
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, command)) from error
     check_config(cfg, command)
     _built(command, cfg)
 

@@ -15,6 +15,6 @@ def test_the_error_of_a_name_without_quotes_gives_one_that_is_read(name):
     with initialize_config_dir(config_dir(), version_base="1.3"):
         with pytest.raises(OverrideParseException) as caught:
             compose("predict", overrides=[f"source={name}"])
-        message = explain(caught.value, "predict", [])
+        message = explain(caught.value, "predict")
         advice = message.partition("quotes of its own: ")[2].rpartition(", and the shell")[0]
         assert compose("predict", overrides=[advice]).source == name
