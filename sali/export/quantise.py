@@ -56,10 +56,11 @@ def quantise_encoder(
     Raises:
         ConfigError: NNCF is not installed.
     """
-    # NNCF looks for a compiler of CUDA code, and says that there is none.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     nncf = installed("nncf", "precision=int8")
-    nncf.set_log_level(logging.ERROR)
+    # It lists every layer, and that there is no compiler of CUDA code. Its own `set_log_level`
+    # would change the handlers of others.
+    for chatty in ("nncf", "torch.utils.cpp_extension"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     bundle = Bundle(source)
     inputs = [
         {"images": bundle.normalise(resize_frame(frame, bundle.image_size))[None]}

@@ -282,9 +282,10 @@ def test_the_shipped_network_on_a_real_clip_with_a_memory_that_wraps(shipped):
 
     files = sorted(SAMPLE.glob("Frame/*/*"))
     clip = [read_frame(file)[0] for file in [*files, *files[::-1]]][:60]
-    network, _ = load_network(find_checkpoint("polypgen_lite0"))
+    network, trained = load_network(find_checkpoint("polypgen_lite0"))
     settings = {"max_frames": 3, "every": 1}
-    expected = run(StreamSegmenter(network, 256, **settings), clip)
+    side = trained["streaming"]["image_size"]
+    expected = run(StreamSegmenter(network, side, **settings), clip)
     ours = run(Segmenter(shipped, **settings), clip)
     assert ours.shape == expected.shape
     assert grey_levels(ours, expected) <= 0.1
