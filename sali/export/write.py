@@ -199,7 +199,8 @@ def check_graph(name: str, graph: Graph, file: Path, engine: str, precision: str
 def to_openvino(file: Path, precision: str) -> Path:
     """Replace an ONNX file by OpenVINO's two files, and return the `.xml`."""
     openvino = installed("openvino", "format=openvino")
-    model = openvino.convert_model(str(file))
+    # Not `convert_model`, which takes a comma in a path for a separator.
+    model = openvino.Core().read_model(str(file))
     converted = file.with_suffix(".xml")
     openvino.save_model(model, str(converted), compress_to_fp16=precision == "16")
     file.unlink()

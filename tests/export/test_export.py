@@ -156,13 +156,13 @@ def test_int8_says_what_it_changes(engine, network, frames, tmp_path, caplog):
     pytest.importorskip("nncf", reason="the extra export is not installed")
     settings = {**SETTINGS, "smoothing": 0, "video": {}}
     calibration = Calibration(list(frames), [0, 1], 2.0)  # no masks agree so well: all are tried
-    export_network(network, settings, tmp_path / "b", engine, "int8", CARD, calibration)
+    export_network(network, settings, tmp_path / "a, b", engine, "int8", CARD, calibration)
     assert "less than min_dice" in caplog.text
-    about = Bundle(tmp_path / "b").about
+    about = Bundle(tmp_path / "a, b").about
     assert about["int8"]["calibration_frames"] == len(frames)
     assert len(about["int8"]["float_layers"]) == 1
     expected = run(StreamSegmenter(network, 64), frames)
-    ours = run(Segmenter(tmp_path / "b", threads=1), frames)
+    ours = run(Segmenter(tmp_path / "a, b", threads=1), frames)
     said = about["int8"]["against_float32"]["grey_levels"]
     assert 0 < said < 3 and grey_levels(ours, expected) == pytest.approx(said, abs=0.2)
 
