@@ -26,7 +26,7 @@ BUNDLES = {
 }
 """Name -> format and precision."""
 FLOAT_LAYERS = 6
-"""Layers of the encoder that int8 leaves in floating point, as for the shipped weights."""
+"""Layers that int8 leaves in floating point: the middle of the numbers that `sali.export` tries."""
 
 
 def measure_export(

@@ -73,8 +73,10 @@ def _calibration(cfg: DictConfig) -> "Calibration":
     from sali.export.quantise import Calibration
 
     layers = list(cfg.int8.float_layers)
-    if not layers or any(number < 0 for number in layers):
-        raise ConfigError(f"int8.float_layers: got {layers}, wanted numbers of 0 or more")
+    if not layers or any(not isinstance(number, int) or number < 0 for number in layers):
+        raise ConfigError(f"int8.float_layers: got {layers}, wanted whole numbers of 0 or more")
+    if cfg.calibration_frames < 1:
+        raise ConfigError(f"calibration_frames: got {cfg.calibration_frames}, wanted 1 or more")
     if not 0 <= cfg.int8.min_dice <= 1:
         raise ConfigError(f"int8.min_dice: got {cfg.int8.min_dice}, wanted 0 to 1")
     source = SAMPLE if is_sample(cfg.calibration) else Path(cfg.calibration)

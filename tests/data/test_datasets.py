@@ -216,3 +216,11 @@ def test_streamed_frames_are_complete_and_in_order(clip):
 def test_decodes_are_fast_or_exact():
     with pytest.raises(ValueError, match="'quick' is not one of"):
         FrameReader(256, "quick")
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_the_stated_share_of_frames_is_made_bad(share):
+    transform = ClipTransform([], [], False, bad=[A.InvertImg(p=1.0)], bad_share=share)
+    frames, masks = np.zeros((400, 8, 8, 3), np.uint8), np.zeros((400, 8, 8), np.uint8)
+    done, _ = transform(frames, masks, np.random.default_rng(0))
+    assert (done == 255).all((1, 2, 3)).mean() == pytest.approx(share, abs=0.1)

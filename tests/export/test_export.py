@@ -167,6 +167,14 @@ def test_int8_says_what_it_changes(engine, network, frames, tmp_path, caplog):
     assert 0 < said < 3 and grey_levels(ours, expected) == pytest.approx(said, abs=0.2)
 
 
+@pytest.mark.slow
+def test_int8_keeps_no_more_layers_in_float_than_are_enough(network, frames, tmp_path):
+    settings = {**SETTINGS, "smoothing": 0, "video": {}}
+    enough = Calibration(list(frames), [0, 1], 0.0)
+    export_network(network, settings, tmp_path / "b", "onnx", "int8", CARD, enough)
+    assert Bundle(tmp_path / "b").about["int8"]["float_layers"] == []
+
+
 def test_a_network_with_a_state_of_its_own_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="Unknown remembers a video in a way of its own"):
         export_network(Unknown(), {**SETTINGS, "video": {}}, tmp_path / "x", "onnx", "32", CARD)
@@ -257,7 +265,10 @@ def test_the_app_takes_a_bundle(bundle, tmp_path):
         ("calibration=null", "calibration: got null"),
         ("calibration=/absent", "no such folder: /absent"),
         ("int8.float_layers=[-1]", r"float_layers: got \[-1\]"),
+        ("int8.float_layers=[a]", r"float_layers: got \['a'\]"),
+        ("int8.float_layers=[1.5]", r"float_layers: got \[1.5\]"),
         ("int8.min_dice=2", "min_dice: got 2"),
+        ("calibration_frames=0", "calibration_frames: got 0"),
     ],
 )
 def test_mistakes_of_the_command(override, message, tmp_path):
