@@ -153,14 +153,22 @@ def check_config(cfg: DictConfig, command: str) -> None:
 
 
 def _check_parts(node: Mapping[str, Any]) -> None:
-    """Refuse choices of `memory` and `align` that the chosen model does not read."""
+    """Refuse choices of `memory` and `align` that the chosen model does not read.
+
+    `none` is true of such a model, so the experiments that say it take any model.
+    """
     for group, option in (("memory", "default"), ("align", "auto")):
-        default = yaml.safe_load((Path(config_dir()) / group / f"{option}.yaml").read_text())
-        if f"${{{group}." not in str(node["model"]) and node[group] != default:
+        if f"${{{group}." in str(node["model"]):
+            continue
+        folder = Path(config_dir()) / group
+        default = yaml.safe_load((folder / f"{option}.yaml").read_text())
+        none = default | yaml.safe_load((folder / "none.yaml").read_text())
+        none.pop("defaults")
+        if node[group] not in (default, none):
             raise ConfigError(
-                f"{group}: got another choice than {group}={option}, but the chosen model, "
-                f"{node['model'].get('_target_')}, has no such part; leave it out or take "
-                "model=sali"
+                f"{group}: got another choice than {group}={option} or {group}=none, but the "
+                f"chosen model, {node['model'].get('_target_')}, has no such part; leave it out "
+                "or take model=sali"
             )
 
 
