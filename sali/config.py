@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sali.errors import ConfigError
+from sali.ranges import check_ranges
 from sali.run.processes import is_first, started
 
 GLOBAL_GROUPS = ("experiment", "ablation", "sweep", "debug")  # change keys of other groups
@@ -134,14 +135,15 @@ def check_config(cfg: DictConfig, command: str) -> None:
 
     Raises:
         ConfigError: A stray key, with the nearest known one; a `_target_` that cannot be imported;
-            a value that is missing or cannot be resolved; a part of a network that has no such.
+            a value that is missing, cannot be resolved or is out of its range; a part of a network
+            that has no such.
     """
     node: Any = OmegaConf.to_container(cfg, resolve=False)
     _check_node(node, "", command)
     if command == "train":
         _check_parts(node)
     try:
-        OmegaConf.to_container(cfg, resolve=True)
+        resolved: Any = OmegaConf.to_container(cfg, resolve=True)
         missing = sorted(OmegaConf.missing_keys(cfg))
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
@@ -150,6 +152,7 @@ def check_config(cfg: DictConfig, command: str) -> None:
         raise ConfigError(
             f"no value for {', '.join(missing)}; give it on the command line, e.g. {missing[0]}=..."
         )
+    check_ranges(resolved, command)
 
 
 def _check_parts(node: Mapping[str, Any]) -> None:
@@ -345,7 +348,9 @@ def build(node: Any, **kwargs: Any) -> Any:
         return instantiate(node, _convert_="all", **kwargs)
     except Exception as error:
         cause = error.__cause__ or error
-        if isinstance(cause, ValueError | TypeError):
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+        if isinstance(cause, ValueError | TypeError | MisconfigurationException):
             target = node.get("_target_", "?") if isinstance(node, Mapping) else "?"
             raise ConfigError(f"{target}: {cause}") from error
         raise

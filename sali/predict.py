@@ -104,9 +104,6 @@ def _check_values(cfg: DictConfig) -> None:
     if "://" not in str(cfg.output):
         require_writable(Path(str(cfg.output)))
     _check_bundle(cfg)
-    for key, least in {"num_workers": 0, "prefetch_factor": 1, "streams": 1}.items():
-        if not isinstance(cfg[key], int) or cfg[key] < least:
-            raise ConfigError(f"{key}: got {cfg[key]!r}, wanted a whole number of at least {least}")
     if cfg.on_bad_frame not in ("error", "skip"):
         raise ConfigError(f"on_bad_frame: got {cfg.on_bad_frame!r}, wanted 'error' or 'skip'")
 

@@ -32,6 +32,7 @@ LAYERS = [
     {"models"},
     {"losses", "metrics"},
     {"ops"},
+    {"ranges"},
     {"errors"},
 ]
 PLAIN = {"models", "ops", "losses", "metrics"}
