@@ -43,11 +43,15 @@ def predict(cfg: DictConfig) -> dict[str, int]:
         from sali.archive.run import predict_archive
 
         return predict_archive(cfg)
-    from sali.prediction.sources import check_streams, index_source, protect_source
+    from sali.data.index import Clip
+    from sali.prediction.sources import index_source, protect_source
 
     source = SAMPLE if is_sample(cfg.source) else cfg.source
     sources = index_source(str(source), cfg.video.max_pixels)
-    check_streams(sources, cfg.streams)
+    if cfg.streams != 1 and not isinstance(sources[0], Clip):
+        raise ConfigError(
+            f"streams: got {cfg.streams}, wanted 1, as videos are streamed one by one"
+        )
 
     from sali.prediction.result import LOCK
     from sali.predictor import Predictor

@@ -10,15 +10,20 @@ from typing import Any
 
 import torch
 
+from sali.data.datasets import FrameReader
 from sali.data.listing import visible
 from sali.errors import ConfigError, WeightsError
 from sali.models.contract import VideoSegmenter
+from sali.prediction import FileSource, load
+from sali.prediction import Options as LoopOptions
 from sali.prediction.loop import make_segmenter
+from sali.prediction.sources import Batches
 from sali.runtime.bundle import ABOUT, find_bundle, find_network
 from sali.runtime.network import load_network
 from sali.streaming import StreamSegmenter, prepare_network
 
 CHECKPOINT_SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors")
+LOOP = LoopOptions(skip_bad=True, keep_pictures=True, quiet=True)
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,12 @@ class Models:
                 network = prepare_network(network, settings["image_size"], precision)
                 self._loaded[name, precision] = network, settings
             return self._loaded[name, precision]
+
+    def frames(self, source: FileSource, options: Options) -> Batches:
+        """Return the frames of a clip or video as the network takes them."""
+        _, settings = self.load(options.model, options.precision)
+        reader = FrameReader(settings["image_size"], settings["decode"])
+        return load([source], reader, LOOP)
 
     def segmenter(self, options: Options) -> StreamSegmenter:
         """Return a segmenter for one run."""

@@ -16,12 +16,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from sali.app.models import Models, Options
-from sali.data.datasets import FrameReader
+from sali.app.models import LOOP, Models, Options
 from sali.data.samples import IMAGENET_MEAN, IMAGENET_STD, End, Frame, StreamItem
 from sali.data.video.files import Video, open_video
 from sali.errors import DataError, UserError
-from sali.prediction import FileSource, Result, load
+from sali.prediction import FileSource, Result
 from sali.prediction.loop import segment
 from sali.prediction.sources import Batches, length_of
 from sali.prediction.writers.pictures import map_pictures
@@ -180,14 +179,12 @@ class Play(threading.Thread):
 
     def _segment(self) -> None:
         segmenter = self._models.segmenter(self.options)
-        _, settings = self._models.load(self.options.model, self.options.precision)
-        reader = FrameReader(settings["image_size"], settings["decode"])
-        loader = load([self.source], reader, 0, 0, 1, keep_pictures=True, starts={})
+        loader = self._models.frames(self.source, self.options)
         self.state = "running"
         maps = map_pictures(self.root, "probability")
         with closing(self._frames(loader)) as frames:
             runner = ClipRunner(lambda: segmenter)
-            segment(frames, [self.source], runner, [maps, self], skip_bad=True, quiet=True)
+            segment(frames, [self.source], runner, [maps, self], LOOP)
         if not self.peaks and not self._cancelled:
             raise UserError(self.message)
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 
-from sali.app.models import Models, Options
+from sali.app.models import LOOP, Models, Options
 from sali.app.play import ENDS, Limits, Play
-from sali.data.datasets import FrameReader
 from sali.data.frames import read_grey
 from sali.data.samples import End, Frame, StreamItem
 from sali.errors import ConfigError, DataError
 from sali.metrics.operating_point import OperatingPoint
-from sali.prediction import FileSource, Result, Writer, load
+from sali.prediction import FileSource, Result, Writer
 from sali.prediction.loop import segment
 from sali.prediction.sources import Batches
 from sali.prediction.writers.tables import detection_tables, mask_files
@@ -186,16 +185,14 @@ class Session:
             shutil.rmtree(folder, ignore_errors=True)
             name, options = play.source.name, play.options
             maps, files = self.folder / "maps" / name, folder / "files"
-            _, settings = self._models.load(options.model, options.precision)
-            reader = FrameReader(settings["image_size"], settings["decode"])
-            loader = load([play.source], reader, 0, 0, 1, keep_pictures=True, starts={})
+            loader = self._models.frames(play.source, options)
             writers: list[Writer] = [
                 overlay_videos(files, point, **self._exporting),
                 detection_tables(files, point),
                 mask_files(files, point),
             ]
             frames = self._until_last(loader, play, tell)
-            segment(frames, [play.source], Kept(play, maps), writers, skip_bad=True, quiet=True)
+            segment(frames, [play.source], Kept(play, maps), writers, LOOP)
             if self.closed:
                 raise DataError("the result was deleted; run again")
             about = {"play": play, "options": options, "frames": len(play.peaks)}

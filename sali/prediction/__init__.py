@@ -8,9 +8,9 @@ network = prepare_network(network.cuda(), settings["image_size"])
 predict(index_source("clips", 36_000_000), network, settings, writers, Options())
 """
 
-from sali.prediction.loop import Options, predict, segment
+from sali.prediction.loop import predict, segment
 from sali.prediction.result import ClipWriter, Result, Writer, write_manifest
-from sali.prediction.sources import FileSource, Source, index_source, load, protect_source
+from sali.prediction.sources import FileSource, Options, Source, index_source, load
 
 __all__ = [
     "ClipWriter",
@@ -22,7 +22,6 @@ __all__ = [
     "index_source",
     "load",
     "predict",
-    "protect_source",
     "segment",
     "write_manifest",
 ]

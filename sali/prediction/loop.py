@@ -9,54 +9,24 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sali.data.datasets import FrameReader
 from sali.data.loading import lost_worker
 from sali.data.samples import End, Frame
 from sali.data.video.files import Video
-from sali.data.video.live import Live, LiveFrames, LiveSettings
+from sali.data.video.live import Live, LiveFrames
 from sali.errors import ConfigError, DataError, FrameError
 from sali.models.contract import VideoSegmenter
 from sali.prediction.result import ClipWriter, Result, Writer
 from sali.prediction.resume import Counts, Resume
-from sali.prediction.sources import Batches, Source, length_of, load
+from sali.prediction.sources import Batches, Options, Source, length_of, load
 from sali.run.progress import progress_bar
 from sali.streaming import ClipRunner, StreamSegmenter
 
-if TYPE_CHECKING:  # it needs albumentations, which takes seconds to import
-    from sali.data.corruption import BadRuns
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a prediction is computed.
-
-    Attributes:
-        precision: "32", "bf16" or "16".
-        num_workers: Processes that read ahead.
-        prefetch_factor: Frames that each of them reads ahead.
-        streams: Clips whose frames are encoded as one batch.
-        skip_bad: Whether to leave unreadable frames out; else they are an error.
-        keep_pictures: Whether a writer needs the frames of videos themselves.
-        live: Settings of a live source; None if there is none.
-        quiet: Whether to draw no progress bar.
-        corruption: Runs of bad frames to put into clips, to test a network on them.
-    """
-
-    precision: str = "32"
-    num_workers: int = 0
-    prefetch_factor: int = 4
-    streams: int = 1
-    skip_bad: bool = False
-    keep_pictures: bool = False
-    live: LiveSettings | None = None
-    quiet: bool = False
-    corruption: "BadRuns | None" = None
 
 
 def predict(
@@ -93,20 +63,10 @@ def predict(
         if isinstance(sources[0], Live):
             assert options.live is not None
             live = LiveFrames(sources[0], options.live, reader.image_size, options.keep_pictures)
-            return segment_live(live, runner, writers, options.quiet)
+            return _segment_live(live, runner, writers, options)
         todo = resume.begin(sources, runner) if resume else sources
-        batches = load(
-            todo,
-            reader,
-            options.num_workers,
-            options.prefetch_factor,
-            options.streams,
-            options.keep_pictures,
-            resume.starts if resume else {},
-            options.corruption,
-        )
-        skip_bad, quiet = options.skip_bad, options.quiet
-        counts = segment(batches, todo, runner, writers, skip_bad, resume, quiet)
+        batches = load(todo, reader, options, resume.starts if resume else None)
+        counts = segment(batches, todo, runner, writers, options, resume)
     except OSError as error:
         raise DataError(f"stopped: {error}") from error
     if resume:
@@ -130,9 +90,8 @@ def segment(
     sources: Sequence[Source],
     runner: ClipRunner,
     writers: Sequence[Writer],
-    skip_bad: bool,
+    options: Options,
     resume: Resume | None = None,
-    quiet: bool = False,
 ) -> Counts:
     """Segment all frames and write all results.
 
@@ -141,9 +100,8 @@ def segment(
         sources: Sources in the order in which `batches` numbers them.
         runner: Runner of the network, with the state of resumed sources.
         writers: Receivers of the results.
-        skip_bad: Whether to leave unreadable frames out; else they are an error.
+        options: How the prediction is computed.
         resume: Keeps the state of videos.
-        quiet: Whether to draw no progress bar, where several predictions share one terminal.
 
     Returns:
         Number of "frames" and "skipped" frames of all sources.
@@ -156,6 +114,7 @@ def segment(
     counts = [{"frames": 0, "skipped": 0, **known.get(i, {})} for i in range(len(sources))]
     lengths = [length_of(source) for source in sources]
     try:
+        quiet = options.quiet
         with progress_bar("frames", quiet=quiet) as progress, _readers_of(batches) as items_of:
             done = sum(count["frames"] + count["skipped"] for count in counts)
             total = sum(lengths) if all(lengths) else None
@@ -170,7 +129,7 @@ def segment(
                     source, count = sources[item.clip], counts[item.clip]
                     if not isinstance(item, Frame) and item.error:
                         lost = item.lost if isinstance(item, End) else 0
-                        if not skip_bad and not lost:
+                        if not options.skip_bad and not lost:
                             raise FrameError(f"{item.error} (on_bad_frame=skip leaves it out)")
                         log.warning("skipped: %s", item.error)
                         count["skipped"] += max(1, lost)
@@ -181,7 +140,7 @@ def segment(
                         resume.after(item, source, runner, count)
                 progress.advance(bar, len(items))
     finally:
-        is_kept = resume is not None and resume.holds_state
+        is_kept = resume is not None and bool(resume.saved)
         for writer in writers:
             if is_kept and isinstance(writer, ClipWriter):
                 writer.suspend()
@@ -209,16 +168,12 @@ def _readers_of(batches: Batches) -> Iterator[Iterator[list[Any]]]:
         raise DataError(why) from error
 
 
-def segment_live(
-    frames: LiveFrames, runner: ClipRunner, writers: Sequence[Writer], quiet: bool = False
+def _segment_live(
+    frames: LiveFrames, runner: ClipRunner, writers: Sequence[Writer], options: Options
 ) -> Counts:
-    """Segment a live source until it ends or a signal stops it; see `segment`.
-
-    Returns:
-        Number of "clips" (1), "frames", "skipped" (0) and "dropped" frames.
-    """
+    """Segment a live source until it ends or a signal stops it."""
     with stopped_by_signals(frames.stop):
-        counts = segment(frames, [frames.live], runner, writers, skip_bad=True, quiet=quiet)
+        counts = segment(frames, [frames.live], runner, writers, replace(options, skip_bad=True))
     what = frames.live.shown
     if frames.damaged:
         log.warning("%s: %d frames could not be decoded", what, frames.damaged)

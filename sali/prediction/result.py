@@ -54,13 +54,6 @@ class Result:
         return f"{self.frame.number:06d}"
 
     @property
-    def file_name(self) -> str:
-        """Name of the frame's file; of a video or live source that of its map."""
-        if isinstance(self.source, Clip):
-            return self.source.frames[self.frame.number].name
-        return f"{self.stem}.png"
-
-    @property
     def time(self) -> float | None:
         """Seconds since the start of a video or live source; None for frames in files."""
         return None if isinstance(self.source, Clip) else float(self.frame.time)
@@ -106,7 +99,7 @@ class Writer(Protocol):
 
 
 class ClipOutput(Protocol):
-    """What a `ClipWriter` writes of one clip."""
+    """What a `ClipWriter` writes of one clip; only a resumable one has the last two methods."""
 
     def write(self, result: Result) -> None:
         """Take the next frame."""
@@ -114,19 +107,11 @@ class ClipOutput(Protocol):
     def close(self, whole: bool) -> None:
         """Give the output its final name if it is `whole`; else remove it or mark it as partial."""
 
-
-class ResumableOutput(ClipOutput, Protocol):
-    """An output that a later process can continue."""
-
     def save(self) -> dict[str, Any]:
         """Bring what was written to disk; return what it takes to continue, plain values."""
 
     def suspend(self) -> None:
         """Close the files and keep what was saved."""
-
-
-Begin = Callable[[Source, dict[str, Any] | None], Any]
-"""Begins the output of a clip; given what `save` returned, continues there, or raises DataError."""
 
 
 LOCK = ".predict.lock"
@@ -156,7 +141,8 @@ class ClipWriter:
 
     Args:
         root: Folder of the outputs.
-        begin: Begins the output of a clip, a `ResumableOutput` if `resumable`.
+        begin: Begins the `ClipOutput` of a clip; given what `save` returned, continues there, or
+            raises DataError.
         suffix: End of the outputs' names; none for folders.
         knows: Whether a file or folder was written by such a writer.
         resumable: Whether an interrupted output can be continued.
@@ -165,16 +151,14 @@ class ClipWriter:
     def __init__(
         self,
         root: Path,
-        begin: Begin,
+        begin: Callable[[Source, dict[str, Any] | None], Any],
         suffix: str = "",
         knows: Callable[[Path], bool] = is_own,
         resumable: bool = True,
     ) -> None:
         self.root = Path(root)
         self.resumable = resumable
-        self._begin = begin
-        self._suffix = suffix
-        self._knows = knows
+        self._begin, self._suffix, self._knows = begin, suffix, knows
         self._open: dict[str, Any] = {}
 
     def protect(self, clip: str) -> None:

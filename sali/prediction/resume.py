@@ -41,6 +41,7 @@ class Resume:
         starts: First frame to segment, by number of the resumed video.
         counted: Counts of the frames before that, by number of the resumed video.
         whole: Counts of the videos that an interrupted command finished.
+        saved: Names of the unfinished videos that could be resumed now.
 
     Raises:
         ConfigError: `every` is below 1.
@@ -54,18 +55,10 @@ class Resume:
         self.starts: dict[int, int] = {}
         self.counted: dict[int, Counts] = {}
         self.whole: list[Counts] = []
-        self._root = root
-        self._settings = dict(settings)
-        self._writers = dict(writers)
-        self._every = every
+        self.saved: set[str] = set()
+        self._root, self._settings, self._writers, self._every = root, settings, writers, every
         self._is_due = False
-        self._saved: set[str] = set()
-        self._videos: list[Source] = []
-
-    @property
-    def holds_state(self) -> bool:
-        """Whether a video could be resumed now."""
-        return bool(self._saved)
+        self._videos: Sequence[Source] = ()
 
     def begin(self, sources: Sequence[Source], runner: ClipRunner) -> list[Source]:
         """Restore what was interrupted.
@@ -74,7 +67,7 @@ class Resume:
             The videos that have frames to segment, in order.
         """
         todo: list[Source] = []
-        self._videos = list(sources)
+        self._videos = sources
         for video in sources:
             assert isinstance(video, Video)
             saved = self._load(video)
@@ -87,7 +80,7 @@ class Resume:
                 self.counted[len(todo)] = saved["counts"]
                 runner.resume(len(todo), saved["runner"])
                 log.info("%s: resumed at frame %d", video.name, self.starts[len(todo)])
-                self._saved.add(video.name)
+                self.saved.add(video.name)
             else:
                 forget(self._root, [video])
             todo.append(video)
@@ -97,7 +90,7 @@ class Resume:
         """Note the end of a video, or save its state if it is time, after an item was written."""
         if item.is_last:
             self._save(video, {"runner": None, "counts": counts})
-            self._saved.discard(video.name)
+            self.saved.discard(video.name)
             self._is_due = False
             return
         self._is_due = self._is_due or (item.number + 1) % self._every == 0
@@ -106,7 +99,7 @@ class Resume:
             state = {"runner": runner.state(item.clip), "writers": writers, "counts": counts}
             self._save(video, state)
             self._is_due = False
-            self._saved.add(video.name)
+            self.saved.add(video.name)
 
     def close(self) -> None:
         """Remove all states: all results are written, the same command would start again."""

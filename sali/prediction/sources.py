@@ -1,6 +1,7 @@
 """What can be segmented: clips in folders, videos, or a live source."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from sali.data.listing import litter_counted
 from sali.data.samples import StreamItem
 from sali.data.sampling import ClipBatches
 from sali.data.video.files import Video, VideoFrames, index_videos
-from sali.data.video.live import Live, find_live
+from sali.data.video.live import Live, LiveSettings, find_live
 from sali.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # it needs albumentations, which takes seconds to import
@@ -23,6 +24,33 @@ FileSource = Clip | Video
 Source = FileSource | Live
 Batches = Iterable[list[StreamItem]]
 """Lists of items, one of each of the clips that are streamed together."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a prediction is computed.
+
+    Attributes:
+        precision: "32", "bf16" or "16".
+        num_workers: Processes that read ahead; at most one for videos, which are decoded in order.
+        prefetch_factor: Frames that each of them reads ahead.
+        streams: Clips whose frames are encoded as one batch; videos are streamed one by one.
+        skip_bad: Whether to leave unreadable frames out; else they are an error.
+        keep_pictures: Whether a writer needs the frames of videos themselves.
+        live: Settings of a live source; None if there is none.
+        quiet: Whether to draw no progress bar, where several predictions share one terminal.
+        corruption: Runs of bad frames to put into clips, to test a network on them.
+    """
+
+    precision: str = "32"
+    num_workers: int = 0
+    prefetch_factor: int = 4
+    streams: int = 1
+    skip_bad: bool = False
+    keep_pictures: bool = False
+    live: LiveSettings | None = None
+    quiet: bool = False
+    corruption: "BadRuns | None" = None
 
 
 def index_source(source: str, max_pixels: int) -> list[Source]:
@@ -47,54 +75,39 @@ def index_source(source: str, max_pixels: int) -> list[Source]:
         raise DataError(f"source {source!r} cannot be read: {error.strerror}") from error
 
 
-def check_streams(sources: Sequence[Source], streams: int) -> None:
-    """Raise ConfigError if anything but folders of frames is to be streamed in parallel."""
-    if streams != 1 and not isinstance(sources[0], Clip):
-        raise ConfigError(f"streams: got {streams}, wanted 1, as videos are streamed one by one")
-
-
 def load(
     sources: Sequence[Source],
     reader: FrameReader,
-    num_workers: int,
-    prefetch_factor: int,
-    streams: int,
-    keep_pictures: bool,
-    starts: Mapping[int, int],
-    corruption: "BadRuns | None" = None,
+    options: Options,
+    starts: Mapping[int, int] | None = None,
 ) -> "DataLoader[Any]":
     """Return the frames of clips or videos as `Batches`.
 
     Args:
         sources: Sources of one kind.
         reader: Reader of frame files; its size is that of videos too.
-        num_workers: Processes that read ahead; at most one for videos, which are decoded in order.
-        prefetch_factor: Frames that each process reads ahead.
-        streams: Clips that are streamed together; videos are streamed one by one.
-        keep_pictures: Whether videos give their frames at their own size too.
+        options: How the prediction is computed.
         starts: First frame by number of the video; 0 for the others.
-        corruption: Runs of bad frames to put into the clips.
     """
     clips = [one for one in sources if isinstance(one, Clip)]
     videos = [one for one in sources if isinstance(one, Video)]
-    options: dict[str, Any]
+    num_workers, corruption = options.num_workers, options.corruption
+    dataset: Any
     if videos:
         if corruption is not None:
             raise ConfigError("data.corruption is for clips of frame files, and this is a video")
         num_workers = min(1, num_workers)
-        options = {"dataset": VideoFrames(videos, reader.image_size, keep_pictures, starts)}
+        dataset = VideoFrames(videos, reader.image_size, options.keep_pictures, starts or {})
+        batches = None
     else:
-        options = {
-            "dataset": ClipFrames(
-                clips, reader, with_masks=False, keep_bad=True, corruption=corruption
-            ),
-            "batch_sampler": ClipBatches([len(clip.frames) for clip in clips], streams),
-        }
+        dataset = ClipFrames(clips, reader, with_masks=False, keep_bad=True, corruption=corruption)
+        batches = ClipBatches([len(clip.frames) for clip in clips], options.streams)
     return DataLoader(
-        **options,
+        dataset,
+        batch_sampler=batches,
         collate_fn=list,
         num_workers=num_workers,
-        prefetch_factor=prefetch_factor if num_workers else None,
+        prefetch_factor=options.prefetch_factor if num_workers else None,
     )
 
 

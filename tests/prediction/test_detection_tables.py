@@ -1,9 +1,9 @@
-"""Run-length masks and boxes against COCO's published rules."""
+"""Run-length masks against COCO's published rules."""
 
 import numpy as np
 import pytest
 
-from sali.prediction.writers.tables import box_of, encode_rle
+from sali.prediction.writers.tables import encode_rle
 
 
 @pytest.mark.parametrize(
@@ -20,10 +20,3 @@ from sali.prediction.writers.tables import box_of, encode_rle
 def test_rle(rows, counts):
     mask = np.array(rows, bool)
     assert encode_rle(mask) == {"size": list(mask.shape), "counts": counts}
-
-
-def test_box():
-    mask = np.zeros((5, 7), bool)
-    assert box_of(mask) is None
-    mask[1, 2] = mask[3, 5] = True
-    assert box_of(mask) == (2, 1, 4, 3)

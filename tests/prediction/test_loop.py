@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from sali.data.index import Clip
 from sali.data.samples import Frame, Unreadable
 from sali.errors import DataError, FrameError
-from sali.prediction import segment
+from sali.prediction import Options, segment
 
 
 class Frames(Dataset):
@@ -64,7 +64,7 @@ def frame(number):
 
 
 def run(batches, writer, skip_bad=False):
-    return segment(batches, [CLIP], Runner(), [writer], skip_bad, quiet=True)
+    return segment(batches, [CLIP], Runner(), [writer], Options(skip_bad=skip_bad, quiet=True))
 
 
 def test_a_killed_reader_is_told_apart_from_other_errors():

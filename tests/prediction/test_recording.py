@@ -21,7 +21,7 @@ from sali.data.datasets import FrameReader
 from sali.errors import ConfigError, DataError
 from sali.metrics.operating_point import OperatingPoint
 from sali.predict import predict
-from sali.prediction import Result, index_source, load
+from sali.prediction import Options, Result, index_source, load
 from sali.streaming import ClipRunner, StreamSegmenter
 
 pytest.importorskip("rerun", reason="recordings need the extra `recording`")
@@ -79,7 +79,7 @@ def results(tmp_path_factory):
     runner = ClipRunner(lambda: StreamSegmenter(network, **STREAMING))
     found = []
     reader = FrameReader(256, "fast")
-    for frames in load(videos, reader, 0, 4, streams=1, keep_pictures=True, starts={}):
+    for frames in load(videos, reader, Options(keep_pictures=True)):
         for frame, probability, use in runner.push(frames):
             spread = (probability - probability.min()) / (probability.max() - probability.min())
             found.append(Result(videos[frame.clip], frame, 0.9 * spread, use))

@@ -33,7 +33,6 @@ def overlay_pictures(root: Path, point: OperatingPoint) -> ClipWriter:
 
 
 def _pictures(root: Path, suffix: str, draw: Callable[[Result], np.ndarray]) -> ClipWriter:
-    root = Path(root)
     return ClipWriter(root, lambda source, saved: _Folder(root / source.name, suffix, draw, saved))
 
 
@@ -47,26 +46,19 @@ class _Folder:
         draw: Callable[[Result], np.ndarray],
         saved: dict[str, Any] | None,
     ) -> None:
-        self._final = final
-        self._partial = final.with_name(f".{final.name}.partial")
-        self._suffix = suffix
-        self._draw = draw
-        self._count = 0
-        if saved is not None:
-            self._restore(saved["pictures"])
+        self._final, self._suffix, self._draw = final, suffix, draw
+        self._partial = folder = final.with_name(f".{final.name}.partial")
+        self._count = saved["pictures"] if saved else 0
+        if saved is None:
+            shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+            folder.mkdir(parents=True)
             return
-        shutil.rmtree(self._partial, ignore_errors=True)  # what a killed run left
-        self._partial.mkdir(parents=True)
-
-    def _restore(self, kept: int) -> None:
         # Frames of a video are numbered, so the first ones by name are those that were saved.
-        folder = self._partial
         there = sorted(folder.iterdir(), key=lambda path: int(path.stem)) if folder.is_dir() else []
-        if len(there) < kept:
-            raise DataError(f"{folder} holds {len(there)} of {kept} pictures")
-        for path in there[kept:]:
+        if len(there) < self._count:
+            raise DataError(f"{folder} holds {len(there)} of {self._count} pictures")
+        for path in there[self._count :]:
             path.unlink()
-        self._count = kept
 
     def write(self, result: Result) -> None:
         path = self._partial / f"{result.stem}{self._suffix}"

@@ -41,11 +41,7 @@ def recordings(
 ) -> ClipWriter:
     """Return a writer of `<clip>.rrd`; an unfinished one is kept as `<clip>.partial.rrd`.
 
-    Args:
-        root: Folder of the recordings.
-        point: Which pixels are polyp.
-        about: Facts about the whole prediction, such as its checkpoint and settings.
-        options: Arguments of `RerunFile`: height, jpeg_quality, flush_seconds.
+    `about` are facts about the whole prediction, `options` the last arguments of `RerunFile`.
     """
     for name, value in options.items():
         if value <= 0 or (name == "jpeg_quality" and not 1 <= value <= 100):
@@ -91,14 +87,8 @@ class RerunFile:
     - `most_read/frame`: number of the one that got most; `most_read/past/picture` and
       `most_read/past/cells`: that frame, and what was read where in it.
 
-    Args:
-        path: Path of the whole file, `<stem>.rrd`.
-        point: Which pixels are polyp.
-        of_video: Whether frames have times.
-        about: Facts that are shown next to the pictures, by name.
-        height: Largest height of pictures in pixels; higher ones are scaled down.
-        jpeg_quality: Quality of the frames, 1 to 100.
-        flush_seconds: Seconds that a killed process loses at most.
+    Frames of videos have times. Pictures of more than `height` pixels are scaled down; a killed
+    process loses at most `flush_seconds`.
 
     Raises:
         DataError: It cannot be written.
@@ -115,11 +105,8 @@ class RerunFile:
         flush_seconds: float,
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-        self._point = point
-        self._height = height
-        self._jpeg_quality = jpeg_quality
+        self._path, self.partial = path, path.with_name(f"{path.stem}.partial{path.suffix}")
+        self._point, self._height, self._jpeg_quality = point, height, jpeg_quality
         self._count = 0
         self._past: dict[int, _Past] = {}
         self._shown: tuple[int, tuple[int, int]] | None = None
@@ -135,10 +122,7 @@ class RerunFile:
         self._stream.set_log_tick_enabled(False)
         self._stream.save(self.partial, default_blueprint=layout(of_video))
         self._stream.send_recording_name(path.stem)
-        self._describe(about)
-
-    def _describe(self, about: Mapping[str, Any]) -> None:
-        """Log what holds for all frames."""
+        # What holds for all frames.
         text = rr.TextDocument(as_markdown(about), media_type="text/markdown")
         self._stream.log("about", text, static=True)
         for entity, (name, colour) in LINES.items():
@@ -174,8 +158,7 @@ class RerunFile:
     def _write_memory(self, attention: Attention) -> None:
         log = self._stream.log
         shares = attention.by_frame()
-        held = {*shares, self._count}
-        self._past = {index: past for index, past in self._past.items() if index in held}
+        self._past = {i: self._past[i] for i in {*shares, self._count} if i in self._past}
         log("memory/whole_frames", rr.Scalars(attention.whole_frames))
         log("memory/frames_held", rr.Scalars(len(shares)))
         numbers = np.array([self._past[index].number for index in shares])
@@ -219,14 +202,10 @@ def _scaled(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def outlines(mask: np.ndarray, size: tuple[int, int]) -> list[np.ndarray]:
-    """Return closed lines around the areas of a mask and around their holes.
+    """Return closed lines around the areas of a mask, bool [H, W], and around their holes.
 
-    Args:
-        mask: Boolean [H, W].
-        size: (height, width) of the picture that the lines are drawn on.
-
-    Returns:
-        float [N, 2] each: (x, y) in pixels of the picture, whose centres lie at halves.
+    Each is float [N, 2], (x, y) in pixels of a picture of `size`, (height, width); the centres of
+    pixels lie at halves.
     """
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     scale = np.divide(size, mask.shape)[::-1]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from sali.data.index import Clip
 from sali.errors import DataError
 from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.result import ClipWriter, Result, is_own
@@ -32,7 +33,7 @@ def detection_tables(root: Path, point: OperatingPoint) -> ClipWriter:
 
     def row(result: Result) -> str:
         mask = point.mask(result.probability)
-        box = box_of(mask) or ("", "", "", "")
+        box = cv2.boundingRect(mask.view(np.uint8)) if mask.any() else [""] * 4
         peak = f"{point.calibrated(result.probability.max()):.4f}"
         return csv_text([result.stem, in_seconds(result.time), int(mask.sum()), *box, peak])
 
@@ -49,15 +50,17 @@ def mask_files(root: Path, point: OperatingPoint) -> ClipWriter:
 
     def line(result: Result) -> str:
         height, width = result.probability.shape
-        image = {"file_name": result.file_name, "height": height, "width": width}
+        source, name = result.source, f"{result.stem}.png"  # of a video that of its map
+        if isinstance(source, Clip):
+            name = source.frames[result.frame.number].name
+        image = {"file_name": name, "height": height, "width": width}
         image |= {} if result.time is None else {"time": result.time}
-        return json.dumps({"image": image, "annotations": regions_of(result.probability, point)})
+        regions = regions_of(result.probability, point)
+        return json.dumps({"image": image, "annotations": regions}) + "\n"
 
     return ClipWriter(
         root,
-        lambda clip, saved: TextFile(
-            root / f"{clip.name}.json", saved, line, "", ending="\n", separator="\n", finish=as_coco
-        ),
+        lambda clip, saved: TextFile(root / f"{clip.name}.json", saved, line, finish=as_coco),
         suffix=".json",
         knows=lambda path: is_own(path, COCO_MARK),
     )
@@ -83,14 +86,7 @@ def regions_of(probability: np.ndarray, point: OperatingPoint) -> list[dict[str,
 
 
 class Lesion(NamedTuple):
-    """A connected area of one frame.
-
-    Attributes:
-        area: Number of pixels.
-        box: Box around it.
-        peak: Largest calibrated probability in it.
-        mask: Which pixels of the box are in it, bool [height, width].
-    """
+    """A connected area of one frame: pixels, largest calibrated probability, mask of its box."""
 
     area: int
     box: Box
@@ -126,7 +122,7 @@ def as_coco(lines: Path, final: Path) -> None:
     def rows(key: str) -> Iterator[str]:
         number = 0
         with lines.open(encoding="utf-8") as file:
-            for image_id, line in enumerate(filter(str.strip, file), 1):
+            for image_id, line in enumerate(file, 1):
                 row = json.loads(line)
                 if key == "image":
                     yield json.dumps({"id": image_id, **row[key]})
@@ -146,16 +142,15 @@ def as_coco(lines: Path, final: Path) -> None:
 
 
 class TextFile:
-    """Text about one clip, `.<name>.partial` until it is whole; a `ResumableOutput`.
+    """Text about one clip, `.<name>.partial` until it is whole.
 
     Args:
         final: Path of the whole file.
         saved: What `save` returned, to continue the partial file there.
         text: What is written of a frame.
         opening: Written first.
-        separator: Written between frames.
-        ending: Written last.
         finish: Makes the whole file of the partial one.
+        state: Further values that `save` returns.
 
     Raises:
         DataError: The partial file does not hold what was saved.
@@ -166,16 +161,12 @@ class TextFile:
         final: Path,
         saved: dict[str, Any] | None,
         text: Callable[[Result], str],
-        opening: str,
-        separator: str = "",
-        ending: str = "",
+        opening: str = "",
         finish: Callable[[Path, Path], object] = Path.replace,
+        state: Callable[[], dict[str, Any]] = dict,
     ) -> None:
-        self._final = final
-        self._partial = final.with_name(f".{final.name}.partial")
-        self._text, self._separator, self._ending = text, separator, ending
-        self._finish = finish
-        self._next = "" if saved is None else separator
+        self._final, self._partial = final, final.with_name(f".{final.name}.partial")
+        self._text, self._finish, self._state = text, finish, state
         self._partial.parent.mkdir(parents=True, exist_ok=True)
         if saved is None:
             self._file = self._partial.open("w", newline="", encoding="utf-8")
@@ -187,19 +178,16 @@ class TextFile:
         self._file = self._partial.open("a", newline="", encoding="utf-8")
 
     def write(self, result: Result) -> None:
-        self._file.write(self._next + self._text(result))
-        self._next = self._separator
+        self._file.write(self._text(result))
 
     def save(self) -> dict[str, Any]:
         self._file.flush()
-        return {"bytes": self._partial.stat().st_size}
+        return {"bytes": self._partial.stat().st_size, **self._state()}
 
     def suspend(self) -> None:
         self._file.close()
 
     def close(self, whole: bool) -> None:
-        if whole:
-            self._file.write(self._ending)
         self._file.close()
         if whole:
             self._finish(self._partial, self._final)
@@ -225,12 +213,6 @@ def encode_rle(mask: np.ndarray) -> dict[str, list[int]]:
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     runs = np.diff(np.concatenate(([0], edges, [flat.size]))).tolist()
     return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
-
-
-def box_of(mask: np.ndarray) -> tuple[int, ...] | None:
-    """Return the box (x, y, width, height) around a boolean mask [H, W]; None if it is empty."""
-    box = tuple(cv2.boundingRect(mask.view(np.uint8)))
-    return box if box[2] else None
 
 
 def in_seconds(time: float | None) -> str:

@@ -13,7 +13,6 @@ So when a lesion splits, the part that overlaps best keeps the number; when two 
 overlaps best continues, and the other returns under its own number if they part within the gap.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +35,10 @@ def track_tables(
         raise ConfigError(f"tracks.min_area: got {min_area}, wanted at least 1 pixel")
     Tracker(min_iou, max_gap)  # refuses numbers before any work
 
-    def begin(clip: Source, saved: dict[str, Any] | None) -> _Tracks:
+    def begin(clip: Source, saved: dict[str, Any] | None) -> TextFile:
         tracker = Tracker(min_iou, max_gap)
         if saved is not None:
-            tracker.load_state(saved["tracker"])
+            tracker.load_state(saved)
 
         def rows(result: Result) -> str:
             lesions = find_lesions(result.probability, point, min_area)
@@ -52,28 +51,12 @@ def track_tables(
                 )
             )
 
-        return _Tracks(root / f"{clip.name}.tracks.csv", saved, rows, tracker)
+        final = root / f"{clip.name}.tracks.csv"
+        return TextFile(final, saved, rows, csv_text(COLUMNS), state=tracker.state)
 
     return ClipWriter(
         root, begin, suffix=".tracks.csv", knows=lambda path: is_own(path, csv_text(COLUMNS))
     )
-
-
-class _Tracks(TextFile):
-    """A table whose saved state includes that of the tracker."""
-
-    def __init__(
-        self,
-        path: Path,
-        saved: dict[str, Any] | None,
-        rows: Callable[[Result], str],
-        tracker: "Tracker",
-    ) -> None:
-        super().__init__(path, saved, rows, csv_text(COLUMNS))
-        self._tracker = tracker
-
-    def save(self) -> dict[str, Any]:
-        return {**super().save(), "tracker": self._tracker.state()}
 
 
 def overlap(one: Box, other: Box) -> float:

@@ -4,8 +4,7 @@ import logging
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import cv2
@@ -37,14 +36,8 @@ def overlay_videos(
 ) -> ClipWriter:
     """Return a writer of `<clip>.mp4`; an unfinished one is kept as `<clip>.partial.mp4`.
 
-    Args:
-        root: Folder of the overlays.
-        point: Which pixels are polyp.
-        show_time: Whether to write the time of the frame into a corner.
-        side_by_side: Whether to show the frame on the left and the overlay on the right.
-        clip_rate: Frames per second of clips in frame files, which have no times; None where there
-            are only videos.
-        **encoding: Quality, preset and key frames, see `OverlayVideo`.
+    Clips in frame files have no times; they play with `clip_rate` frames per second. Further
+    arguments are those of `OverlayVideo`.
     """
     rate = Fraction(clip_rate or 1).limit_denominator(1000)
 
@@ -84,7 +77,7 @@ def _pixel_aspect(source: Source, shown: tuple[int, int]) -> Fraction:
 
 
 class _Overlay:
-    """The overlay of one clip; a `ResumableOutput`."""
+    """The overlay of one clip."""
 
     def __init__(self, video: "OverlayVideo", draw: Callable[[Result], None]) -> None:
         self._video = video
@@ -136,31 +129,25 @@ class OverlayVideo:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-        self._time_base = time_base
-        self._rate = rate
+        self._time_base, self._rate = time_base, rate
         # Without B frames every picture is written when it comes, and times stay what they are.
-        self._options = {"crf": str(quality), "preset": preset, "bf": "0"}
-        self._options["g"] = str(key_frame_every)
-        self._file = _Fragments(self.partial, 0 if saved is None else saved["bytes"])
-        self._size: tuple[int, int] | None = None
-        self._first: Fraction | None = None
-        self._last = -1
-        if saved is not None:
-            self._size = saved["height"], saved["width"]
-            self._first = Fraction(saved["first"])
-            self._last = saved["last"]
-        self._container: OutputContainer | None = None
-        self._stream: VideoStream | None = None
+        self._options = {
+            "crf": str(quality),
+            "preset": preset,
+            "bf": "0",
+            "g": str(key_frame_every),
+        }
+        saved = saved or {}
+        self._file = _Fragments(self.partial, saved.get("bytes", 0))
+        self._size: tuple[int, int] | None = saved.get("size")
+        self._first: Fraction | None = Fraction(saved["first"]) if saved else None
+        self._last = saved.get("last", -1)
+        self._muxer: tuple[OutputContainer, VideoStream] | None = None
 
     def __enter__(self) -> "OverlayVideo":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self.close(whole=kind is None)
 
     def write(
@@ -182,30 +169,23 @@ class OverlayVideo:
                 picture, 0, height % 2, 0, width % 2, borderType=cv2.BORDER_REPLICATE
             )
         self._size = self._size or (picture.shape[0], picture.shape[1])
-        if self._stream is None:
-            self._start(*self._size, pixel_aspect)
-        assert self._stream is not None and self._container is not None
+        self._muxer = self._muxer or self._start(*self._size, pixel_aspect)
+        container, stream = self._muxer
         frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(
-            width=self._stream.width, height=self._stream.height, format="yuv420p"
+            width=stream.width, height=stream.height, format="yuv420p"
         )
         if self._first is None:
             self._first = time
         # Two frames of one time would not play.
         self._last = max(round((time - self._first) / self._time_base), self._last + 1)
         frame.pts, frame.time_base = self._last, self._time_base
-        self._container.mux(self._stream.encode(frame))
+        container.mux(stream.encode(frame))
 
     def save(self) -> dict[str, Any]:
         """Write all pictures, at least one, to disk; return plain values to continue from."""
-        assert self._size is not None
         self._stop()
-        return {
-            "bytes": self._file.size,
-            "height": self._size[0],
-            "width": self._size[1],
-            "first": str(self._first),
-            "last": self._last,
-        }
+        first, last = str(self._first), self._last
+        return {"bytes": self._file.size, "size": self._size, "first": first, "last": last}
 
     def close(self, whole: bool) -> None:
         """Write what the encoder still holds; give the file its name if the video is `whole`."""
@@ -219,8 +199,10 @@ class OverlayVideo:
             _index(self.partial, self._path)
             self.partial.unlink()
 
-    def _start(self, height: int, width: int, pixel_aspect: Fraction) -> None:
-        self._container = av.open(
+    def _start(
+        self, height: int, width: int, pixel_aspect: Fraction
+    ) -> tuple[OutputContainer, VideoStream]:
+        container = av.open(
             self._file,
             "w",
             format="mp4",
@@ -232,49 +214,37 @@ class OverlayVideo:
                 "flush_packets": "1",  # a killed process leaves what it has written
             },
         )
-        stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
+        stream = container.add_stream("libx264", rate=self._rate, options=self._options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = self._time_base
         stream.codec_context.sample_aspect_ratio = pixel_aspect
-        self._stream = stream
         self._file.skips = self._file.size > 0  # it has a header already
-        self._container.start_encoding()
+        container.start_encoding()
         self._file.skips = False
+        return container, stream
 
     def _stop(self) -> None:
-        if self._stream is not None and self._container is not None:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-        self._stream = self._container = None
+        if self._muxer:
+            container, stream = self._muxer
+            container.mux(stream.encode(None))
+            container.close()
+        self._muxer = None
 
 
 class _Fragments:
     """A file that several muxers write to, one after the other: one header, then fragments.
 
-    Args:
-        path: The file.
-        size: Bytes to keep of what is there; 0 starts the file again.
-
-    Attributes:
-        size: Bytes of the file.
-        skips: Whether what FFmpeg writes is left out.
-
-    Raises:
-        DataError: It holds less.
+    Of what is there `size` bytes are kept, or DataError is raised if it holds less; 0 starts the
+    file again. While `skips` is true, what FFmpeg writes is left out.
     """
 
     def __init__(self, path: Path, size: int) -> None:
-        self._file: BinaryIO
-        if size:
-            if not path.is_file() or path.stat().st_size < size:
-                raise DataError(f"{path} is missing or shorter than it was")
-            self._file = path.open("r+b", buffering=0)
-            self._file.truncate(size)
-            self._file.seek(size)
-        else:
-            self._file = path.open("wb", buffering=0)
-        self.size = size
-        self.skips = False
+        if size and (not path.is_file() or path.stat().st_size < size):
+            raise DataError(f"{path} is missing or shorter than it was")
+        self._file = path.open("r+b" if size else "wb", buffering=0)
+        self._file.truncate(size)
+        self._file.seek(size)
+        self.size, self.skips = size, False
 
     def write(self, data: bytes) -> int:
         """Write for FFmpeg; there is no `seek`, as nothing written is changed later."""
