@@ -8,6 +8,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from sali.metrics.frame_quality import consecutive_runs
 from sali.metrics.scores import NONE, ScoreInfo, is_built_in, score_info
 from sali.report.folder import Key, Rows, RunFolder, clip_score, frame_metric
@@ -29,7 +31,7 @@ class Clips(NamedTuple):
     """
 
     table: Table
-    blocks: list[str]
+    blocks: list[Markup]
     notes: list[str]
 
 
@@ -194,7 +196,7 @@ def _cell(value: float | None, info: ScoreInfo = _DICE) -> Cell:
     return Cell(info.text(value), True, value=value)
 
 
-def _block(content: dict[str, Any]) -> str:
+def _block(content: dict[str, Any]) -> Markup:
     """Return JSON that cannot end the script element that it is in."""
     text = json.dumps(content, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -22,7 +22,7 @@ from sali.metrics.calibration import PROBABILITIES
 from sali.metrics.counted_frame import BoolArray, ByteArray
 from sali.report.folder import Key, RunFolder, clip_score, films_folder, frame_metric
 from sali.report.frames import read_map
-from sali.report.options import FilmRules, ReportOptions
+from sali.report.options import ReportOptions
 from sali.report.overlay import jpeg
 from sali.run.io import write_json
 from sali.run.workers import workers
@@ -45,11 +45,11 @@ def save_films(run: RunFolder, done: Evaluation, options: ReportOptions) -> None
         every.setdefault((one.truth.subset, one.truth.name), []).append(one)
     level = done.settings.clinical.threshold
     tasks = [
-        (every[subset, clip], level, options.film, path)
+        (every[subset, clip], level, dict(options.film), path)
         for subset, clip in _chosen(run, options)
         for path in [films_folder(run.path) / subset / f"{clip}.json"]
     ]
-    sizes = [min(len(maps[0].truth), options.film.max_frames) for maps, *_ in tasks]
+    sizes = [min(len(maps[0].truth), options.film["max_frames"]) for maps, *_ in tasks]
     with workers(done.settings.num_workers, len(tasks) // _CLIPS_PER_WORKER) as pool:
         lost = sum(pool.run(_make, tasks, sizes, "pictures"))
     if lost:
@@ -65,11 +65,19 @@ def _chosen(run: RunFolder, options: ReportOptions) -> list[Key]:
     return [
         (subset, clip)
         for subset, own in scores.items()
-        for clip in options.clips.of({name: sum(v) / len(v) for name, v in own.items()})
+        for clip in choose({name: sum(v) / len(v) for name, v in own.items()}, **options.clips)
     ]
 
 
-def _make(maps: list[ClipMaps], threshold: float, rules: FilmRules, path: Path) -> int:
+def choose(scores: Mapping[str, float], worst: int, median: int, best: int) -> list[str]:
+    """Return the chosen names, the worst first, then the middle, then the best."""
+    ranked = sorted(scores, key=lambda name: scores[name])
+    start = max(0, (len(ranked) - median) // 2)
+    last = ranked[max(0, len(ranked) - best) :]
+    return list(dict.fromkeys([*ranked[:worst], *ranked[start : start + median], *last]))
+
+
+def _make(maps: list[ClipMaps], threshold: float, film: dict[str, Any], path: Path) -> int:
     """Write the film of a clip; return how many of its frames could not be read."""
     truth = maps[0].truth
     lowest = np.searchsorted(PROBABILITIES, threshold)
@@ -81,51 +89,47 @@ def _make(maps: list[ClipMaps], threshold: float, rules: FilmRules, path: Path) 
         is_annotated = truth.masks[index] is not None or truth.is_polyp_free
         try:
             if truth.frames:
-                picture, _ = read_frame(truth.frames[index], near=rules.height)
+                picture, _ = read_frame(truth.frames[index], near=film["height"])
         except FrameError:
             lost += 1
         marked = {one.method: read_map(one, index, mask) >= lowest for one in maps}
         return picture, mask if is_annotated else None, marked
 
-    write_film(path, len(truth), rules, read)
+    write_film(path, len(truth), read, **film)
     return lost
 
 
 def write_film(
-    path: Path, num_frames: int, rules: FilmRules, read: Callable[[int], FilmFrame]
+    path: Path,
+    num_frames: int,
+    read: Callable[[int], FilmFrame],
+    max_frames: int,
+    height: int,
+    quality: int,
+    tolerance: float,
 ) -> None:
     """Write the film of a clip, whose frames `read` returns by their place in the clip."""
-    every = -(-num_frames // rules.max_frames)
-    frames: list[dict[str, Any]] = []
     size = (0, 0)
+
+    def small(picture: np.ndarray) -> np.ndarray:
+        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+    def outlines(mask: BoolArray) -> list[list[int]]:
+        """Return closed polygons, each x, y, x, y ... in pixels of the small picture."""
+        area = (small(mask.astype(np.float32)) >= 0.5).astype(np.uint8)
+        found, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        return [cv2.approxPolyDP(points, tolerance, True).ravel().tolist() for points in found]
+
+    every = -(-num_frames // max_frames)
+    frames: list[dict[str, Any]] = []
     for index in range(0, num_frames, every):
         picture, truth, predictions = read(index)
         if not frames:
-            height, width = next(iter(predictions.values())).shape
-            size = max(1, round(rules.height * width / height)), rules.height
-        frames.append(
-            {
-                "index": index,
-                "picture": None if picture is None else _jpeg(picture, size, rules.quality),
-                "truth": None if truth is None else _outlines(truth, size, rules.tolerance),
-                "predictions": {
-                    method: _outlines(mask, size, rules.tolerance)
-                    for method, mask in predictions.items()
-                },
-            }
-        )
+            shape = next(iter(predictions.values())).shape
+            size = max(1, round(height * shape[1] / shape[0])), height
+        code = None if picture is None else base64.b64encode(jpeg(small(picture), quality)).decode()
+        marked = {method: outlines(mask) for method, mask in predictions.items()}
+        outlined = None if truth is None else outlines(truth)
+        frames.append({"index": index, "picture": code, "truth": outlined, "predictions": marked})
     content = {"num_frames": num_frames, "every": every, "width": size[0], "height": size[1]}
     write_json(path, {**content, "frames": frames}, indent=None)
-
-
-def _jpeg(picture: ByteArray, size: tuple[int, int], quality: int) -> str:
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return base64.b64encode(jpeg(small, quality)).decode()
-
-
-def _outlines(mask: BoolArray, size: tuple[int, int], tolerance: float) -> list[list[int]]:
-    """Return closed polygons, each x, y, x, y ... in pixels of the small picture."""
-    share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    area = (share >= 0.5).astype(np.uint8)
-    found, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    return [cv2.approxPolyDP(points, tolerance, True).ravel().tolist() for points in found]

@@ -44,14 +44,7 @@ _CLIPS_PER_WORKER = 16
 
 
 class Picture(NamedTuple):
-    """A frame with its truth and its map.
-
-    Attributes:
-        frame: Frame, RGB uint8 [H, W, 3].
-        prediction: Map, uint8 [H, W].
-        mask: Ground truth, bool [H, W].
-        title: Name of the frame, and its score.
-    """
+    """A frame, RGB uint8 [H, W, 3], with its map, uint8 [H, W], and its true mask, bool [H, W]."""
 
     frame: ByteArray
     prediction: ByteArray
@@ -64,14 +57,12 @@ class Picture(NamedTuple):
         It is resized first, so that contours stay visible.
         """
         height, width = (max(1, round(side * scale)) for side in self.mask.shape)
-        size = width, height
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        return draw_overlay(
-            cv2.resize(self.frame, size, interpolation=smooth),
-            cv2.resize(self.prediction.astype(np.float32) / 255, size, interpolation=smooth),
-            cv2.resize(self.mask.astype(np.float32), size, interpolation=smooth) >= 0.5,
-            OperatingPoint(threshold),
+        frame, probability, mask = (
+            cv2.resize(image, (width, height), interpolation=smooth)
+            for image in (self.frame, self.prediction / np.float32(255), self.mask * np.float32(1))
         )
+        return draw_overlay(frame, probability, mask >= 0.5, OperatingPoint(threshold))
 
 
 def read_picture(maps: ClipMaps, index: int) -> Picture:

@@ -28,9 +28,6 @@ def write_report(folder: Path, options: ReportOptions) -> Path:
 
     Of a sweep its tables and figures are written too.
 
-    Returns:
-        Path of the page.
-
     Raises:
         DataError: Nothing of these lies there, or a file cannot be read.
     """
@@ -39,11 +36,9 @@ def write_report(folder: Path, options: ReportOptions) -> Path:
 
     folder = Path(folder)
     if is_sweep(folder):
-        return _write(folder, sweep_page(folder, _sweep_files(folder)))
-    return _write(folder, run_page(RunFolder(folder), options))
-
-
-def _write(folder: Path, text: str) -> Path:
+        text = sweep_page(folder, _sweep_files(folder))
+    else:
+        text = run_page(RunFolder(folder), options)
     write_text(folder / PAGE, text)
     return folder / PAGE
 
@@ -65,12 +60,8 @@ def reported(folder: Path, options: ReportOptions) -> Iterator[None]:
 def report_evaluation(done: "Evaluation", options: ReportOptions, with_page: bool = True) -> None:
     """Write tables, figures, films and the page of an evaluation.
 
-    What goes wrong with films and page is a warning.
-
-    Args:
-        done: The evaluation, whose numbers are in its folder.
-        options: Choices of the report.
-        with_page: Whether to write the page too; `reported` does it when a whole run ends.
+    What goes wrong with films and page is a warning. Without the page, `reported` writes it when
+    a whole run ends.
     """
     from sali.report.figures import NOT_DRAWN, save_figures
     from sali.report.film import save_films
@@ -92,7 +83,8 @@ def report_evaluation(done: "Evaluation", options: ReportOptions, with_page: boo
         with _only_warned(done.output):
             save_films(run, done, options)
             if with_page:
-                log.info("report: %s", _write(done.output, run_page(run, options)))
+                write_text(done.output / PAGE, run_page(run, options))
+                log.info("report: %s", done.output / PAGE)
 
 
 def write_sweep(folder: Path) -> "list[Setting]":
@@ -103,7 +95,7 @@ def write_sweep(folder: Path) -> "list[Setting]":
     """
     sweep = _sweep_files(folder)
     with _only_warned(folder):
-        _write(folder, sweep_page(folder, sweep))
+        write_text(folder / PAGE, sweep_page(folder, sweep))
     return sweep.settings
 
 
@@ -195,42 +187,32 @@ def render(**content: Any) -> str:
 
     Parts of the page without a value are left out.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     from sali.report.overlay import FOOTER
-    from sali.report.table import html_notes
+    from sali.report.table import templates
 
-    environment = Environment(
-        loader=PackageLoader("sali.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates = files("sali.report") / "templates"
-    style, page_script, player_script = (
-        (templates / name).read_text(encoding="utf-8")
-        for name in ("page.css", "page.js", "player.js")
-    )
-    script = page_script + player_script
+    def text(name: str) -> Markup:
+        return Markup((files("sali.report") / "templates" / name).read_text(encoding="utf-8"))
+
+    def known_by(block: str) -> str:  # of the Content-Security-Policy
+        return "sha256-" + base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
+
+    style, script = text("page.css"), text("page.js") + text("player.js")
     published, published_notes = content.pop("published")
     content["charts"] = [chart for chart in content["charts"].items() if chart[1]]
-    return environment.get_template("page.html").render(
-        **{**dict.fromkeys(("failed", "clips", "config", "jobs", "notes"), ()), **content},
-        published=published,
-        published_notes=published_notes,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        disclaimer=FOOTER,
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        safe=Markup,
-        html_notes=html_notes,
+    return (
+        templates()
+        .get_template("page.html")
+        .render(
+            **{**dict.fromkeys(("failed", "clips", "config", "jobs", "notes"), ()), **content},
+            published=published,
+            published_notes=published_notes,
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            disclaimer=FOOTER,
+            style=style,
+            script=script,
+            style_hash=known_by(style),
+            script_hash=known_by(script),
+        )
     )
-
-
-def _hash(text: str) -> str:
-    """Return what a Content-Security-Policy knows an inline block by."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -6,7 +6,7 @@ makes it part of a page. Names of scores are those of the tables: `dice_max`, `d
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,6 +39,10 @@ from sali.report.style import (
 FIXED_THRESHOLD, _FIXED_NAME = 0.5, "dice_vps_at_0.5"
 NUM_BINS = 15
 _LABEL_CHARACTERS = 34
+_INSIDE: dict[str, Any] = {
+    **{"fontsize": SMALL, "labelcolor": INK, "framealpha": 0.9, "edgecolor": PALE}
+}
+"""Look of a legend within the axes."""
 Interval = tuple[float, float, float]
 """A value, the low and the high end of its interval; NaN for ends that are not known."""
 
@@ -50,8 +54,8 @@ def precision_recall(
 
     NaN is a gap in the line.
     """
-    figure = new_figure(WIDTH, 4.6 + legend_inches(len(curves)))
-    axes = figure.add_subplot()
+    turned = {label: (recall, precision) for label, (precision, recall) in curves.items()}
+    figure, axes, _ = _curves(4.6, turned, title, "recall (sensitivity)", "precision", grid="")
     for f1 in np.arange(1, 10) / 10:
         recall = np.geomspace(f1 / (2 - f1), 1, 100)
         axes.plot(recall, f1 * recall / (2 * recall - f1), color=PALE, linewidth=0.8, zorder=0.5)
@@ -64,14 +68,8 @@ def precision_recall(
             fontsize=FINE,
             color=GREY,
         )
-    lines = [
-        _line(axes, index, label, recall, precision)
-        for index, (label, (precision, recall)) in enumerate(curves.items())
-    ]
-    style_axes(axes, title, "recall (sensitivity)", "precision", grid="")
     set_unit_limits(axes)
     axes.set_aspect("equal")
-    legend_below(figure, lines, list(curves))
     return figure
 
 
@@ -82,12 +80,9 @@ def sensitivity_over_alarms(
 
     `curves` holds (alarms [K], detected [K]) by label, one value per confidence in order.
     """
-    figure = new_figure(WIDTH, 3.6 + legend_inches(len(curves)))
-    axes = figure.add_subplot()
-    lines = [_line(axes, i, label, *pair) for i, (label, pair) in enumerate(curves.items())]
-    style_axes(axes, title, "polyp-free frames with an alarm", "polyp frames that are detected")
+    x_label, y_label = "polyp-free frames with an alarm", "polyp frames that are detected"
+    figure, axes, _ = _curves(3.6, curves, title, x_label, y_label)
     set_unit_limits(axes)
-    legend_below(figure, lines, list(curves))
     return figure
 
 
@@ -98,13 +93,8 @@ def dice_over_threshold(
 
     A round marker stands at `dice_max` and its threshold, a diamond at the lowest threshold that is
     not below 0.5, which for 8-bit maps is "probability >= 0.5". `dice_mean` is the mean over all
-    thresholds.
-
-    Args:
-        curves: Dice [K] of stretched maps by label, so that the value at 0.5 is not the
-            `dice_at_0.5` of the tables.
-        thresholds: Thresholds [K], all different, in any order; one is at least 0.5.
-        title: Text above the axes.
+    thresholds. Curves [K] are of stretched maps, so that the value at 0.5 is not the `dice_at_0.5`
+    of the tables. Thresholds [K] may have any order.
     """
     order = np.argsort(thresholds)
     levels = thresholds[order]
@@ -135,7 +125,7 @@ def dice_over_threshold(
     style_axes(axes, title, "threshold", "Dice at the threshold")
     set_unit_limits(axes)
     markers = [Line2D([], [], color=GREY, marker=m, linestyle="", markersize=6.5) for m in "oD"]
-    _legend_inside(axes, markers, ["dice_max", _FIXED_NAME], "lower center")
+    axes.legend(markers, ["dice_max", _FIXED_NAME], loc="lower center", **_INSIDE)
     legend_below(figure, handles, labels)
     return figure
 
@@ -216,7 +206,7 @@ def calibration(counts: Mapping[str, IntArray], title: str = "") -> Figure:
     inside = [*diagonal, Line2D([], [], color=ALERT, alpha=0.45, linewidth=4)]
     texts = ["perfectly calibrated", "gap"]
     shown = 2 if len(counts) == 1 else 1
-    _legend_inside(top, inside[:shown], texts[:shown], "upper left")
+    top.legend(inside[:shown], texts[:shown], loc="upper left", **_INSIDE)
     there = np.concatenate(pixels)
     there = there[there > 0]
     bottom.set_yscale("log")
@@ -233,15 +223,10 @@ def intervals(
     reference: float | None = None,
     title: str = "",
 ) -> Figure:
-    """Return one score of several methods on several subsets: a dot each, with its interval.
+    """Return one score by method, then by subset: a dot each, with its interval.
 
-    Args:
-        scores: Values by method, then by subset. Without an interval a dot is hollow. A method may
-            lack subsets.
-        metric: Name of the score.
-        bars: What the intervals are.
-        reference: Where a vertical line is drawn, say 0 for differences.
-        title: Text above the axes.
+    Without an interval a dot is hollow. A method may lack subsets. `bars` says what the intervals
+    are; at the reference, say 0 for differences, a vertical line is drawn.
     """
     subsets = list(dict.fromkeys(subset for row in scores.values() for subset in row))
     columns = 2 if max(map(len, scores)) <= 24 else 1
@@ -281,18 +266,14 @@ def over_steps(
     title: str, series: Mapping[str, FloatArray], y_label: str, is_share: bool = False
 ) -> Figure:
     """Return what a training logged, (step, value) [K, 2] by label; a share runs from 0 to 1."""
-    figure = new_figure(WIDTH, 3.0 + legend_inches(len(series)))
-    axes = figure.add_subplot()
-    lines = []
-    for index, (label, points) in enumerate(series.items()):
-        lines.append(_line(axes, index, label, points[:, 0], points[:, 1]))
+    curves = {label: (points[:, 0], points[:, 1]) for label, points in series.items()}
+    figure, axes, lines = _curves(3.0, curves, title, "step", y_label)
+    for line, points in zip(lines, series.values(), strict=True):
         if len(points) == 1:  # a line of one point cannot be seen
-            lines[-1].set_marker("o")
-    style_axes(axes, title, "step", y_label)
+            line.set_marker("o")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if is_share:
         axes.set_ylim(0, 1)
-    legend_below(figure, lines, list(series))
     return figure
 
 
@@ -342,22 +323,28 @@ def settings(
     return figure
 
 
+def _curves(
+    inches: float,
+    curves: Mapping[str, tuple[FloatArray, FloatArray]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    grid: str = "both",
+) -> tuple[Figure, Axes, list[Line2D]]:
+    """Draw (x [K], y [K]) by label over a legend; `inches` is the height without it."""
+    figure = new_figure(WIDTH, inches + legend_inches(len(curves)))
+    axes = figure.add_subplot()
+    lines = [_line(axes, i, label, *pair) for i, (label, pair) in enumerate(curves.items())]
+    style_axes(axes, title, x_label, y_label, grid)
+    legend_below(figure, lines, list(curves))
+    return figure, axes, lines
+
+
 def _line(axes: Axes, index: int, label: str, x: FloatArray, y: FloatArray) -> Line2D:
     """Draw series number `index`; its label is that of the table of its values."""
     colour, style, _ = series_style(index)
     (line,) = axes.plot(x, y, style, label=label, color=colour, linewidth=1.8, clip_on=False)
     return line
-
-
-def _legend_inside(
-    axes: Axes,
-    handles: Sequence[Line2D],
-    labels: Sequence[str],
-    place: Literal["upper left", "lower center"],
-) -> None:
-    axes.legend(
-        handles, labels, loc=place, fontsize=SMALL, labelcolor=INK, framealpha=0.9, edgecolor=PALE
-    )
 
 
 def _with_mean(name: str, scores: FloatArray) -> str:

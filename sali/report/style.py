@@ -31,8 +31,8 @@ DPI = 150
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 INK, GREY, PALE = "#222222", "#767676", "#DDDDDD"
 ALERT = "#D55E00"
-_CLASSES = {colour.lower(): f"c{index}" for index, colour in enumerate(COLOURS)}
-_CLASSES |= {"#222222": "ink", "#767676": "grey", "#dddddd": "pale", "#ffffff": "card"}
+_NAMES = {colour.lower(): f"c{index}" for index, colour in enumerate(COLOURS)}
+_NAMES |= {"#222222": "ink", "#767676": "soft", "#dddddd": "line", "#ffffff": "card"}
 """Colours of figures, and what the style sheet of pages calls them."""
 # Lengths without a common divisor with that of the palette: 28 series before one repeats.
 _LINES = ("-", "--", "-.", ":")
@@ -99,18 +99,12 @@ def style_axes(
 
 def set_unit_limits(axes: Axes) -> None:
     """Let both axes run from 0 to 1, with the same ticks."""
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
     ticks = np.linspace(0, 1, 6)
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=ticks, yticks=ticks)
 
 
 def legend_below(
-    figure: Figure,
-    handles: Sequence[Artist],
-    labels: Sequence[str],
-    columns: int = 1,
+    figure: Figure, handles: Sequence[Artist], labels: Sequence[str], columns: int = 1
 ) -> None:
     """Put a legend under the axes, where it hides no data; long labels are wrapped."""
     figure.legend(
@@ -132,12 +126,9 @@ def save(figure: Figure, stem: Path | str) -> None:
 
     `stem` is a path without ending; dots in it are kept (`dice_at_0.5`). Missing folders are made.
     """
-    png, pdf = Path(f"{stem}.png"), Path(f"{stem}.pdf")
-    with atomic_write(png) as partial:
-        figure.savefig(partial, format="png", dpi=DPI, facecolor="white")
-    with atomic_write(pdf) as partial:
-        hidden = {"CreationDate": None}
-        figure.savefig(partial, format="pdf", dpi=DPI, facecolor="white", metadata=hidden)
+    for kind, hidden in (("png", None), ("pdf", {"CreationDate": None})):
+        with atomic_write(Path(f"{stem}.{kind}")) as partial:
+            figure.savefig(partial, format=kind, dpi=DPI, facecolor="white", metadata=hidden)
 
 
 def legend_inches(num_lines: int) -> float:
@@ -193,10 +184,10 @@ def _values(axes: Axes, title: str) -> Markup:
 
 
 def inline(figure: Figure, name: str) -> Markup:
-    """Return a figure as SVG for a page: no references outside it, colours by class.
+    """Return a figure as SVG for a page: no references outside it, colours by name.
 
-    The page's style sheet colours the classes, so that a figure follows its light or dark look. Ids
-    begin with `name`, which is unique on the page.
+    The page's style sheet says what the names are, so that a figure follows its light or dark look.
+    Ids begin with `name`, which is unique on the page.
     """
     figure.texts[0].set_visible(False)  # the page itself says what the footer says
     content = BytesIO()
@@ -222,13 +213,12 @@ def inline(figure: Figure, name: str) -> Markup:
 def _presentation(style: str) -> dict[str, str]:
     """Inline style as attributes, which a Content-Security-Policy lets through."""
     found: dict[str, str] = {}
-    classes = []
     for part in style.split(";"):
         key, _, value = (text.strip() for text in part.partition(":"))
-        if key in ("fill", "stroke") and value.lower() in _CLASSES:
-            classes.append(f"{key}-{_CLASSES[value.lower()]}")
+        if key in ("fill", "stroke") and value.lower() in _NAMES:
+            found[key] = f"var(--{_NAMES[value.lower()]})"
         elif key == "font":
             found["font-size"] = next(text for text in value.split() if text.endswith("px"))[:-2]
         elif key and key not in ("white-space", "font-family"):
             found[key] = value
-    return found | ({"class": " ".join(classes)} if classes else {})
+    return found

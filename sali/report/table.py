@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
-from markupsafe import Markup, escape
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from sali.metrics.scores import NONE, ScoreInfo, score_info
 
@@ -73,7 +75,7 @@ class Table:
 
     def to_markdown(self) -> str:
         """Return a pipe table; best values are bold."""
-        aligned = ["---:" if is_number else "---" for is_number in self._is_number()]
+        aligned = ["---:" if is_number else "---" for _, is_number in self.columns()]
         lines = [[_bold(cell, "**{}**", _piped) for cell in row] for row in self.rows]
         every = [[_piped(name) for name in self.header], aligned, *lines]
         return "".join(f"| {' | '.join(line)} |\n" for line in every)
@@ -86,68 +88,41 @@ class Table:
             if number and groups[number] != groups[number - 1]:
                 lines.append(r"\hline")
             lines.append(" & ".join(_bold(c, r"\textbf{{{}}}", latex_text) for c in row) + r" \\")
-        columns = "".join("r" if is_number else "l" for is_number in self._is_number())
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{latex_text(caption or self.title)}}}",
-                rf"\begin{{tabular}}{{{columns}}}",
-                r"\hline",
-                " & ".join(latex_text(name) for name in self.header) + r" \\",
-                r"\hline",
-                *lines,
-                r"\hline",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
+        columns = "".join("r" if is_number else "l" for _, is_number in self.columns())
+        head = [
+            *(r"\begin{table}", r"\centering"),
+            rf"\caption{{{latex_text(caption or self.title)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            *(r"\hline", " & ".join(map(latex_text, self.header)) + r" \\", r"\hline"),
+        ]
+        tail = [r"\hline", r"\end{tabular}", r"\end{table}", ""]
+        return "\n".join([*head, *lines, *tail])
 
     def to_html(self, name: str = "") -> Markup:
         """Return a table in a box that scrolls, with its notes below.
 
         A table with a name, which is its id, can be sorted.
         """
-        is_number = self._is_number()
-        head = Markup("").join(
-            Markup('<th scope="col" class="{}"{}>{}</th>').format(
-                "number" if is_right else "text",
-                Markup(' aria-sort="none"') if name else "",
-                Markup(
-                    '<button type="button" class="sort" title="{1}">{0}'
-                    '<span class="arrow" aria-hidden="true"></span></button>'
-                    if name
-                    else '<span title="{1}">{0}</span>'
-                ).format(text, self.meanings.get(text, "")),
-            )
-            for text, is_right in zip(self.header, is_number, strict=True)
-        )
-        body = Markup("").join(
-            Markup('<tr data-index="{}">{}</tr>\n').format(
-                number, Markup("").join(_html_cell(c, not i) for i, c in enumerate(row))
-            )
-            for number, row in enumerate(self.rows)
-        )
-        return Markup(
-            '<div class="scroll" role="region" tabindex="0" aria-label="{0}">\n<table{1}>\n'
-            "<caption><span>{0}</span></caption>\n<thead><tr>{2}</tr></thead>\n"
-            "<tbody>\n{3}</tbody>\n</table>\n</div>\n{4}"
-        ).format(
-            self.title,
-            Markup(' id="{}"').format(name) if name else "",
-            head,
-            body,
-            html_notes(self.notes),
-        )
+        return templates().get_template("parts.html").module.table(self, name)  # type: ignore[attr-defined]
 
-    def _is_number(self) -> list[bool]:
-        """Return whether each column holds numbers."""
+    def columns(self) -> list[tuple[str, bool]]:
+        """Return the names of the columns, and whether each holds numbers."""
         return [
-            any(row[i].is_number for row in self.rows)
-            and all(row[i].is_number for row in self.rows)
-            for i in range(len(self.header))
+            (name, bool(self.rows) and all(row[i].is_number for row in self.rows))
+            for i, name in enumerate(self.header)
         ]
+
+
+@cache
+def templates() -> Environment:
+    """Return the templates of this package, which escape everything that is put into them."""
+    return Environment(
+        loader=PackageLoader("sali.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def score_table(
@@ -198,12 +173,6 @@ def value_text(value: Value, info: ScoreInfo, factor: float = 1) -> str:
     return text
 
 
-def html_notes(lines: Sequence[str]) -> Markup:
-    """Return notes as a list; nothing for none."""
-    items = Markup("").join(Markup("<li>{}</li>\n").format(line) for line in lines)
-    return Markup('<ul class="notes">\n{}</ul>\n').format(items) if lines else Markup("")
-
-
 def latex_text(text: str) -> str:
     """Return text with LaTeX's special characters escaped."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -222,13 +191,3 @@ def _piped(text: str) -> str:
 def _bold(cell: Cell, form: str, escaped: Callable[[str], str]) -> str:
     text = escaped(cell.text)
     return form.format(text) if cell.is_best and cell.text != NONE else text
-
-
-def _html_cell(cell: Cell, is_first: bool) -> Markup:
-    tag = Markup('th scope="row"') if is_first else "td"
-    kind = ("number" if cell.is_number else "text") + (" best" if cell.is_best else "")
-    value = "" if cell.value is None else Markup(' data-value="{}"').format(cell.value)
-    text = Markup('<a href="{}">{}</a>').format(cell.link, cell.text) if cell.link else cell.text
-    return Markup('<{0} class="{1}"{2}>{3}</{4}>').format(
-        tag, kind, value, escape(text), "th" if is_first else "td"
-    )

@@ -15,7 +15,6 @@ from sali.config import config_dir
 from sali.report import ReportOptions, write_report
 from sali.report.film import write_film
 from sali.report.folder import films_folder
-from sali.report.options import FilmRules
 
 RECORD = {
     "command": "python -m sali.train name=mine",
@@ -93,7 +92,7 @@ def write_frames(path: Path, clips, subset="seen_easy", frames=20, method=0) -> 
 def write_films(folder: Path, clips, every=1, methods=("prediction",)):
     """Grey pictures, brighter from frame to frame, whose masks move to the right."""
     frames = 20
-    rules = FilmRules(max_frames=-(-frames // every), height=64, quality=80, tolerance=0.5)
+    rules = {"max_frames": -(-frames // every), "height": 64, "quality": 80, "tolerance": 0.5}
 
     def read(f):
         mask = np.zeros((128, 192), bool)
@@ -102,7 +101,7 @@ def write_films(folder: Path, clips, every=1, methods=("prediction",)):
         return np.full((128, 192, 3), 20 + 10 * f, np.uint8), mask, marks
 
     for clip in clips:
-        write_film(films_folder(folder) / f"seen_easy/{clip}.json", frames, rules, read)
+        write_film(films_folder(folder) / f"seen_easy/{clip}.json", frames, read, **rules)
 
 
 def write_curves(path: Path, subset="seen_easy") -> None:

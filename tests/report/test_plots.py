@@ -102,9 +102,9 @@ def test_in_a_page_a_figure_loads_nothing_and_takes_the_colours_of_the_page() ->
             if key == "href" or value.startswith("url("):
                 assert value.removeprefix("url(").strip("#()") in ids
     style = (Path(style_module.__file__).parent / "templates/page.css").read_text()
-    classes = {name for node in root.iter("path") for name in node.get("class", "").split()}
-    assert classes >= {"stroke-c0", "stroke-c1", "stroke-pale"}
-    assert all(f".{name} " in style for name in classes)
+    colours = {node.get("stroke", "none") for node in root.iter("path")} - {"none"}
+    assert colours >= {"var(--c0)", "var(--c1)", "var(--line)"}
+    assert all(f"  {name.removeprefix('var(').rstrip(')')}: " in style for name in colours)
     assert FOOTER not in html
     header, *rows = [[cell.text or cell[0].text for cell in row] for row in root.iter("tr")][:22]
     assert header == ["threshold", "<b>", "other"] and len(rows) == 21
@@ -128,7 +128,7 @@ def test_precision_recall(tmp_path: Path) -> None:
     np.testing.assert_array_equal(line_of(figure, COLOURS[1]), [recall, precision / 2])
     # Matplotlib would leave a name with a leading underscore out of a legend.
     assert legend_texts(figure) == ["_first", "second"]
-    for line in figure.axes[0].lines[:9]:
+    for line in figure.axes[0].lines[2:]:
         x, y = line.get_data()
         harmonic = 2 * x * y / (x + y)
         np.testing.assert_allclose(harmonic, harmonic[0])

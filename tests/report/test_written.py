@@ -16,11 +16,10 @@ from pages import Page, options, write_json
 
 from sali.evaluation import Settings, run_evaluation
 from sali.report import report_evaluation, write_report, write_sweep
-from sali.report.film import write_film
+from sali.report.film import choose, write_film
 from sali.report.folder import clip_score
-from sali.report.options import ClipChoice, FilmRules
 
-RULES = FilmRules(max_frames=4, height=48, quality=90, tolerance=0.5)
+RULES = {"max_frames": 4, "height": 48, "quality": 90, "tolerance": 0.5}
 
 
 def area(outlines, size):
@@ -41,7 +40,7 @@ def test_a_film_holds_evenly_thinned_pictures_and_outlines_of_their_size(tmp_pat
     frame = np.zeros((96, 128, 3), np.uint8)
     frame[..., 0] = 200
     read = frame, truth, {"m": np.zeros_like(truth)}
-    write_film(tmp_path / "film.json", 10, RULES, lambda index: read)
+    write_film(tmp_path / "film.json", 10, lambda index: read, **RULES)
     written = json.loads((tmp_path / "film.json").read_text())
     assert (written["width"], written["height"], written["every"]) == (64, 48, 3)
     assert [one["index"] for one in written["frames"]] == [0, 3, 6, 9]
@@ -55,16 +54,16 @@ def test_a_film_holds_evenly_thinned_pictures_and_outlines_of_their_size(tmp_pat
 def test_a_film_says_which_frames_nobody_annotated(tmp_path):
     nothing = np.zeros((96, 128), bool)
     seen = [(None, truth, {"m": nothing}) for truth in (None, nothing)]
-    write_film(tmp_path / "film.json", 2, RULES, seen.__getitem__)
+    write_film(tmp_path / "film.json", 2, seen.__getitem__, **RULES)
     frames = json.loads((tmp_path / "film.json").read_text())["frames"]
     assert [one["truth"] for one in frames] == [None, []]
 
 
 def test_the_choice_is_the_worst_the_middle_and_the_best():
     scores = dict(zip("abcdefg", (0.7, 0.1, 0.5, 0.9, 0.3, 0.4, 0.2), strict=True))
-    assert ClipChoice(2, 1, 1).of(scores) == ["b", "g", "f", "d"]
-    assert ClipChoice(9, 9, 9).of(scores) == sorted(scores, key=scores.__getitem__)
-    assert ClipChoice(0, 0, 0).of(scores) == []
+    assert choose(scores, 2, 1, 1) == ["b", "g", "f", "d"]
+    assert choose(scores, 9, 9, 9) == sorted(scores, key=scores.__getitem__)
+    assert choose(scores, 0, 0, 0) == []
 
 
 def test_clips_without_a_polyp_are_ranked_by_their_false_alarms():
