@@ -4,7 +4,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -22,13 +21,7 @@ _VPS_OF_CLIPS = ("dice_max", "dice_mean")
 
 
 class Clips(NamedTuple):
-    """All clips of a test.
-
-    Attributes:
-        table: A row per clip, worst first.
-        blocks: JSON of each row, in the same order.
-        notes: What is not shown, and why.
-    """
+    """All clips of a test: a row each, worst first, its JSON, and what is not shown, and why."""
 
     table: Table
     blocks: list[Markup]
@@ -39,9 +32,9 @@ def read_clips(run: RunFolder, options: ReportOptions) -> Clips | None:
     """Return the clips of a finished test; None without one."""
     notes = []
     frames, known = run.frames, {method: run.clip_scores(method) for method in run.methods}
-    keys = list(dict.fromkeys(key for own in frames.values() for key in own))
+    keys = dict.fromkeys(key for own in frames.values() for key in own)
     if not keys:
-        keys = list(dict.fromkeys(key for own in known.values() for key in own))
+        keys = dict.fromkeys(key for own in known.values() for key in own)
         notes.append("There is no Dice over time: the folder holds no frames.csv.")
     if not keys:
         return None
@@ -52,7 +45,12 @@ def read_clips(run: RunFolder, options: ReportOptions) -> Clips | None:
         key: [_score(known[m].get(key, {}), frames[m].get(key), metric) for m in run.methods]
         for key in keys
     }
-    ranked = sorted(keys, key=lambda key: _mean(scores[key]))
+
+    def mean(key: Key) -> float:
+        there = [score for score in scores[key] if score is not None]
+        return sum(there) / len(there) if there else math.inf
+
+    ranked = sorted(keys, key=mean)
     films, more_notes = _films(run, ranked, options)
     notes += more_notes
     if metric == "dice_max" and columns:
@@ -86,37 +84,32 @@ def _score(known: Mapping[str, float | None], rows: Rows | None, metric: str) ->
     return value
 
 
-def _mean(scores: Sequence[float | None]) -> float:
-    there = [score for score in scores if score is not None]
-    return sum(there) / len(there) if there else math.inf
-
-
 def _films(
     run: RunFolder, ranked: Sequence[Key], options: ReportOptions
 ) -> tuple[dict[Key, dict[str, Any]], list[str]]:
     """Return films within the limit of size: subsets take turns, each with its worst clips."""
     paths = run.films()
     turns: Counter[str] = Counter()
-    order = []
+    turn_of: dict[Key, int] = {}
     for key in (key for key in ranked if key in paths):
         turns[key[0]] += 1
-        order.append((turns[key[0]], key))
+        turn_of[key] = turns[key[0]]
     left = options.max_megabytes * 1e6
     found: dict[Key, dict[str, Any]] = {}
-    for _, key in sorted(order, key=itemgetter(0)):
+    for key in sorted(turn_of, key=turn_of.__getitem__):
         size = paths[key].stat().st_size
         if size <= left:
             left -= size
             found[key] = read_json(paths[key])
-    if not order:
+    if not turn_of:
         return found, ["No clip has pictures: none were kept in report/clips of the folder."]
     notes = [
         f"{len(found)} of {len(ranked)} clips have pictures; of the others Dice over time is "
         "shown. report.clips says how many clips of a subset are kept."
     ]
-    if len(found) < len(order):
+    if len(found) < len(turn_of):
         notes.append(
-            f"{len(order) - len(found)} clips that were kept are not shown in pictures: they are "
+            f"{len(turn_of) - len(found)} clips that were kept are not shown in pictures: they are "
             f"beyond report.max_megabytes={options.max_megabytes:g}."
         )
     thinned = sum(film["every"] > 1 for film in found.values())

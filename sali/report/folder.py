@@ -125,22 +125,15 @@ class RunFolder:
         """Return where the files of one method are."""
         return self.path / method if "methods" in self.metrics else self.path
 
-    @cached_property
-    def config(self) -> str:
-        """The composed configuration; empty if it was not kept."""
-        path = self.path / ".hydra/config.yaml"
+    def hydra(self, name: str) -> str:
+        """Return the text of a file that Hydra keeps; empty if it was not kept."""
+        path = self.path / ".hydra" / name
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The composed configuration as values."""
-        return (yaml.safe_load(self.config) if self.config else None) or {}
-
-    @cached_property
-    def overrides(self) -> list[str] | None:
-        """What the command line changed; None if it was not kept."""
-        path = self.path / ".hydra/overrides.yaml"
-        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return yaml.safe_load(self.hydra("config.yaml")) or {}
 
     @cached_property
     def frames(self) -> dict[str, dict[Key, Rows]]:
@@ -218,6 +211,11 @@ class RunFolder:
         commit, plus, changes = str(record.get("git_commit") or "").partition("+")
         versions = {"sali": record.get("sali"), "Python": record.get("python")}
         versions |= record.get("versions", {}) | record.get("packages", {})
+        device = record.get("machine", "")
+        if "device" in record:
+            processes = record.get("num_processes", 1)
+            device = f"{record['device']} ({device})"
+            device += f", {processes} processes" if processes > 1 else ""
         facts = [
             ("Experiment", self.settings.get("name")),
             ("Methods", "" if self.status else ", ".join(self.methods)),
@@ -239,7 +237,7 @@ class RunFolder:
             ]
         facts += [
             ("Seed", record.get("seed", "")),
-            ("Device", self._device()),
+            ("Device", device),
             ("Commit", commit[:12] + plus + changes),
             ("Data", data and f"{data['root']}, fingerprint {data['fingerprint']}"),
             ("Ground truth", record.get("gt")),
@@ -247,17 +245,11 @@ class RunFolder:
             ("Resumed from", record.get("resumed_from")),
             ("Command", record.get("command")),
         ]
-        if self.overrides is not None:
-            facts.append(("Changed from the defaults", shlex.join(self.overrides) or "nothing"))
+        if overrides := self.hydra("overrides.yaml"):  # what the command line changed
+            changes = shlex.join(yaml.safe_load(overrides) or ())
+            facts.append(("Changed from the defaults", changes or "nothing"))
         facts.append(("Versions", ", ".join(f"{name} {v}" for name, v in versions.items() if v)))
         return [(name, str(value)) for name, value in facts if value not in (None, "")]
-
-    def _device(self) -> str:
-        machine, processes = self.record.get("machine", ""), self.record.get("num_processes", 1)
-        if "device" not in self.record:
-            return machine
-        more = f", {processes} processes" if processes > 1 else ""
-        return f"{self.record['device']} ({machine}){more}"
 
     def _duration(self) -> str:
         """Return the time from the record's start to the last change of status.json."""

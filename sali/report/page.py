@@ -157,7 +157,7 @@ def run_page(run: "RunFolder", options: ReportOptions) -> str:
             "Test": to_html(page_figures(run), "test"),
         },
         clips=read_clips(run, options),
-        config=run.config,
+        config=run.hydra("config.yaml"),
         notes=notes,
     )
 

@@ -172,13 +172,9 @@ def beside_published(
 ) -> tuple[list[Table], list[str]]:
     """Return a table per variant of Dice, in percent, and what a reader must know.
 
-    Args:
-        ours: Scores by the name of a method or setting, and by subset.
-        num_clips: Number of clips of each subset, which tells SUN-SEG from other data.
-
-    Returns:
-        Tables and notes; neither where no subset is one of SUN-SEG's. Notes alone say why there
-        are no tables.
+    `ours` are scores by method or setting, and by subset. The number of clips of each subset tells
+    SUN-SEG from other data: without its subsets there are neither tables nor notes; notes alone say
+    why there are no tables.
     """
     if not set(num_clips) & set(TEST_SUBSETS):
         return [], []
@@ -218,8 +214,6 @@ def published_sali(variant: str) -> dict[str, tuple[str, float]]:
 
 def run_beside_published(run: RunFolder) -> tuple[list[Table], list[str]]:
     """Return `beside_published` of all methods of a run."""
-    if not run.methods:
-        return [], []
     ours = {method: run.scores(method) for method in run.methods}
     num_clips = {s: run.num_clips(method, s) for method, own in ours.items() for s in own}
     return beside_published(ours, num_clips)

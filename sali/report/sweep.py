@@ -36,12 +36,9 @@ _EXPLAINED = (
 
 
 class Setting(NamedTuple):
-    """Jobs that differ in their seed only.
+    """Jobs that differ in their seed only, and by which overrides they differ from others.
 
-    Attributes:
-        label: Overrides in which the settings of the sweep differ.
-        seeds: Seeds in order.
-        scores: Values over seeds by subset and name; the best held-out score under `VALIDATION`.
+    Scores are values over seeds by subset and name; the best held-out score is of `VALIDATION`.
     """
 
     label: str
@@ -57,15 +54,7 @@ class Setting(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """What the folder of a sweep says.
-
-    Attributes:
-        settings: Settings in the order in which the sweep named them.
-        num_clips: Number of tested clips by subset.
-        facts: Names and values for the head of a page.
-        failed: Jobs that did not finish, and why.
-        jobs: Table of all jobs.
-    """
+    """What the folder of a sweep says: tested clips by subset, jobs that failed and why, ..."""
 
     settings: list[Setting]
     num_clips: dict[str, int]
@@ -199,11 +188,9 @@ def write_files(folder: Path, sweep: Sweep) -> None:
                     writer.writerow([one.label, subset, name, mean, std, *counted])
     table, published, notes = sweep_tables(sweep, folder.name)
     assert table is not None
-    parts = [f"# {folder.name}\n", f"{_EXPLAINED}\n", table.to_markdown()]
-    parts.append(comparison(published, notes))
-    write_text(folder / "sweep.md", "\n".join(parts))
-    latex = table.to_latex(f"{folder.name}. {_EXPLAINED}")
-    write_text(folder / "sweep.tex", latex)
+    head = [f"# {folder.name}\n", f"{_EXPLAINED}\n", table.to_markdown()]
+    write_text(folder / "sweep.md", "\n".join([*head, comparison(published, notes)]))
+    write_text(folder / "sweep.tex", table.to_latex(f"{folder.name}. {_EXPLAINED}"))
     for name, figure in sweep_figures(sweep).items():
         save(figure, folder / "figures" / name)
 

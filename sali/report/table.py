@@ -22,15 +22,7 @@ Value = float | Spread | None
 
 
 class Cell(NamedTuple):
-    """One cell.
-
-    Attributes:
-        text: What is shown.
-        is_number: Whether it stands on the right.
-        is_best: Whether it is marked as the best of its group.
-        value: What rows are sorted by; None goes last.
-        link: Where the text leads; empty for nowhere.
-    """
+    """Text that is shown, with the value that rows are sorted by (None last), and a link."""
 
     text: str
     is_number: bool = False
@@ -40,13 +32,7 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of scores.
-
-    Attributes:
-        group: Rows of a group are compared with each other; say, a subset.
-        labels: What stands before the scores.
-        scores: Values by name; None where there is no such case.
-    """
+    """Scores by name after labels; rows of a group, say a subset, are compared with each other."""
 
     group: str
     labels: tuple[str, ...]
@@ -136,13 +122,8 @@ def score_table(
 ) -> Table:
     """Return a table of scores in which the best of each group and column is marked.
 
-    Args:
-        title: What the table shows.
-        labels: Names of the columns before the scores.
-        columns: Names of the scores that are shown.
-        rows: Values, in order.
-        notes: What a reader must know.
-        info: Look-up of direction and format by name.
+    `labels` are the names of the columns before the scores, `columns` the scores that are shown;
+    `info` looks up direction and format by name.
     """
     infos = {name: info(name) for name in columns}
     best = {

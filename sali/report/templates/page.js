@@ -4,15 +4,21 @@
 const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
 
-function make(tag, attributes = {}, text = "") {
-  const isShape = ["svg", "path", "line", "rect", "circle", "text"];
-  const node = isShape.includes(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
+const on = (id, event, act) => byId(id).addEventListener(event, act);
+
+function set(node, attributes) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.textContent = text;
+}
+
+function make(tag, attributes = {}, ...content) {
+  const isShape = ["svg", "path", "line", "rect", "circle", "text"].includes(tag);
+  const node = isShape ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  set(node, attributes);
+  node.append(...content);
   return node;
 }
 
-byId("look").addEventListener("change", (event) => {
+on("look", "change", (event) => {
   if (event.target.value) document.documentElement.dataset.look = event.target.value;
   else delete document.documentElement.dataset.look;
 });

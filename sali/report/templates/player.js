@@ -10,6 +10,8 @@ const METHODS = [
   { colour: "#ffb27a", dash: "10 3 3 3", inChart: "c3" },
 ];
 const methodLook = (number) => METHODS[number % METHODS.length];
+// Of runs of bad frames, by what is bad.
+const RUNS = { quality: { fill: "url(#hatching)" }, dice: { class: "band-dice" } };
 const CHART = { height: 190, left: 40, right: 10, top: 8, bottom: 34 };
 
 class Player {
@@ -22,16 +24,13 @@ class Player {
     this.hidden = new Set();
     this.rows = new Map([...table.tBodies[0].rows].map((row) => [nameOf(row), row]));
     table.addEventListener("click", (event) => this.clicked(event));
-    byId("previous").addEventListener("click", () => this.neighbour(-1));
-    byId("next").addEventListener("click", () => this.neighbour(1));
-    byId("play").addEventListener("click", () => this.toggle());
-    byId("speed").addEventListener("change", () => this.timer && (this.pause(), this.play()));
-    byId("scrubber").addEventListener("input", (event) => {
-      this.pause();
-      this.show(Number(event.target.value));
-    });
-    byId("player").addEventListener("keydown", (event) => this.pressed(event));
-    byId("time-chart").addEventListener("click", (event) => this.pointed(event));
+    on("previous", "click", () => this.neighbour(-1));
+    on("next", "click", () => this.neighbour(1));
+    on("play", "click", () => this.toggle());
+    on("speed", "change", () => this.timer && (this.pause(), this.play()));
+    on("scrubber", "input", (event) => this.stopAt(Number(event.target.value)));
+    on("player", "keydown", (event) => this.pressed(event));
+    on("time-chart", "click", (event) => this.pointed(event));
     new ResizeObserver(() => this.clip && this.drawChart()).observe(byId("time-chart").parentNode);
     addEventListener("hashchange", () => this.follow());
     this.follow();
@@ -60,29 +59,22 @@ class Player {
     const turn = ++this.opening;
     const clip = JSON.parse(byId(`clip-${row.dataset.index}`).textContent);
     const film = clip.film;
-    let pictures = [];
-    if (film) {
-      pictures = await Promise.all(film.frames.map(async (one) => {
-        if (!one.picture) return null;
-        const image = new Image();
-        image.src = `data:image/jpeg;base64,${one.picture}`;
-        await image.decode();
-        return image;
-      }));
-    }
+    const pictures = await Promise.all((film?.frames ?? []).map(async (one) => {
+      if (!one.picture) return null;
+      const image = new Image();
+      image.src = `data:image/jpeg;base64,${one.picture}`;
+      await image.decode();
+      return image;
+    }));
     if (turn !== this.opening) return; // another one was chosen meanwhile
-    this.clip = clip;
-    this.row = row;
-    this.pictures = pictures;
+    Object.assign(this, { clip, row, pictures });
     this.places = film ? film.frames.map((one) => one.index) : clip.frames.map((_, index) => index);
     byId("player-empty").hidden = true;
     byId("player-body").hidden = false;
     byId("clip-name").textContent = `${clip.subset}/${clip.clip}`;
     byId("screen").hidden = !film;
     byId("no-picture").hidden = Boolean(film);
-    const several = this.places.length > 1;
-    byId("play").disabled = !several;
-    byId("scrubber").disabled = !several;
+    byId("play").disabled = byId("scrubber").disabled = this.places.length < 2;
     byId("scrubber").max = Math.max(0, this.places.length - 1);
     for (const other of this.rows.values()) other.removeAttribute("aria-current");
     row.setAttribute("aria-current", "true");
@@ -93,7 +85,7 @@ class Player {
     if (film) {
       byId("picture").width = film.width;
       byId("picture").height = film.height;
-      byId("outlines").setAttribute("viewBox", `0 0 ${film.width} ${film.height}`);
+      set(byId("outlines"), { viewBox: `0 0 ${film.width} ${film.height}` });
     }
     this.listToggles();
     this.listRuns();
@@ -114,11 +106,13 @@ class Player {
   }
 
   nearest(frame) {
-    let best = 0;
-    this.places.forEach((place, index) => {
-      if (Math.abs(place - frame) < Math.abs(this.places[best] - frame)) best = index;
-    });
-    return best;
+    const nearer = (a, b) => (Math.abs(b - frame) < Math.abs(a - frame) ? b : a);
+    return Math.max(0, this.places.indexOf(this.places.reduce(nearer, this.places[0])));
+  }
+
+  stopAt(position) {
+    this.pause();
+    this.show(position);
   }
 
   show(position) {
@@ -150,11 +144,10 @@ class Player {
     if (clip.frames[index] !== undefined) parts.push(clip.frames[index]);
     const several = clip.methods.length > 1;
     for (const method of clip.methods) {
-      const dice = clip.dice[method][index];
-      const marked = clip.marked[method][index];
-      const shown = dice === null || dice === undefined ? "-" : dice.toFixed(4);
-      const area = marked === null || marked === undefined ? "" : `, marked ${marked} px`;
-      parts.push(`${several ? `${method}: ` : ""}${clip.metric} ${shown}${area}`);
+      const dice = clip.dice[method][index]?.toFixed(4) ?? "-";
+      const marked = clip.marked[method][index] ?? null;
+      const area = marked === null ? "" : `, marked ${marked} px`;
+      parts.push(`${several ? `${method}: ` : ""}${clip.metric} ${dice}${area}`);
     }
     const polyp = clip.polyp[index];
     if (polyp === 0) parts.push("no polyp");
@@ -186,7 +179,7 @@ class Player {
     const shapes = [];
     const draw = (outlines, look, key) => {
       if (!outlines?.length || this.hidden.has(key)) return;
-      const path = outlines.map((points) => outline(points)).join("");
+      const path = outlines.map(outline).join("");
       if (key !== "truth" && !this.hidden.has("tint")) {
         shapes.push(make("path", { class: "tint", d: path, fill: look.colour, "fill-rule": "evenodd" }));
       }
@@ -209,7 +202,6 @@ class Player {
     box.hidden = !this.clip.film;
     if (!this.clip.film) return;
     const add = (key, text, look) => {
-      const label = make("label");
       const input = make("input", { type: "checkbox", "data-key": key });
       input.checked = !this.hidden.has(key);
       input.addEventListener("change", () => {
@@ -217,14 +209,8 @@ class Player {
         else this.hidden.add(key);
         this.drawPicture(this.places[this.position]);
       });
-      label.append(input);
-      if (look) {
-        const sample = make("svg", { class: "sample", viewBox: "0 0 34 14", "aria-hidden": "true" });
-        sample.append(make("path", { class: "outline", d: "M3 7H31", stroke: look.colour, "stroke-dasharray": look.dash }));
-        label.append(sample);
-      }
-      label.append(text);
-      box.append(label);
+      const line = look && { class: "outline", d: "M3 7H31", stroke: look.colour, "stroke-dasharray": look.dash };
+      box.append(make("label", {}, input, ...(look ? [swatch("sample", 14, line)] : []), text));
     };
     add("truth", "ground truth", TRUTH);
     this.shownMethods().forEach((method, number) => {
@@ -238,13 +224,8 @@ class Player {
     byId("run-list").replaceChildren(...this.clip.runs.map((run) => {
       const text = `${run.start} to ${run.stop - 1}: ${run.text}`;
       const button = make("button", { type: "button" }, text);
-      button.addEventListener("click", () => {
-        this.pause();
-        this.show(this.nearest(run.start));
-      });
-      const item = make("li");
-      item.append(button);
-      return item;
+      button.addEventListener("click", () => this.stopAt(this.nearest(run.start)));
+      return make("li", {}, button);
     }));
   }
 
@@ -264,25 +245,28 @@ class Player {
     const down = (dice) => top + (1 - dice) * (floor - top);
     const edge = (index) => this.across(index - 0.5);
     const shapes = [];
-    for (const run of clip.runs) {
-      const box = { x: edge(run.start), y: top, width: edge(run.stop) - edge(run.start), height: floor - top };
-      if (run.kind === "quality") shapes.push(make("rect", { ...box, fill: "url(#hatching)", class: "band" }));
-      else shapes.push(make("rect", { ...box, class: "band band-dice" }));
-    }
+    const draw = (tag, attributes, ...text) => shapes.push(make(tag, attributes, ...text));
+    const band = (start, stop, y, tall, look) => {
+      draw("rect", { x: edge(start), y, width: edge(stop) - edge(start), height: tall, ...look });
+    };
+    for (const run of clip.runs) band(run.start, run.stop, top, floor - top, RUNS[run.kind]);
     for (const dice of [0, 0.25, 0.5, 0.75, 1]) {
-      shapes.push(make("path", { class: "rule", d: `M${left} ${down(dice)}H${width - right}` }));
-      shapes.push(make("text", { class: "tick", x: left - 6, y: down(dice) + 4, "text-anchor": "end" }, String(dice)));
+      draw("path", { class: "rule", d: `M${left} ${down(dice)}H${width - right}` });
+      draw("text", { class: "tick", x: left - 6, y: down(dice) + 4, "text-anchor": "end" }, dice);
     }
-    spans(clip.polyp, (value) => value === 0).forEach(([start, stop]) => {
-      shapes.push(make("rect", { class: "band-free", x: edge(start), y: floor - 4, width: edge(stop) - edge(start), height: 4 }));
+    clip.polyp.forEach((size, index) => {
+      if (size !== 0 || (index && clip.polyp[index - 1] === 0)) return;
+      const length = clip.polyp.slice(index).findIndex((other) => other !== 0);
+      band(index, length < 0 ? number : index + length, floor - 4, 4, { class: "band-free" });
     });
     const step = niceStep(number / Math.max(2, width / 90));
     for (let index = 0; index < number; index += step) {
-      shapes.push(make("text", { class: "tick", x: this.across(index), y: floor + 16, "text-anchor": "middle" }, String(index)));
+      draw("text", { class: "tick", x: this.across(index), y: floor + 16, "text-anchor": "middle" }, index);
     }
-    shapes.push(make("path", { class: "axis", d: `M${left} ${floor}H${width - right}` }));
+    draw("path", { class: "axis", d: `M${left} ${floor}H${width - right}` });
     clip.methods.forEach((method, which) => {
       const values = clip.dice[method];
+      const { inChart, dash } = methodLook(which);
       let path = "";
       values.forEach((dice, index) => {
         if (dice === null) return;
@@ -290,10 +274,10 @@ class Player {
         path += `${isOpen ? "L" : "M"}${this.across(index).toFixed(1)} ${down(dice).toFixed(1)}`;
         const isAlone = !isOpen && (values[index + 1] ?? null) === null;
         if (isAlone || number <= 60) {
-          shapes.push(make("circle", { class: `mark ${methodLook(which).inChart}`, cx: this.across(index), cy: down(dice), r: 2.6 }));
+          draw("circle", { class: `mark ${inChart}`, cx: this.across(index), cy: down(dice), r: 2.6 });
         }
       });
-      shapes.push(make("path", { class: `line ${methodLook(which).inChart}`, d: path, "stroke-dasharray": methodLook(which).dash }));
+      draw("path", { class: `line ${inChart}`, d: path, "stroke-dasharray": dash });
     });
     this.cursor = make("line", { class: "cursor", id: "cursor", y1: top, y2: floor + 3 });
     this.dots = clip.methods.map((_, which) => make("circle", { class: `mark ${methodLook(which).inChart}`, r: 5 }));
@@ -310,42 +294,32 @@ class Player {
       { class: `line ${methodLook(which).inChart}`, d: "M1 5H33", "stroke-dasharray": methodLook(which).dash },
       clip.methods.length > 1 ? method : clip.metric,
     ]);
-    const bar = "M1 0H33V10H1Z";
-    const texts = new Set(clip.runs.map((run) => run.text));
-    for (const text of texts) {
-      const isQuality = clip.runs.find((run) => run.text === text).kind === "quality";
-      items.push([isQuality ? { d: bar, fill: "url(#hatching)" } : { d: bar, class: "band-dice" }, `${isQuality ? "hatched: " : "shaded: "}${text}`]);
+    const kinds = new Map(clip.runs.map((run) => [run.text, run.kind]));
+    for (const [text, kind] of kinds) {
+      const look = { d: "M1 0H33V10H1Z", ...RUNS[kind] };
+      items.push([look, `${kind === "quality" ? "hatched" : "shaded"}: ${text}`]);
     }
     if (clip.polyp.includes(0)) items.push([{ d: "M1 3H33V7H1Z", class: "band-free" }, "bar below: no polyp"]);
-    byId("time-legend").replaceChildren(...items.map(([look, text]) => {
-      const item = make("li");
-      const swatch = make("svg", { class: "swatch", viewBox: "0 0 34 10", "aria-hidden": "true" });
-      swatch.append(make("path", look));
-      item.append(swatch, text);
-      return item;
-    }));
+    byId("time-legend").replaceChildren(
+      ...items.map(([look, text]) => make("li", {}, swatch("swatch", 10, look), text)),
+    );
   }
 
   moveCursor(index) {
     if (!this.clip.frames.length) return;
     const x = this.across(index);
-    this.cursor.setAttribute("x1", x);
-    this.cursor.setAttribute("x2", x);
-    this.cursor.dataset.index = index;
+    set(this.cursor, { x1: x, x2: x, "data-index": index });
     this.clip.methods.forEach((method, which) => {
-      const dice = this.clip.dice[method][index];
-      const isThere = dice !== null && dice !== undefined;
-      this.dots[which].setAttribute("visibility", isThere ? "visible" : "hidden");
-      this.dots[which].setAttribute("cx", x);
-      this.dots[which].setAttribute("cy", isThere ? this.down(dice) : 0);
+      const dice = this.clip.dice[method][index] ?? null;
+      const place = { cx: x, cy: dice === null ? 0 : this.down(dice) };
+      set(this.dots[which], { ...place, visibility: dice === null ? "hidden" : "visible" });
     });
   }
 
   pointed(event) {
     const box = byId("time-chart").getBoundingClientRect();
     const width = byId("time-chart").viewBox.baseVal.width;
-    this.pause();
-    this.show(this.nearest(this.frameAt(((event.clientX - box.left) / box.width) * width)));
+    this.stopAt(this.nearest(this.frameAt(((event.clientX - box.left) / box.width) * width)));
   }
 
   pressed(event) {
@@ -354,10 +328,8 @@ class Player {
     if (!this.clip || event.ctrlKey || event.metaKey || event.altKey) return;
     const last = this.places.length - 1;
     const moves = { ArrowLeft: this.position - 1, ArrowRight: this.position + 1, Home: 0, End: last };
-    if (event.key in moves && !isField) {
-      this.pause();
-      this.show(moves[event.key]);
-    } else if (event.key === " " && !isButton) this.toggle();
+    if (event.key in moves && !isField) this.stopAt(moves[event.key]);
+    else if (event.key === " " && !isButton) this.toggle();
     else if (event.key === "PageUp" && !isField) this.neighbour(-1);
     else if (event.key === "PageDown" && !isField) this.neighbour(1);
     else return;
@@ -371,9 +343,7 @@ class Player {
 
   play() {
     if (this.places.length < 2) return;
-    byId("readout").setAttribute("aria-live", "off"); // or else every frame would be read out
-    byId("play").textContent = "Pause";
-    byId("play").setAttribute("aria-pressed", "true");
+    this.say("Pause", true);
     const milliseconds = 1000 / Number(byId("speed").value);
     this.timer = setInterval(() => this.show((this.position + 1) % this.places.length), milliseconds);
   }
@@ -382,11 +352,20 @@ class Player {
     if (!this.timer) return;
     clearInterval(this.timer);
     this.timer = null;
-    byId("readout").setAttribute("aria-live", "polite");
-    byId("play").textContent = "Play";
-    byId("play").setAttribute("aria-pressed", "false");
+    this.say("Play", false);
     this.remember(this.places[this.position]);
   }
+
+  say(text, isPlaying) {
+    byId("play").textContent = text;
+    set(byId("play"), { "aria-pressed": isPlaying });
+    set(byId("readout"), { "aria-live": isPlaying ? "off" : "polite" }); // or it reads out every frame
+  }
+}
+
+function swatch(name, height, look) {
+  const box = { class: name, viewBox: `0 0 34 ${height}`, "aria-hidden": "true" };
+  return make("svg", box, make("path", look));
 }
 
 function outline(points) {
@@ -395,17 +374,6 @@ function outline(points) {
     path += `${i ? "L" : "M"}${points[i] + 0.5} ${points[i + 1] + 0.5}`; // middles of pixels
   }
   return `${path}Z`;
-}
-
-function spans(values, isIn) {
-  const found = [];
-  values.forEach((value, index) => {
-    if (!isIn(value)) return;
-    const last = found[found.length - 1];
-    if (last && last[1] === index) last[1] = index + 1;
-    else found.push([index, index + 1]);
-  });
-  return found;
 }
 
 function niceStep(least) {
