@@ -29,16 +29,6 @@ def demo(cfg: DictConfig) -> None:
     Raises:
         UserError: Anything that does not fit, before the page opens.
     """
-    _check(cfg)
-    # Readable by this user alone; Gradio holds uploads in it too.
-    with tempfile.TemporaryDirectory(prefix="sali_demo_", ignore_cleanup_errors=True) as private:
-        os.environ["GRADIO_TEMP_DIR"] = private  # is read when Gradio is imported
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        _serve(cfg, Path(private))
-
-
-def _check(cfg: DictConfig) -> None:
     from sali.streaming.prepare import PRECISIONS
 
     if importlib.util.find_spec("gradio") is None:
@@ -46,6 +36,12 @@ def _check(cfg: DictConfig) -> None:
     check_config(cfg, "demo")
     if str(cfg.precision) not in PRECISIONS:
         raise ConfigError(f"precision: got {cfg.precision!r}, wanted one of {[*PRECISIONS]}")
+    # Readable by this user alone; Gradio holds uploads in it too.
+    with tempfile.TemporaryDirectory(prefix="sali_demo_", ignore_cleanup_errors=True) as private:
+        os.environ["GRADIO_TEMP_DIR"] = private  # is read when Gradio is imported
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        _serve(cfg, Path(private))
 
 
 def _serve(cfg: DictConfig, private: Path) -> None:

@@ -28,14 +28,7 @@ LOOP = LoopOptions(skip_bad=True, keep_pictures=True, quiet=True)
 
 @dataclass(frozen=True)
 class Options:
-    """What a user picks before a run.
-
-    Attributes:
-        model: Name among `Models`.
-        precision: "32", "bf16" or "16".
-        max_frames: Frames that the memory holds; 0 turns it off.
-        every: Distance of the frames that are stored.
-    """
+    """What a user picks before a run; a memory of 0 frames is off."""
 
     model: str
     precision: str
@@ -72,13 +65,8 @@ class Models:
         given: Checkpoint files, or folders of them.
         settings_of: Function from a checkpoint's settings and its network to the settings of a
             run, see `sali.build.prediction_settings`.
-        device: Device that they run on.
+        device: Device that they run on, in turns.
         trust: Packages whose networks may be built.
-
-    Attributes:
-        paths: File of each name.
-        device: Device that they run on.
-        turns: Line for the device.
 
     Raises:
         UserError: There is no checkpoint, or one does not exist.

@@ -34,14 +34,9 @@ THEME = gr.themes.Base(
 
 
 class Page:
-    """Builds `blocks` and answers its events.
+    """Builds `blocks` and answers its events, each page with a session that `make_session` makes.
 
-    Args:
-        models: Networks.
-        samples: Clips by the names that a user sees.
-        view: How results are drawn.
-        make_session: Maker of the session of a page that was opened.
-        cfg: Values of configs/demo.yaml.
+    Samples are clips by the names that a user sees; `cfg` are the values of configs/demo.yaml.
     """
 
     def __init__(

@@ -33,12 +33,7 @@ ENDS = ("finished", "cancelled", "failed")
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of an uploaded video.
-
-    Attributes:
-        seconds: Longest duration.
-        max_pixels: Largest frame; the decoder refuses larger ones, whatever the header says.
-    """
+    """Limits of an uploaded video; the decoder too refuses frames that are larger."""
 
     seconds: float
     max_pixels: int
@@ -86,13 +81,7 @@ class Latest:
 
 
 class PastFrame(NamedTuple):
-    """A frame that the memory may hold.
-
-    Attributes:
-        number: Number in its clip, from 0.
-        time: Seconds; None for frames in files.
-        picture: Small picture, RGB uint8 [h, w, 3].
-    """
+    """A frame that the memory may hold: number in its clip, seconds, small RGB uint8 [h, w, 3]."""
 
     number: int
     time: float | None
@@ -102,14 +91,7 @@ class PastFrame(NamedTuple):
 class Play(threading.Thread):
     """A run in a thread, from `start` to one of `ENDS`; a `Writer` that keeps the last result.
 
-    Args:
-        models: Networks, which all runs share.
-        source: Clip or video.
-        options: What the user picked.
-        root: Folder of its maps.
-        limits: Limits of an upload; None for a sample.
-        meter_frames: Number of recent frames that speed and latency are taken of.
-        thumbnail_width: Width of the pictures of past frames, pixels.
+    Maps go to `root`; a sample has no limits. Speed and latency are those of `meter_frames` frames.
 
     Attributes:
         state: "loading", "running", "paused" or one of `ENDS`.

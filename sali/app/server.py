@@ -20,14 +20,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(blocks: gr.Blocks, host: str, port: int, open_browser: bool, max_bytes: int) -> None:
-    """Serve a page until Ctrl-C, SIGTERM or a closed terminal.
-
-    Args:
-        blocks: The page.
-        host: Name or number of an interface of this machine.
-        port: Port; 0 for any that is free.
-        open_browser: Whether to show the page in the user's browser.
-        max_bytes: Largest upload.
+    """Serve a page until Ctrl-C, SIGTERM or a closed terminal; port 0 is any that is free.
 
     Raises:
         ConfigError: The address is not available.

@@ -35,7 +35,6 @@ A pixel counts as polyp from a probability of {threshold:.4f} on, in regions of 
 
 Research software, not a medical device. Do not use it to guide an examination.
 """
-Tell = Callable[[float], Any]
 
 
 def between_levels(threshold: float) -> float:
@@ -48,12 +47,7 @@ def between_levels(threshold: float) -> float:
 
 
 class Kept(ClipRunner):
-    """Results of a run read back from its maps, in place of a network's.
-
-    Args:
-        play: Run at its end.
-        maps: Folder of its maps.
-    """
+    """Results of a run that ended, read back from its maps, in place of a network's."""
 
     def __init__(self, play: Play, maps: Path) -> None:
         self._play, self._maps = play, maps
@@ -71,21 +65,11 @@ class Kept(ClipRunner):
 
 
 class Session:
-    """One page. Its methods may be called from any thread.
+    """One page, with a folder that nobody can guess. Its methods may be called from any thread.
 
-    Args:
-        folder: Folder of its own, which nobody can guess.
-        models: Networks, which all pages share.
-        limits: Limits of uploads.
-        playing: Further arguments of `Play`.
-        exporting: Arguments of `overlay_videos` for downloads.
-        point: Which pixels are polyp at the start.
-
-    Attributes:
-        upload: Video that was uploaded last.
-        play: Run that was started last.
-        point: Which pixels are polyp.
-        closed: Whether everything was deleted.
+    It holds the video that was uploaded last, the run that was started last, and which pixels are
+    polyp, until it is closed. `playing` are further arguments of `Play`, `exporting` those of
+    `overlay_videos`.
     """
 
     def __init__(
@@ -166,14 +150,11 @@ class Session:
             self.play.cancel()
             self.play.join(FAREWELL_SECONDS)
 
-    def export(self, tell: Tell) -> Path:
+    def export(self, tell: Callable[[float], Any]) -> Path:
         """Return a ZIP of maps, overlay video and tables, with the threshold as it is now.
 
         The maps are those of the run; the rest is the same loop once more, with `Kept` in place of
-        the network and the writers of `sali.predict`.
-
-        Args:
-            tell: Called with the part that is done, 0..1.
+        the network and the writers of `sali.predict`. `tell` is called with the part that is done.
 
         Raises:
             DataError: There is no result, or it was deleted meanwhile.
@@ -191,7 +172,7 @@ class Session:
                 detection_tables(files, point),
                 mask_files(files, point),
             ]
-            frames = self._until_last(loader, play, tell)
+            frames = self._until_last(loader, max(play.peaks), tell)
             segment(frames, [play.source], Kept(play, maps), writers, LOOP)
             if self.closed:
                 raise DataError("the result was deleted; run again")
@@ -200,9 +181,10 @@ class Session:
             shutil.copytree(maps, files / "maps", copy_function=os.link)
             return Path(shutil.make_archive(str(folder / name), "zip", files))
 
-    def _until_last(self, loader: Batches, play: Play, tell: Tell) -> Iterator[list[StreamItem]]:
+    def _until_last(
+        self, loader: Batches, last: int, tell: Callable[[float], Any]
+    ) -> Iterator[list[StreamItem]]:
         """Yield the frames up to the last one with a result; there the clip ends."""
-        last = max(play.peaks)
         for (frame,) in loader:
             if self.closed or frame.number > last:
                 break

@@ -21,14 +21,7 @@ OPENING: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class View:
-    """How results are drawn.
-
-    Attributes:
-        width: Largest width of the frame on the page, pixels.
-        jpeg_quality: Quality of JPEGs, 1 to 100.
-        reads: Number of past frames that are shown as read most.
-        keep: Largest number of past frames whose pictures are kept.
-    """
+    """How results are drawn: width, quality of JPEGs, past frames that are shown and kept."""
 
     width: int
     jpeg_quality: int
@@ -91,14 +84,10 @@ class View:
 def most_read(
     past: dict[int, PastFrame], shares: Mapping[int, np.ndarray], now: int, count: int, keep: int
 ) -> list[tuple[PastFrame, np.ndarray]]:
-    """Return the past frames that a result read most, in order, each with its share.
+    """Return the at most `count` past frames that result number `now` read most, in order.
 
-    Args:
-        past: Past frames; those that the memory does not hold any more are removed.
-        shares: {index of a past frame: share of the read [h, w]}.
-        now: Index of the result.
-        count: Largest number of frames.
-        keep: Largest number of frames that stay in `past`.
+    Each comes with its share of the read, [h, w]. Past frames that the memory does not hold any
+    more are removed; at most `keep` stay.
     """
     total = {i: float(share.sum()) for i, share in shares.items() if i in past}
     known = sorted(total, key=lambda i: (-total[i], -i))

@@ -12,10 +12,8 @@ from sali.archive.worker import Job, Outcome, Worker
 from sali.errors import ConfigError
 from sali.runtime.bundle import find_bundle
 
-Outcomes = Iterator[Outcome]
 
-
-def in_this_process(job: Job, recordings: Sequence[Recording]) -> Outcomes:
+def in_this_process(job: Job, recordings: Sequence[Recording]) -> Iterator[Outcome]:
     """Segment one recording after the other."""
     worker = Worker(job)
     worker.write_manifest()
@@ -31,7 +29,7 @@ class RayWorker(Worker):
         super().__init__(job, ray.get(checkpoint[0]))
 
 
-def on_ray(job: Job, recordings: Sequence[Recording]) -> Outcomes:
+def on_ray(job: Job, recordings: Sequence[Recording]) -> Iterator[Outcome]:
     """Segment recordings by actors of a Ray cluster, each of which holds the network.
 
     Ray starts an actor again if its process or node is lost, and gives it the same recording.
@@ -59,9 +57,13 @@ def on_ray(job: Job, recordings: Sequence[Recording]) -> Outcomes:
             ray.shutdown()
 
 
-def _by_actors(ray: Any, job: Job, recordings: Sequence[Recording]) -> Outcomes:
+def _by_actors(ray: Any, job: Job, recordings: Sequence[Recording]) -> Iterator[Outcome]:
     options = job.cfg["archive"]
-    needs = {"CPU": options["cpus"], "GPU": _gpus(ray, job.cfg)}
+    gpus = options["gpus"]
+    if gpus is None:  # one, where there are any and the network may use them
+        wanted = job.cfg["device"] == "auto" or job.cfg["device"].startswith("cuda")
+        gpus = 1 if wanted and ray.cluster_resources().get("GPU") else 0
+    needs = {"CPU": options["cpus"], "GPU": gpus}
     count = min(options["workers"] or _room(ray, needs), len(recordings))
     # In a list, as an actor that is started again may have no large arguments of its own.
     path = Path(job.cfg["ckpt"])
@@ -88,7 +90,11 @@ def _by_actors(ray: Any, job: Job, recordings: Sequence[Recording]) -> Outcomes:
         try:
             outcome = ray.get(done)
         except ray.exceptions.RayError as error:
-            reason = _why(ray, error, options["retries"])
+            reason = (
+                f"its worker died {options['retries'] + 1} times, most likely for lack of memory"
+            )
+            if isinstance(error, ray.exceptions.RayTaskError):
+                reason = f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
             outcome = Outcome(recording.name, recording.version, error=reason)
             actor = kind.remote(job, checkpoint)
         idle.append(actor)
@@ -109,15 +115,6 @@ def _begin(ray: Any, actors: Sequence[Any]) -> None:
         raise ConfigError(f"engine=ray: a worker does not start: {reason}") from error
 
 
-def _gpus(ray: Any, cfg: Mapping[str, Any]) -> float:
-    """Return the GPUs of a worker: one, where there are any and the network may use them."""
-    given = cfg["archive"]["gpus"]
-    if given is not None:
-        return given
-    wanted = cfg["device"] == "auto" or cfg["device"].startswith("cuda")
-    return 1 if wanted and ray.cluster_resources().get("GPU") else 0
-
-
 def _room(ray: Any, needs: Mapping[str, float]) -> int:
     """Return how many workers the nodes have room for now."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -131,11 +128,3 @@ def _room(ray: Any, needs: Mapping[str, float]) -> int:
             "archive.cpus or archive.gpus, or archive.workers where nodes are added on demand"
         )
     return room
-
-
-def _why(ray: Any, error: Any, retries: int) -> str:
-    """Return one line about an error that Ray reports in place of a result."""
-    if isinstance(error, ray.exceptions.RayTaskError):
-        cause = error.cause
-        return f"{type(cause).__name__}: {cause}".splitlines()[0]
-    return f"its worker died {retries + 1} times, most likely for lack of memory"

@@ -55,13 +55,7 @@ def reached(address: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Place:
-    """A file or folder that may not be there yet.
-
-    Attributes:
-        address: As a user would write it.
-        fs: File system, of fsspec.
-        path: Path in the file system.
-    """
+    """A file or folder that may not be there yet: its address, fsspec's file system, the path."""
 
     address: str
     fs: Any
@@ -110,10 +104,9 @@ class Place:
         """Return the contents of files in this folder, many of which are read at a time."""
         if not names:
             return []
-        with tempfile.TemporaryDirectory() as folder, reached(self.address):
-            copies = [Path(folder) / str(number) for number in range(len(names))]
-            self.fs.get([f"{self.path}/{name}" for name in names], [str(one) for one in copies])
-            return [one.read_bytes() for one in copies]
+        with tempfile.TemporaryDirectory() as folder:
+            self.get(names, Path(folder))
+            return [(Path(folder) / name).read_bytes() for name in names]
 
     def write(self, content: bytes) -> None:
         """Make this a file with a content, in one step."""
@@ -139,10 +132,10 @@ class Place:
             self.fs.get(paths, [str(folder / name) for name in names])
 
     def put(self, source: Path) -> None:
-        """Copy a local file or folder here.
+        """Copy a local file or folder here, in place of what was there.
 
-        On this machine it appears in one step, in place of what was there. Elsewhere a file does,
-        the files of a folder one by one.
+        On this machine it appears in one step. Elsewhere a file does, and the files of a folder
+        one by one.
 
         Raises:
             DataError: A folder elsewhere holds files that would not be replaced.

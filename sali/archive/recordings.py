@@ -20,12 +20,8 @@ log = logging.getLogger(__name__)
 class Recording:
     """One video file, or one folder of frames.
 
-    Attributes:
-        name: Path below the source, of a video without suffix; results have the same.
-        home: Folder of the files.
-        files: Names of the files in it.
-        size: Bytes of all files.
-        version: Text that changes with the files.
+    Its name is the path below the source, of a video without suffix; results have the same. The
+    version is a text that changes with the files.
     """
 
     name: str
@@ -75,8 +71,16 @@ def index_recordings(source: Place) -> list[Recording]:
         passed_over += len(frames.pop(folder))
     if passed_over:
         log.info("passed over %d images, which are masks or next to videos", passed_over)
-    recordings = [_recording(source, p.parent, [p.name], p.with_suffix(""), found) for p in videos]
-    recordings += [_recording(source, p, names, p, found) for p, names in frames.items()]
+    groups = [(path.parent, [path.name], path.with_suffix("")) for path in videos]
+    groups += [(path, names, path) for path, names in frames.items()]
+    recordings = []
+    for folder, files, own in groups:
+        home = source if folder == PurePosixPath(".") else source.below(folder.as_posix())
+        versions = [(file, *found[(folder / file).as_posix()]) for file in files]
+        digest = hashlib.sha256(repr(versions).encode()).hexdigest()[:16]
+        size = sum(entry[1] for entry in versions)
+        name = source.name if own == PurePosixPath(".") else own.as_posix()
+        recordings.append(Recording(name, home, tuple(files), size, digest))
     recordings.sort(key=lambda one: clip_key(one.name))
     for one, other in pairwise(recordings):
         if one.name == other.name:
@@ -87,18 +91,3 @@ def index_recordings(source: Place) -> list[Recording]:
     if not recordings:
         raise DataError(f"source {source.address}: no videos and no folders of frames there")
     return recordings
-
-
-def _recording(
-    source: Place,
-    folder: PurePosixPath,
-    files: list[str],
-    name: PurePosixPath,
-    found: dict[str, tuple[int, str]],
-) -> Recording:
-    home = source if folder == PurePosixPath(".") else source.below(folder.as_posix())
-    versions = [(file, *found[(folder / file).as_posix()]) for file in files]
-    digest = hashlib.sha256(repr(versions).encode()).hexdigest()[:16]
-    size = sum(entry[1] for entry in versions)
-    own = source.name if name == PurePosixPath(".") else name.as_posix()
-    return Recording(own, home, tuple(files), size, digest)

@@ -1,22 +1,20 @@
 """`sali.predict` over an archive: segment what is missing, and say in a table what became of it."""
 
-import csv
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from io import StringIO
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from sali.archive.engines import in_this_process, on_ray
 from sali.archive.places import Place, archive_of, is_address, place_at
-from sali.archive.recordings import Recording, index_recordings
+from sali.archive.recordings import index_recordings
 from sali.archive.worker import Job, Outcome
 from sali.errors import ConfigError, DataError
 from sali.models.shipped import SAMPLE, is_sample
+from sali.prediction.writers.tables import csv_text
 from sali.run.processes import shard
 from sali.run.progress import progress_bar
 from sali.runtime.bundle import find_network
@@ -55,9 +53,14 @@ def predict_archive(cfg: DictConfig) -> dict[str, int]:
     _check_apart(source, output)
     recordings = index_recordings(source)
     own: Any = OmegaConf.to_container(cfg, resolve=True)
-    own["ckpt"] = str(find_network(cfg.ckpt).resolve())
+    path = find_network(cfg.ckpt).resolve()
+    own["ckpt"] = str(path)
+    with path.open("rb") as file:
+        checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
+    # Everything that results depend on, except the recording.
+    chosen = {name: value for name, value in own.items() if name not in NOT_OF_RESULTS}
+    identity = {"checkpoint": checkpoint, "archive.maps": own["archive"]["maps"], **chosen}
     settings = archive_of(output).below(SETTINGS)
-    identity = _identity(own)
     is_noted = _check_settings(settings, identity)
     there = _outcomes(output)
     states = {
@@ -80,7 +83,11 @@ def predict_archive(cfg: DictConfig) -> dict[str, int]:
                 states[outcome.recording] = FAILED if outcome.error else NOW, outcome
                 _report(outcome, len(states), len(recordings))
                 progress.advance(bar)
-    _write_summary(output, recordings, states)
+    rows = [
+        (one.recording, state, one.frames, one.skipped, one.seconds, one.node, one.error)
+        for state, one in (states[recording.name] for recording in recordings)
+    ]
+    archive_of(output).below(SUMMARY).write(csv_text(COLUMNS, *rows).encode())
     return _result(output, states)
 
 
@@ -116,14 +123,6 @@ def _check_apart(source: Place, output: Place) -> None:
         )
 
 
-def _identity(own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return everything that results depend on, except the recording."""
-    with Path(own["ckpt"]).open("rb") as file:
-        checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
-    chosen = {name: value for name, value in own.items() if name not in NOT_OF_RESULTS}
-    return {"checkpoint": checkpoint, "archive.maps": own["archive"]["maps"], **chosen}
-
-
 def _check_settings(place: Place, wanted: Mapping[str, Any]) -> bool:
     """Refuse to mix results with those of other settings; return whether there are any."""
     text = place.read()
@@ -157,20 +156,6 @@ def _report(outcome: Outcome, count: int, total: int) -> None:
     each = 1000 * outcome.seconds / max(1, outcome.frames)
     text = "%d of %d: %s, %d frames (%d skipped), %.0f ms each"
     log.info(text, count, total, outcome.recording, outcome.frames, outcome.skipped, each)
-
-
-def _write_summary(
-    output: Place, recordings: Sequence[Recording], states: Mapping[str, tuple[str, Outcome]]
-) -> None:
-    text = StringIO()
-    table = csv.writer(text)
-    table.writerow(COLUMNS)
-    for recording in recordings:
-        state, one = states[recording.name]
-        table.writerow(
-            (one.recording, state, one.frames, one.skipped, one.seconds, one.node, one.error)
-        )
-    archive_of(output).below(SUMMARY).write(text.getvalue().encode())
 
 
 def _result(output: Place, states: Mapping[str, tuple[str, Outcome]]) -> dict[str, int]:

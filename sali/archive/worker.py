@@ -35,12 +35,9 @@ LOCK_SECONDS = 60
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker needs to know.
+    """What every worker needs to know: the resolved configuration, the place of the maps, a key.
 
-    Attributes:
-        cfg: Resolved configuration of `sali.predict`.
-        output: Place of the maps.
-        key: Name of the scratch folder, the same for the same job.
+    The key names the scratch folder; it is the same for the same job.
     """
 
     cfg: Mapping[str, Any]
@@ -50,16 +47,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a recording.
+    """What became of a recording, from the first byte read to the last one written.
 
-    Attributes:
-        recording: Its name.
-        version: Version of its files.
-        frames: Number of maps.
-        skipped: Number of frames that could not be read.
-        seconds: Time from the first byte read to the last one written.
-        node: Name of the machine.
-        error: Why there are no results; empty if there are.
+    `skipped` frames could not be read; without an error there are results.
     """
 
     recording: str
@@ -88,11 +78,6 @@ class Outcome:
     def as_json(self) -> bytes:
         """Return it as a JSON file."""
         return (json.dumps(asdict(self)) + "\n").encode()
-
-
-def marker(output: Place, recording: str) -> Place:
-    """Return the file that says that all results of a recording are there."""
-    return archive_of(output).below(f"{recording}.json")
 
 
 class Worker:
@@ -133,11 +118,17 @@ class Worker:
         outcome = Outcome(recording.name, recording.version, node=platform.node())
         try:
             with self._folder(recording) as folder:
-                mark = marker(self._job.output, recording.name)
+                mark = archive_of(self._job.output).below(f"{recording.name}.json")
                 text = mark.read()
                 if text and (before := Outcome.from_json(text)).version == recording.version:
                     return before  # the worker was killed after its last step
-                counts, source = self._predict(recording, folder)
+                path = self._fetched(recording, folder / "source")
+                (source,) = index_source(str(path), self._job.cfg["video"]["max_pixels"])
+                counts = read_json(folder / WHOLE)
+                if not counts:
+                    writers = self._predictor.writers(folder / "maps", [source])
+                    counts = self._predictor.run([source], writers, quiet=True)
+                    write_json(folder / WHOLE, counts)
                 mark.remove()
                 self._publish(folder, source, PurePosixPath(recording.name))
                 seconds = round(time.monotonic() - started, 3)
@@ -147,17 +138,6 @@ class Worker:
         except (UserError, OSError) as error:
             return replace(outcome, error=str(error).strip().splitlines()[-1])
         return outcome
-
-    def _predict(self, recording: Recording, folder: Path) -> tuple[dict[str, int], Source]:
-        """Write the results below a folder; return the counts and what was segmented."""
-        path = self._fetched(recording, folder / "source")
-        (source,) = index_source(str(path), self._job.cfg["video"]["max_pixels"])
-        counts = read_json(folder / WHOLE)
-        if not counts:
-            writers = self._predictor.writers(folder / "maps", [source])
-            counts = self._predictor.run([source], writers, quiet=True)
-            write_json(folder / WHOLE, counts)
-        return counts, source
 
     def _fetched(self, recording: Recording, folder: Path) -> Path:
         """Return the local path of a recording; files from elsewhere are copied first, once."""
