@@ -37,15 +37,7 @@ RESULTS_DEPEND_ON = (
 class Predictor:
     """A network that is ready, for one prediction after another.
 
-    Args:
-        cfg: Configuration of `sali.predict`.
-
-    Attributes:
-        settings: How the network is run.
-        point: Which pixels are polyp.
-
-    Raises:
-        UserError: Anything that does not fit.
+    `cfg` is the configuration of `sali.predict`; UserError says what of it does not fit.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -65,9 +57,7 @@ class Predictor:
     def writers(self, output: Path, sources: Sequence[Source]) -> dict[str, Any]:
         """Return the writers of what the configuration asks for, by name.
 
-        Args:
-            output: Absolute path of the folder of the maps; other results are next to it.
-            sources: Sources of one kind.
+        Maps are in the folder `output`, an absolute path; other results are next to it.
         """
         cfg, point = self._cfg, self.point
 
@@ -101,18 +91,16 @@ class Predictor:
     ) -> dict[str, int]:
         """Write the results of sources of one kind; an interrupted video is resumed.
 
-        Args:
-            sources: What to segment; may be empty.
-            writers: Result of `writers`.
-            quiet: Whether to draw no progress bar.
-
-        Returns:
-            Number of "clips", "frames" and "skipped" frames, of a live source also "dropped" ones.
-
-        Raises:
-            UserError: Anything that does not fit.
+        See `sali.prediction.predict` for what it returns and raises.
         """
         cfg, output = self._cfg, writers["maps"].root
+        corruption = None
+        if cfg.data.corruption is not None:
+            corruption = build(cfg.data.corruption)
+            clips = [source for source in sources if isinstance(source, Clip)]
+            table = output.with_name(f"{output.name}_runs.csv")
+            write_runs(table, corruption.table(clips))
+            log.info("runs of bad frames: %s", table)
         options = Options(
             precision=str(cfg.precision),
             num_workers=cfg.num_workers,
@@ -122,7 +110,7 @@ class Predictor:
             keep_pictures=bool(cfg.overlay or cfg.recording),
             live=LiveSettings(**cfg.live),
             quiet=quiet,
-            corruption=self._corruption(sources, output),
+            corruption=corruption,
         )
         resume = self._resume(sources, writers)
         network, settings = self._network, self.settings
@@ -139,27 +127,9 @@ class Predictor:
         assert isinstance(own, dict)
         with find_network(self._cfg.ckpt).open("rb") as file:
             checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
-        return {
-            "checkpoint": checkpoint,
-            **self.settings,
-            **{name: own[name] for name in RESULTS_DEPEND_ON},
-            "versions": {
-                "sali": sali.__version__,
-                "torch": str(torch.__version__),
-                "av": av.__version__,
-            },
-        }
-
-    def _corruption(self, sources: Sequence[Source], output: Path) -> Any:
-        """Return the runs of bad frames to put into the clips, and list them; None without."""
-        if self._cfg.data.corruption is None:
-            return None
-        corruption = build(self._cfg.data.corruption)
-        clips = [source for source in sources if isinstance(source, Clip)]
-        table = output.with_name(f"{output.name}_runs.csv")
-        write_runs(table, corruption.table(clips))
-        log.info("runs of bad frames: %s", table)
-        return corruption
+        made_by = {"sali": sali.__version__, "torch": str(torch.__version__), "av": av.__version__}
+        chosen = {name: own[name] for name in RESULTS_DEPEND_ON}
+        return {"checkpoint": checkpoint, **self.settings, **chosen, "versions": made_by}
 
     def _resume(self, sources: Sequence[Source], writers: dict[str, Any]) -> Resume | None:
         """Return what saves the state of videos; None if the user or a writer does not want it."""

@@ -36,16 +36,8 @@ BEFORE, NOW, FAILED = "there before", "done now", "failed"
 def predict_archive(cfg: DictConfig) -> dict[str, int]:
     """Segment the recordings at an address whose results are not at the output yet.
 
-    Results of a recording are complete if `<output>_archive/<recording>.json` is there.
-
-    Args:
-        cfg: Checked configuration of `sali.predict`.
-
-    Returns:
-        Number of "clips", "frames" and "skipped" frames of this command.
-
-    Raises:
-        UserError: Anything that does not fit; at the end, that recordings failed.
+    Results of a recording are complete if `<output>_archive/<recording>.json` is there. At the end
+    the counts of this command are returned, or DataError says that recordings failed.
     """
     _check(cfg)
     source = place_at(str(SAMPLE) if is_sample(cfg.source) else str(cfg.source))

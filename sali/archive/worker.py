@@ -83,12 +83,7 @@ class Outcome:
 class Worker:
     """A network, and the folder in which this node works.
 
-    Args:
-        job: What is to be done.
-        checkpoint: Content of the checkpoint, on nodes that may not have its file.
-
-    Raises:
-        UserError: Anything that does not fit.
+    Nodes that may not have the file of the checkpoint are given its content.
     """
 
     def __init__(self, job: Job, checkpoint: bytes | None = None) -> None:

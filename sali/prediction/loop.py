@@ -93,15 +93,7 @@ def segment(
     options: Options,
     resume: Resume | None = None,
 ) -> Counts:
-    """Segment all frames and write all results.
-
-    Args:
-        batches: Frames of the sources.
-        sources: Sources in the order in which `batches` numbers them.
-        runner: Runner of the network, with the state of resumed sources.
-        writers: Receivers of the results.
-        options: How the prediction is computed.
-        resume: Keeps the state of videos.
+    """Segment all frames of `batches`, which numbers the sources in their order; see `predict`.
 
     Returns:
         Number of "frames" and "skipped" frames of all sources.

@@ -31,11 +31,7 @@ class Resume:
     `.<video>.resume.pt` next to the maps of a video says from what settings and which file its
     results are, and holds the last saved state of runner and writers; none if the video is whole.
 
-    Args:
-        root: Folder of the maps.
-        settings: Everything that the results depend on, plain values.
-        writers: Writers by name.
-        every: Frames from one saved state to the next.
+    A state is saved after every `every` frames; the results depend on `settings`, plain values.
 
     Attributes:
         starts: First frame to segment, by number of the resumed video.

@@ -83,11 +83,7 @@ def load(
 ) -> "DataLoader[Any]":
     """Return the frames of clips or videos as `Batches`.
 
-    Args:
-        sources: Sources of one kind.
-        reader: Reader of frame files; its size is that of videos too.
-        options: How the prediction is computed.
-        starts: First frame by number of the video; 0 for the others.
+    The size of the reader is that of videos too. Videos begin at `starts`, by number; others at 0.
     """
     clips = [one for one in sources if isinstance(one, Clip)]
     videos = [one for one in sources if isinstance(one, Video)]
@@ -120,11 +116,6 @@ def length_of(source: Source) -> int:
 
 def protect_source(source: Source, root: Path, origin: str) -> None:
     """Refuse results among the files of a source, or in place of those of a live source.
-
-    Args:
-        source: Source to segment.
-        root: Folder of the results.
-        origin: What the user named as the source.
 
     Raises:
         ConfigError: Results would replace something that cannot be made again, lie outside of

@@ -88,12 +88,7 @@ def joint_figures(run: RunFolder) -> Iterator[Named]:
 
 
 def curve_figures(curves: Mapping[str, Curves], subset: str = "") -> Iterator[Named]:
-    """Draw the curves of a test.
-
-    Args:
-        curves: Arrays by method, or by subset.
-        subset: Subset of all of them; empty where they differ in it.
-    """
+    """Draw the curves of a test by method, all of one subset, or by subset."""
     of = f", {subset}" if subset else ""
     dice = {label: own for label, own in curves.items() if "dice" in own and "precision" in own}
     if dice:
@@ -124,10 +119,8 @@ def curve_figures(curves: Mapping[str, Curves], subset: str = "") -> Iterator[Na
 def precision_recall(pixels: IntArray) -> tuple[FloatArray, FloatArray]:
     """Return precision and recall [256] of the pixels of all frames, at thresholds from 0 to 1.
 
-    Pixels are counted by truth (background, polyp) and grey level of the map, [2, 256].
-
-    Returns:
-        Precision is NaN where nothing is marked, recall where there is no polyp.
+    Pixels are counted by truth (background, polyp) and grey level of the map, [2, 256]. Precision
+    is NaN where nothing is marked, recall where there is no polyp.
     """
     found = confusion_at(pixels, PROBABILITIES, PROBABILITIES)
     with np.errstate(invalid="ignore"):

@@ -146,14 +146,11 @@ class TextFile:
 
     Args:
         final: Path of the whole file.
-        saved: What `save` returned, to continue the partial file there.
+        saved: What `save` returned, to continue the partial file there; DataError if it is gone.
         text: What is written of a frame.
         opening: Written first.
         finish: Makes the whole file of the partial one.
         state: Further values that `save` returns.
-
-    Raises:
-        DataError: The partial file does not hold what was saved.
     """
 
     def __init__(

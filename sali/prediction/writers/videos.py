@@ -104,7 +104,7 @@ class OverlayVideo:
     of one that was never interrupted, if not the same bytes, as an encoder promises none.
 
     Args:
-        path: Path of the whole file, `<stem>.mp4`.
+        path: Whole file, `<stem>.mp4`.
         time_base: Seconds of which times of frames are multiples.
         rate: Frames per second, the mean where it varies.
         quality: crf of x264; lower is better and larger.
