@@ -64,9 +64,8 @@ def report_evaluation(done: "Evaluation", options: ReportOptions, with_page: boo
     a whole run ends.
     """
     from sali.report.figures import NOT_DRAWN, save_figures
-    from sali.report.film import save_films
     from sali.report.folder import RunFolder
-    from sali.report.frames import save_frame_figures
+    from sali.report.frames import save_films, save_frame_figures
     from sali.report.scores import write_tables
 
     run = RunFolder(done.output)

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 
 from sali.config import config_dir
 from sali.report import ReportOptions, write_report
-from sali.report.film import write_film
 from sali.report.folder import films_folder
+from sali.report.frames import write_film
 
 RECORD = {
     "command": "python -m sali.train name=mine",

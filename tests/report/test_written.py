@@ -16,8 +16,8 @@ from pages import Page, options, write_json
 
 from sali.evaluation import Settings, run_evaluation
 from sali.report import report_evaluation, write_report, write_sweep
-from sali.report.film import choose, write_film
 from sali.report.folder import clip_score
+from sali.report.frames import choose, write_film
 
 RULES = {"max_frames": 4, "height": 48, "quality": 90, "tolerance": 0.5}
 
