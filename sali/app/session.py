@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ class Kept(ClipRunner):
                 yield Segmented(frame, probability.clamp_(max=peak), None)
 
 
+@dataclass(eq=False)
 class Session:
     """One page, with a folder that nobody can guess. Its methods may be called from any thread.
 
@@ -72,23 +73,18 @@ class Session:
     `overlay_videos`.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        models: Models,
-        limits: Limits,
-        playing: Mapping[str, int],
-        exporting: Mapping[str, Any],
-        point: OperatingPoint,
-    ) -> None:
-        self.folder = folder
+    folder: Path
+    models: Models
+    limits: Limits
+    playing: Mapping[str, int]
+    exporting: Mapping[str, Any]
+    point: OperatingPoint
+
+    def __post_init__(self) -> None:
+        cut = between_levels(self.point.cut)
+        self.point = self._fitted = replace(self.point, threshold=cut, temperature=1.0)
         self.upload: FileSource | None = None
         self.play: Play | None = None
-        self.point = self._fitted = replace(
-            point, threshold=between_levels(point.cut), temperature=1.0
-        )
-        self._models, self._limits = models, limits
-        self._playing, self._exporting = playing, exporting
         self.closed = False
         self._doing = threading.RLock()
 
@@ -112,11 +108,11 @@ class Session:
             try:
                 if self.active or self.closed:
                     raise ConfigError("a run is under way; cancel it before the next upload")
-                self._limits.open(file)
+                self.limits.open(file)
                 self._forget("upload")
                 home = self.folder / "upload"
                 home.mkdir(parents=True, mode=0o700)
-                self.upload = self._limits.open(Path(shutil.move(file, home)))
+                self.upload = self.limits.open(Path(shutil.move(file, home)))
             finally:
                 file.unlink(missing_ok=True)
 
@@ -130,9 +126,9 @@ class Session:
             if self.closed or self.active:
                 raise ConfigError("a run is under way; cancel it first")
             self._forget()
-            limits = self._limits if source is self.upload else None
+            limits = self.limits if source is self.upload else None
             maps = self.folder / "maps"
-            self.play = Play(self._models, source, options, maps, limits, **self._playing)
+            self.play = Play(self.models, source, options, maps, limits, **self.playing)
             self.play.start()
             return self.play
 
@@ -166,9 +162,9 @@ class Session:
             shutil.rmtree(folder, ignore_errors=True)
             name, options = play.source.name, play.options
             maps, files = self.folder / "maps" / name, folder / "files"
-            loader = self._models.frames(play.source, options)
+            loader = self.models.frames(play.source, options)
             writers: list[Writer] = [
-                overlay_videos(files, point, **self._exporting),
+                overlay_videos(files, point, **self.exporting),
                 detection_tables(files, point),
                 mask_files(files, point),
             ]

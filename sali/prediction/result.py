@@ -134,12 +134,13 @@ def is_own(path: Path, mark: str = MARK) -> bool:
         return False
 
 
+@dataclass
 class ClipWriter:
     """A writer with one output for each clip, `<root>/<clip><suffix>`.
 
     What has that name already is replaced only if this program wrote it.
 
-    Args:
+    Attributes:
         root: Folder of the outputs.
         begin: Begins the `ClipOutput` of a clip; given what `save` returned, continues there, or
             raises DataError.
@@ -148,23 +149,19 @@ class ClipWriter:
         resumable: Whether an interrupted output can be continued.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        begin: Callable[[Source, dict[str, Any] | None], Any],
-        suffix: str = "",
-        knows: Callable[[Path], bool] = is_own,
-        resumable: bool = True,
-    ) -> None:
-        self.root = Path(root)
-        self.resumable = resumable
-        self._begin, self._suffix, self._knows = begin, suffix, knows
+    root: Path
+    begin: Callable[[Source, dict[str, Any] | None], Any]
+    suffix: str = ""
+    knows: Callable[[Path], bool] = is_own
+    resumable: bool = True
+
+    def __post_init__(self) -> None:
         self._open: dict[str, Any] = {}
 
     def protect(self, clip: str) -> None:
         """Refuse a clip whose output has the name of something that others wrote."""
-        final = self.root / f"{clip}{self._suffix}"
-        if final.is_symlink() or (final.exists() and not self._knows(final)):
+        final = self.root / f"{clip}{self.suffix}"
+        if final.is_symlink() or (final.exists() and not self.knows(final)):
             raise ConfigError(
                 f"{final} is there and is not what sali.predict writes, so it is not replaced; "
                 "choose another output, or move it away"
@@ -172,7 +169,7 @@ class ClipWriter:
 
     def write(self, result: Result) -> None:
         if result.clip not in self._open:
-            self._open[result.clip] = self._begin(result.source, None)
+            self._open[result.clip] = self.begin(result.source, None)
         self._open[result.clip].write(result)
 
     def finish(self, clip: str) -> None:
@@ -190,7 +187,7 @@ class ClipWriter:
 
     def restore(self, source: Source, state: dict[str, Any]) -> None:
         """Continue where `save` was called; what was written after it is dropped."""
-        self._open[source.name] = self._begin(source, state)
+        self._open[source.name] = self.begin(source, state)
 
     def suspend(self) -> None:
         """Close the files of unfinished clips, and keep what was saved."""

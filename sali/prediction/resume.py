@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ Counts = dict[str, int]
 """Numbers of frames by what became of them, "frames" and "skipped"."""
 
 
+@dataclass
 class Resume:
     """Saved states of the videos of one command, until all of them are whole.
 
@@ -43,16 +45,18 @@ class Resume:
         ConfigError: `every` is below 1.
     """
 
-    def __init__(
-        self, root: Path, settings: Mapping[str, Any], writers: Mapping[str, ClipWriter], every: int
-    ) -> None:
-        if every < 1:
-            raise ConfigError(f"video.save_every: got {every}, wanted at least 1 frame")
+    root: Path
+    settings: Mapping[str, Any]
+    writers: Mapping[str, ClipWriter]
+    every: int
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ConfigError(f"video.save_every: got {self.every}, wanted at least 1 frame")
         self.starts: dict[int, int] = {}
         self.counted: dict[int, Counts] = {}
         self.whole: list[Counts] = []
         self.saved: set[str] = set()
-        self._root, self._settings, self._writers, self._every = root, settings, writers, every
         self._is_due = False
         self._videos: Sequence[Source] = ()
 
@@ -67,7 +71,7 @@ class Resume:
         for video in sources:
             assert isinstance(video, Video)
             saved = self._load(video)
-            if saved and saved["runner"] is None and (self._root / video.name).is_dir():
+            if saved and saved["runner"] is None and (self.root / video.name).is_dir():
                 log.info("%s: all of it was written before", video.name)
                 self.whole.append(saved["counts"])
                 continue
@@ -78,7 +82,7 @@ class Resume:
                 log.info("%s: resumed at frame %d", video.name, self.starts[len(todo)])
                 self.saved.add(video.name)
             else:
-                forget(self._root, [video])
+                forget(self.root, [video])
             todo.append(video)
         return todo
 
@@ -89,9 +93,9 @@ class Resume:
             self.saved.discard(video.name)
             self._is_due = False
             return
-        self._is_due = self._is_due or (item.number + 1) % self._every == 0
+        self._is_due = self._is_due or (item.number + 1) % self.every == 0
         if self._is_due and isinstance(item, Frame) and counts["frames"]:
-            writers = {name: one.save(video.name) for name, one in self._writers.items()}
+            writers = {name: one.save(video.name) for name, one in self.writers.items()}
             state = {"runner": runner.state(item.clip), "writers": writers, "counts": counts}
             self._save(video, state)
             self._is_due = False
@@ -99,15 +103,15 @@ class Resume:
 
     def close(self) -> None:
         """Remove all states: all results are written, the same command would start again."""
-        forget(self._root, self._videos)
+        forget(self.root, self._videos)
 
     def _save(self, video: Video, state: dict[str, Any]) -> None:
-        with atomic_write(_path(self._root, video)) as partial:
+        with atomic_write(_path(self.root, video)) as partial:
             torch.save({"identity": self._identity(video), **state}, partial)
 
     def _load(self, video: Video) -> dict[str, Any] | None:
         """Return what was saved of the same video and settings; None without it."""
-        path = _path(self._root, video)
+        path = _path(self.root, video)
         if not path.is_file():
             return None
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -123,11 +127,11 @@ class Resume:
     def _restore(self, video: Video, states: Mapping[str, dict[str, Any]]) -> bool:
         """Return whether all writers could continue the video."""
         try:
-            for name, writer in self._writers.items():
+            for name, writer in self.writers.items():
                 writer.restore(video, states[name])
         except DataError as error:
             log.warning("%s starts again: %s", video.name, error)
-            for writer in self._writers.values():
+            for writer in self.writers.values():
                 writer.discard()
             return False
         return True
@@ -138,7 +142,7 @@ class Resume:
             head = hashlib.sha256(file.read(HEAD_BYTES)).hexdigest()
             status = os.fstat(file.fileno())
         source = {"bytes": status.st_size, "changed_ns": status.st_mtime_ns, "head": head}
-        return {"source": source, **self._settings}
+        return {"source": source, **self.settings}
 
 
 def forget(root: Path, sources: Sequence[Source]) -> None:

@@ -131,12 +131,8 @@ class OverlayVideo:
         self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
         self._time_base, self._rate = time_base, rate
         # Without B frames every picture is written when it comes, and times stay what they are.
-        self._options = {
-            "crf": str(quality),
-            "preset": preset,
-            "bf": "0",
-            "g": str(key_frame_every),
-        }
+        self._options = {"crf": str(quality), "preset": preset, "bf": "0"}
+        self._options["g"] = str(key_frame_every)
         saved = saved or {}
         self._file = _Fragments(self.partial, saved.get("bytes", 0))
         self._size: tuple[int, int] | None = saved.get("size")
