@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,19 @@ def _pictures(root: Path, suffix: str, draw: Callable[[Result], np.ndarray]) -> 
     return ClipWriter(root, lambda source, saved: _Folder(root / source.name, suffix, draw, saved))
 
 
+@dataclass
 class _Folder:
     """Pictures of a clip in a hidden folder that is renamed when the clip is whole."""
 
-    def __init__(
-        self,
-        final: Path,
-        suffix: str,
-        draw: Callable[[Result], np.ndarray],
-        saved: dict[str, Any] | None,
-    ) -> None:
-        self._final, self._suffix, self._draw = final, suffix, draw
-        self._partial = folder = final.with_name(f".{final.name}.partial")
-        self._count = saved["pictures"] if saved else 0
-        if saved is None:
+    final: Path
+    suffix: str
+    draw: Callable[[Result], np.ndarray]
+    saved: dict[str, Any] | None
+
+    def __post_init__(self) -> None:
+        self._partial = folder = self.final.with_name(f".{self.final.name}.partial")
+        self._count = self.saved["pictures"] if self.saved else 0
+        if self.saved is None:
             shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
             folder.mkdir(parents=True)
             return
@@ -61,10 +61,10 @@ class _Folder:
             path.unlink()
 
     def write(self, result: Result) -> None:
-        path = self._partial / f"{result.stem}{self._suffix}"
+        path = self._partial / f"{result.stem}{self.suffix}"
         marks = PngInfo()
         marks.add_text("Software", MARK)
-        picture = Image.fromarray(self._draw(result))
+        picture = Image.fromarray(self.draw(result))
         # Each format takes its own options.
         picture.save(path, compress_level=PNG_LEVEL, pnginfo=marks, comment=MARK)
         self._count += 1
@@ -77,7 +77,7 @@ class _Folder:
 
     def close(self, whole: bool) -> None:
         if whole:
-            shutil.rmtree(self._final, ignore_errors=True)
-            self._partial.rename(self._final)
+            shutil.rmtree(self.final, ignore_errors=True)
+            self._partial.rename(self.final)
         else:
             shutil.rmtree(self._partial, ignore_errors=True)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,10 +142,11 @@ def as_coco(lines: Path, final: Path) -> None:
     lines.unlink()
 
 
+@dataclass
 class TextFile:
     """Text about one clip, `.<name>.partial` until it is whole.
 
-    Args:
+    Attributes:
         final: Path of the whole file.
         saved: What `save` returned, to continue the partial file there; DataError if it is gone.
         text: What is written of a frame.
@@ -153,21 +155,20 @@ class TextFile:
         state: Further values that `save` returns.
     """
 
-    def __init__(
-        self,
-        final: Path,
-        saved: dict[str, Any] | None,
-        text: Callable[[Result], str],
-        opening: str = "",
-        finish: Callable[[Path, Path], object] = Path.replace,
-        state: Callable[[], dict[str, Any]] = dict,
-    ) -> None:
-        self._final, self._partial = final, final.with_name(f".{final.name}.partial")
-        self._text, self._finish, self._state = text, finish, state
+    final: Path
+    saved: dict[str, Any] | None
+    text: Callable[[Result], str]
+    opening: str = ""
+    finish: Callable[[Path, Path], object] = Path.replace
+    state: Callable[[], dict[str, Any]] = dict
+
+    def __post_init__(self) -> None:
+        saved = self.saved
+        self._partial = self.final.with_name(f".{self.final.name}.partial")
         self._partial.parent.mkdir(parents=True, exist_ok=True)
         if saved is None:
             self._file = self._partial.open("w", newline="", encoding="utf-8")
-            self._file.write(opening)
+            self._file.write(self.opening)
             return
         if not self._partial.is_file() or self._partial.stat().st_size < saved["bytes"]:
             raise DataError(f"{self._partial} is missing or shorter than it was")
@@ -175,11 +176,11 @@ class TextFile:
         self._file = self._partial.open("a", newline="", encoding="utf-8")
 
     def write(self, result: Result) -> None:
-        self._file.write(self._text(result))
+        self._file.write(self.text(result))
 
     def save(self) -> dict[str, Any]:
         self._file.flush()
-        return {"bytes": self._partial.stat().st_size, **self._state()}
+        return {"bytes": self._partial.stat().st_size, **self.state()}
 
     def suspend(self) -> None:
         self._file.close()
@@ -187,7 +188,7 @@ class TextFile:
     def close(self, whole: bool) -> None:
         self._file.close()
         if whole:
-            self._finish(self._partial, self._final)
+            self.finish(self._partial, self.final)
         else:
             self._partial.unlink(missing_ok=True)
 
