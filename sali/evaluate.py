@@ -20,7 +20,7 @@ from sali.evaluation import Bootstrap, Settings, run_evaluation
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.frame_metric import FrameMetric
 from sali.metrics.frame_quality import QualityLimits
-from sali.report import ReportOptions, report_evaluation
+from sali.report.options import ReportOptions
 
 _NOT_SETTINGS = ("gt", "pred", "output", "report", "runs")
 _PATHS = ("frames", "polyp_free", "attributes")
@@ -57,6 +57,8 @@ def settings_from(cfg: DictConfig) -> Settings:
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell around `evaluate`."""
+    from sali.report.page import report_evaluation
+
     check_config(cfg, "evaluate")
     settings = settings_from(cfg)
     if cfg.runs:

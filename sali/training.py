@@ -33,7 +33,8 @@ from sali.models.contract import VideoSegmenter
 from sali.prediction import Options, predict, write_manifest
 from sali.prediction.result import is_own
 from sali.prediction.writers.pictures import map_pictures
-from sali.report import ReportOptions, report_evaluation, reported
+from sali.report.options import ReportOptions
+from sali.report.page import report_evaluation, reported
 from sali.run.checkpoints import last_checkpoint
 from sali.run.folder import claimed, compared, refuse_other_resume
 from sali.run.io import write_json

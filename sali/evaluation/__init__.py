@@ -1,7 +1,7 @@
 """Scoring maps on disk: which maps belong to which masks, and the scores.
 
-`evaluate` does it all, without Hydra; `sali.report.report_evaluation` shows what `run_evaluation`
-returns:
+`evaluate` does it all, without Hydra; `sali.report.page.report_evaluation` shows what
+`run_evaluation` returns:
 
     from sali.evaluation import Settings, evaluate
     evaluate(Path("SUN-SEG"), Path("maps"), Path("results"), Settings(protocol="both"))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sali.cli import command
 from sali.config import check_config
-from sali.report import ReportOptions, write_report
+from sali.report.options import ReportOptions
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 @command("report")
 def main(cfg: DictConfig) -> None:
     """Hydra's shell around `write_report`."""
+    from sali.report.page import write_report
+
     check_config(cfg, "report")
     node: dict[str, Any] = OmegaConf.to_container(cfg.report, resolve=True)  # type: ignore[assignment]
     path = write_report(Path(cfg.run), ReportOptions.from_config(node))

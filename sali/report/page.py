@@ -9,16 +9,31 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from markupsafe import Markup
+
+from sali.evaluation.run import Evaluation
+from sali.report import scores
+from sali.report.clips import read_clips
+from sali.report.figures import NOT_DRAWN, page_figures, save_figures, training_figures
+from sali.report.folder import RunFolder
+from sali.report.frames import save_films, save_frame_figures
 from sali.report.options import PAGE, ReportOptions
+from sali.report.overlay import FOOTER
+from sali.report.style import to_html
+from sali.report.sweep import (
+    Setting,
+    Sweep,
+    is_sweep,
+    read_sweep,
+    sweep_figures,
+    sweep_tables,
+    write_files,
+)
+from sali.report.table import templates
 from sali.run.io import write_text
 from sali.run.processes import is_first
-
-if TYPE_CHECKING:
-    from sali.evaluation.run import Evaluation
-    from sali.report.folder import RunFolder
-    from sali.report.sweep import Setting, Sweep
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +46,6 @@ def write_report(folder: Path, options: ReportOptions) -> Path:
     Raises:
         DataError: Nothing of these lies there, or a file cannot be read.
     """
-    from sali.report.folder import RunFolder
-    from sali.report.sweep import is_sweep
-
     folder = Path(folder)
     if is_sweep(folder):
         text = sweep_page(folder, _sweep_files(folder))
@@ -57,19 +69,14 @@ def reported(folder: Path, options: ReportOptions) -> Iterator[None]:
                 log.info("report: %s", write_report(folder, options))
 
 
-def report_evaluation(done: "Evaluation", options: ReportOptions, with_page: bool = True) -> None:
+def report_evaluation(done: Evaluation, options: ReportOptions, with_page: bool = True) -> None:
     """Write tables, figures, films and the page of an evaluation.
 
     What goes wrong with films and page is a warning. Without the page, `reported` writes it when
     a whole run ends.
     """
-    from sali.report.figures import NOT_DRAWN, save_figures
-    from sali.report.folder import RunFolder
-    from sali.report.frames import save_films, save_frame_figures
-    from sali.report.scores import write_tables
-
     run = RunFolder(done.output)
-    write_tables(run)
+    scores.write_tables(run)
     if options.figures:
         if note := NOT_DRAWN.get(done.settings.protocol):
             log.info("figures %s; protocol=both draws them", note)
@@ -86,7 +93,7 @@ def report_evaluation(done: "Evaluation", options: ReportOptions, with_page: boo
                 log.info("report: %s", done.output / PAGE)
 
 
-def write_sweep(folder: Path) -> "list[Setting]":
+def write_sweep(folder: Path) -> list[Setting]:
     """Write tables, figures and page of a sweep; what goes wrong with the page is a warning.
 
     Returns:
@@ -98,9 +105,7 @@ def write_sweep(folder: Path) -> "list[Setting]":
     return sweep.settings
 
 
-def _sweep_files(folder: Path) -> "Sweep":
-    from sali.report.sweep import read_sweep, write_files
-
+def _sweep_files(folder: Path) -> Sweep:
     sweep = read_sweep(folder)
     if sweep.settings:
         write_files(folder, sweep)
@@ -125,13 +130,8 @@ def _only_warned(folder: Path) -> Iterator[None]:
         )
 
 
-def run_page(run: "RunFolder", options: ReportOptions) -> str:
+def run_page(run: RunFolder, options: ReportOptions) -> str:
     """Return the page of a run or of an evaluation."""
-    from sali.report import scores
-    from sali.report.clips import read_clips
-    from sali.report.figures import page_figures, training_figures
-    from sali.report.style import to_html
-
     state, problem = run.state
     notes = scores.data_notes(run)
     if not run.metrics:
@@ -144,7 +144,7 @@ def run_page(run: "RunFolder", options: ReportOptions) -> str:
         notes.append("There are no curves of the test: the folder holds no curves.npz.")
     differences = scores.difference_table(run.metrics)
     return render(
-        kind="Training and test" if run.status else "Evaluation",
+        kind="Training and test" if run.status else Evaluation,
         title=run.title,
         facts=run.facts,
         state=state,
@@ -161,14 +161,11 @@ def run_page(run: "RunFolder", options: ReportOptions) -> str:
     )
 
 
-def sweep_page(folder: Path, sweep: "Sweep") -> str:
+def sweep_page(folder: Path, sweep: Sweep) -> str:
     """Return the page of a sweep."""
-    from sali.report.style import to_html
-    from sali.report.sweep import sweep_figures, sweep_tables
-
     table, *published = sweep_tables(sweep, "Scores by setting")
     return render(
-        kind="Sweep",
+        kind=Sweep,
         title=f"Sweep {folder.resolve().name}",
         facts=sweep.facts,
         state="incomplete" if sweep.failed else "finished",
@@ -186,10 +183,6 @@ def render(**content: Any) -> str:
 
     Parts of the page without a value are left out.
     """
-    from markupsafe import Markup
-
-    from sali.report.overlay import FOOTER
-    from sali.report.table import templates
 
     def text(name: str) -> Markup:
         return Markup((files("sali.report") / "templates" / name).read_text(encoding="utf-8"))

@@ -59,7 +59,7 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the tables; exit with code 1 if a job failed, and say which."""
-        from sali.report import write_sweep
+        from sali.report.page import write_sweep
 
         folder = Path(config.hydra.sweep.dir)
         try:

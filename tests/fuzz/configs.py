@@ -87,7 +87,7 @@ def _built(command: str, cfg: Any) -> None:
     from sali.data.importing import home_of
     from sali.evaluate import settings_from
     from sali.predict import _check_values
-    from sali.report import ReportOptions
+    from sali.report.options import ReportOptions
 
     match command:
         case "evaluate":

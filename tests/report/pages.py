@@ -12,9 +12,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sali.config import config_dir
-from sali.report import ReportOptions, write_report
 from sali.report.folder import films_folder
 from sali.report.frames import write_film
+from sali.report.options import ReportOptions
+from sali.report.page import write_report
 
 RECORD = {
     "command": "python -m sali.train name=mine",

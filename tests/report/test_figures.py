@@ -9,7 +9,8 @@ from made_trees import SHAPE, disk, make_clips, read_csv, save
 from pages import options
 
 from sali.evaluation import Bootstrap, Settings, run_evaluation
-from sali.report import frames, plots, report_evaluation
+from sali.report import frames, plots
+from sali.report.page import report_evaluation
 from sali.report.style import ALERT
 
 DARK = range(3, 9)

@@ -19,7 +19,7 @@ from pages import (
 )
 
 from sali.errors import ConfigError, DataError
-from sali.report import reported, write_report
+from sali.report.page import reported, write_report
 
 HOSTILE = "<script>alert(1)</script>'\"&--><!--"
 

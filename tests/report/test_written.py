@@ -15,9 +15,9 @@ from miniature import ROOT, run
 from pages import Page, options, write_json
 
 from sali.evaluation import Settings, run_evaluation
-from sali.report import report_evaluation, write_report, write_sweep
 from sali.report.folder import clip_score
 from sali.report.frames import choose, write_film
+from sali.report.page import report_evaluation, write_report, write_sweep
 
 RULES = {"max_frames": 4, "height": 48, "quality": 90, "tolerance": 0.5}
 

@@ -4,10 +4,10 @@
 const TRUTH = { colour: "#ffd640", dash: "7 4" };
 // Of a method in pictures, and in charts, whose colours follow the look of the page: one hue.
 const METHODS = [
-  { colour: "#40e0ff", dash: "", inChart: "c0" },
-  { colour: "#ff9ad5", dash: "10 3", inChart: "c4" },
-  { colour: "#a6ff7a", dash: "3 3", inChart: "c2" },
-  { colour: "#ffb27a", dash: "10 3 3 3", inChart: "c3" },
+  { colour: "#40e0ff", dash: "", inChart: "var(--c0)" },
+  { colour: "#ff9ad5", dash: "10 3", inChart: "var(--c4)" },
+  { colour: "#a6ff7a", dash: "3 3", inChart: "var(--c2)" },
+  { colour: "#ffb27a", dash: "10 3 3 3", inChart: "var(--c3)" },
 ];
 const methodLook = (number) => METHODS[number % METHODS.length];
 // Of runs of bad frames, by what is bad.
@@ -274,13 +274,13 @@ class Player {
         path += `${isOpen ? "L" : "M"}${this.across(index).toFixed(1)} ${down(dice).toFixed(1)}`;
         const isAlone = !isOpen && (values[index + 1] ?? null) === null;
         if (isAlone || number <= 60) {
-          draw("circle", { class: `mark ${inChart}`, cx: this.across(index), cy: down(dice), r: 2.6 });
+          draw("circle", { class: "mark", fill: inChart, cx: this.across(index), cy: down(dice), r: 2.6 });
         }
       });
-      draw("path", { class: `line ${inChart}`, d: path, "stroke-dasharray": dash });
+      draw("path", { class: "line", stroke: inChart, d: path, "stroke-dasharray": dash });
     });
     this.cursor = make("line", { class: "cursor", id: "cursor", y1: top, y2: floor + 3 });
-    this.dots = clip.methods.map((_, which) => make("circle", { class: `mark ${methodLook(which).inChart}`, r: 5 }));
+    this.dots = clip.methods.map((_, which) => make("circle", { class: "mark", fill: methodLook(which).inChart, r: 5 }));
     this.down = down;
     chart.replaceChildren(...shapes, this.cursor, ...this.dots);
     byId("chart-title").textContent = `${clip.metric} over the frames of ${clip.clip}`;
@@ -291,7 +291,7 @@ class Player {
   listLegend() {
     const { clip } = this;
     const items = clip.methods.map((method, which) => [
-      { class: `line ${methodLook(which).inChart}`, d: "M1 5H33", "stroke-dasharray": methodLook(which).dash },
+      { class: "line", d: "M1 5H33", stroke: methodLook(which).inChart, "stroke-dasharray": methodLook(which).dash },
       clip.methods.length > 1 ? method : clip.metric,
     ]);
     const kinds = new Map(clip.runs.map((run) => [run.text, run.kind]));
