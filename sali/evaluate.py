@@ -63,7 +63,7 @@ def main(cfg: DictConfig) -> None:
     settings = settings_from(cfg)
     if cfg.runs:
         settings = replace(settings, runs=read_runs(Path(cfg.runs)))
-    report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
+    report = ReportOptions(**OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
     try:
         with local_copy(str(cfg.gt)) as gt, local_copy(str(cfg.pred)) as pred:
             report_evaluation(run_evaluation(gt, pred, Path(str(cfg.output)), settings), report)

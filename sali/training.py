@@ -86,7 +86,7 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
         raise ConfigError(f"test_checkpoint: got {cfg.test_checkpoint!r}, wanted 'best' or 'last'")
     output = Path(cfg.paths.output_dir)
     loggers: list[Any] = []
-    report = ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
+    report = ReportOptions(**OmegaConf.to_container(cfg.report, resolve=True))  # type: ignore[arg-type]
     own: Any = OmegaConf.to_container(cfg, resolve=False)
     maps = output / MAPS
     if cfg.save_maps and maps.exists() and not is_own(maps):

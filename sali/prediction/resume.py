@@ -12,7 +12,7 @@ import torch
 
 from sali.data.samples import Frame, StreamItem
 from sali.data.video.files import Video
-from sali.errors import ConfigError, DataError
+from sali.errors import DataError
 from sali.prediction.result import ClipWriter
 from sali.prediction.sources import Source
 from sali.run.io import atomic_write
@@ -40,9 +40,6 @@ class Resume:
         counted: Counts of the frames before that, by number of the resumed video.
         whole: Counts of the videos that an interrupted command finished.
         saved: Names of the unfinished videos that could be resumed now.
-
-    Raises:
-        ConfigError: `every` is below 1.
     """
 
     root: Path
@@ -51,8 +48,6 @@ class Resume:
     every: int
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ConfigError(f"video.save_every: got {self.every}, wanted at least 1 frame")
         self.starts: dict[int, int] = {}
         self.counted: dict[int, Counts] = {}
         self.whole: list[Counts] = []

@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
 
     check_config(cfg, "report")
     node: dict[str, Any] = OmegaConf.to_container(cfg.report, resolve=True)  # type: ignore[assignment]
-    path = write_report(Path(cfg.run), ReportOptions.from_config(node))
+    path = write_report(Path(cfg.run), ReportOptions(**node))
     log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
 
 

@@ -101,7 +101,7 @@ def _built(command: str, cfg: Any) -> None:
             build(cfg.loss)
             build(cfg.data)
     if "report" in cfg and command in ("train", "evaluate"):
-        ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))
+        ReportOptions(**OmegaConf.to_container(cfg.report, resolve=True))
 
 
 def _prepare(folder: Path) -> Case:

@@ -237,12 +237,6 @@ def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch):
         run_predict("nowhere.ckpt", tmp_path, tmp_path / "m")
 
 
-@pytest.mark.parametrize("option", [{"height": 0}, {"flush_seconds": 0}, {"jpeg_quality": 101}])
-def test_bad_options_are_refused_before_any_work(tmp_path, option):
-    with pytest.raises(ConfigError, match=f"recordings.{next(iter(option))}"):
-        recordings(tmp_path, OperatingPoint(), {}, {**OPTIONS, **option})
-
-
 def run_predict(checkpoint, source, output):
     given = [f"ckpt={checkpoint}", f"source={source}", f"output={output}", "recording=true"]
     given += ["num_workers=0", "recordings.height=24"]

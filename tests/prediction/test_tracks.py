@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from sali.errors import ConfigError
 from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.writers.tables import find_lesions
 from sali.prediction.writers.tracks import Tracker, overlap
@@ -85,9 +84,3 @@ def test_a_tracker_goes_on_from_its_state():
     second.load_state(first.state())
     assert second.step(1, [at(80), at(41)]) == first.step(1, [at(80), at(41)]) == [3, 2]
     assert second.step(2, [at(0)]) == [1]
-
-
-@pytest.mark.parametrize(("min_iou", "max_gap"), [(0, 1), (1.5, 1), (0.5, -1)])
-def test_numbers_that_mean_nothing(min_iou, max_gap):
-    with pytest.raises(ConfigError, match="tracks."):
-        Tracker(min_iou, max_gap)

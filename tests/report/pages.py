@@ -40,7 +40,7 @@ def options(*overrides: str) -> ReportOptions:
     """Those of the shipped file, with changes such as `report.bad_dice=0.3`."""
     with initialize_config_dir(config_dir(), version_base="1.3"):
         cfg = compose("report", overrides=["run=x", *overrides])
-    return ReportOptions.from_config(OmegaConf.to_container(cfg.report, resolve=True))
+    return ReportOptions(**OmegaConf.to_container(cfg.report, resolve=True))
 
 
 def dice_of(clip: int, frame: int, method: int = 0) -> float:

@@ -18,7 +18,7 @@ from pages import (
     write_log,
 )
 
-from sali.errors import ConfigError, DataError
+from sali.errors import DataError
 from sali.report.page import reported, write_report
 
 HOSTILE = "<script>alert(1)</script>'\"&--><!--"
@@ -264,11 +264,3 @@ def test_a_report_that_is_not_wanted_is_not_written(tmp_path):
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"holds none of metrics\.json"):
         write_report(tmp_path, options())
-
-
-@pytest.mark.parametrize(
-    "change", ["film.quality=0", "clips.worst=-1", "min_run=0", "bad_dice=2", "max_megabytes=-1"]
-)
-def test_numbers_out_of_range_are_refused(change):
-    with pytest.raises(ConfigError, match="wanted"):
-        options(f"report.{change}")

@@ -13,7 +13,7 @@ import rerun as rr
 import rerun.blueprint as rrb
 
 from sali.data.index import Clip
-from sali.errors import ConfigError, DataError
+from sali.errors import DataError
 from sali.metrics.operating_point import OperatingPoint
 from sali.models.contract import Attention
 from sali.prediction.result import ClipWriter, Result, is_own
@@ -43,10 +43,6 @@ def recordings(
 
     `about` are facts about the whole prediction, `options` the last arguments of `RerunFile`.
     """
-    for name, value in options.items():
-        if value <= 0 or (name == "jpeg_quality" and not 1 <= value <= 100):
-            wanted = "1 to 100" if name == "jpeg_quality" else "a number above 0"
-            raise ConfigError(f"recordings.{name}: got {value}, wanted {wanted}")
 
     def begin(source: Source, saved: dict[str, Any] | None) -> RerunFile:
         facts = {"clip": source.name, "operating_point": asdict(point), **about}

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from sali.errors import ConfigError
 from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.result import ClipWriter, Result, is_own
 from sali.prediction.sources import Source
@@ -31,9 +30,6 @@ def track_tables(
     root: Path, point: OperatingPoint, min_area: int, min_iou: float, max_gap: int
 ) -> ClipWriter:
     """Return a writer of `<clip>.tracks.csv`, a row for each lesion of a frame; see `Tracker`."""
-    if min_area < 1:
-        raise ConfigError(f"tracks.min_area: got {min_area}, wanted at least 1 pixel")
-    Tracker(min_iou, max_gap)  # refuses numbers before any work
 
     def begin(clip: Source, saved: dict[str, Any] | None) -> TextFile:
         tracker = Tracker(min_iou, max_gap)
@@ -75,18 +71,10 @@ class Tracker:
     Args:
         min_iou: Overlap from which on two boxes may be of one lesion, above 0.
         max_gap: Frames that a track may miss; 0 for none.
-
-    Raises:
-        ConfigError: A number out of range.
     """
 
     def __init__(self, min_iou: float, max_gap: int) -> None:
-        if not 0 < min_iou <= 1:
-            raise ConfigError(f"tracks.min_iou: got {min_iou}, wanted above 0 and at most 1")
-        if max_gap < 0:
-            raise ConfigError(f"tracks.max_gap: got {max_gap}, wanted at least 0 frames")
-        self._min_iou = min_iou
-        self._max_gap = max_gap
+        self._min_iou, self._max_gap = min_iou, max_gap
         self._tracks: dict[int, tuple[Box, int]] = {}  # last box and last frame, by number
         self._begun = 0
 
