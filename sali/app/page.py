@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +33,23 @@ THEME = gr.themes.Base(
 )
 
 
-@dataclass(eq=False)
 class Page:
     """Builds `blocks` and answers its events, each page with a session that `make_session` makes.
 
     Samples are clips by the names that a user sees; `cfg` are the values of configs/demo.yaml.
     """
 
-    models: Models
-    samples: Mapping[str, FileSource]
-    view: View
-    make_session: Callable[[], Session]
-    cfg: Any
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        models: Models,
+        samples: Mapping[str, FileSource],
+        view: View,
+        make_session: Callable[[], Session],
+        cfg: Any,
+    ) -> None:
+        self._models, self._samples, self._view = models, samples, view
+        self._make_session, self._cfg = make_session, cfg
         self._open: dict[str, Session] = {}
-        cfg = self.cfg
         keep = 60 * cfg.keep_minutes
         with gr.Blocks(
             title="SALI: polyp segmentation, live",
@@ -71,7 +71,7 @@ class Page:
             session.close()
 
     def _lay_out(self, keep: float) -> None:
-        cfg, models = self.cfg, self.models
+        cfg, models = self._cfg, self._models
         first = next(iter(models.paths))
         on_gpu = models.device.type == "cuda"
         precisions = [p for p in NUMBERS if p != "16" or on_gpu or p == str(cfg.precision)]
@@ -80,7 +80,7 @@ class Page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
-                names = list(self.samples)
+                names = list(self._samples)
                 self.clip = gr.Dropdown(names, value=names[0] if names else None, label="Clip")
                 most = f"{cfg.limits.megabytes:g} MB, {cfg.limits.seconds:g} s"
                 self.file = gr.File(
@@ -146,7 +146,7 @@ class Page:
     # Events
 
     def _opened(self, request: gr.Request) -> tuple[Any, ...]:
-        session = self._open[_page_of(request)] = self.make_session()
+        session = self._open[_page_of(request)] = self._make_session()
         return session, self._shown(session)
 
     def _left(self, request: gr.Request) -> None:
@@ -169,12 +169,12 @@ class Page:
         except UserError as error:
             gr.Warning(str(error), duration=None, title="Not uploaded")
             return session, None, gr.skip()
-        return session, None, gr.update(choices=[*self.samples, name], value=name)
+        return session, None, gr.update(choices=[*self._samples, name], value=name)
 
     def _sliders(self, model: str) -> Iterator[dict[str, Any]]:
         """Yield the properties of the memory's sliders, as a model was trained."""
-        _, settings = self.models.load(model)
-        video, cfg = settings["video"], self.cfg
+        _, settings = self._models.load(model)
+        video, cfg = settings["video"], self._cfg
         ends = (("max_frames", 0, cfg.largest_memory), ("every", 1, cfg.largest_every))
         for name, least, largest in ends:
             value = video.get(name, least)
@@ -198,7 +198,7 @@ class Page:
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         session = self._session(request)
-        source = self.samples.get(clip or "", session.upload)
+        source = self._samples.get(clip or "", session.upload)
         if source is None:
             raise _told("no clip is picked; pick one, or upload a video")
         session.set_threshold(threshold)
@@ -213,12 +213,12 @@ class Page:
             if now != seen:
                 yield session, self._shown(session), *buttons
                 seen, buttons = now, (gr.skip(), gr.skip())
-            pause = began + 1 / self.cfg.pictures_per_second - time.monotonic()
+            pause = began + 1 / self._cfg.pictures_per_second - time.monotonic()
             time.sleep(max(0.0, pause))
         yield session, self._shown(session), *_buttons(play)
 
     def _shown(self, session: Session) -> dict[str, Any]:
-        return self.view.show(session.play, session.point)
+        return self._view.show(session.play, session.point)
 
     def _pause(self, request: gr.Request) -> tuple[Any, ...]:
         play = self._session(request).play
