@@ -8,6 +8,7 @@
 """
 
 from sali.evaluation.run import Evaluation, evaluate, evaluate_clips, run_evaluation
-from sali.evaluation.settings import Bootstrap, Settings
+from sali.evaluation.settings import Settings
+from sali.metrics.bootstrap import Bootstrap
 
 __all__ = ["Bootstrap", "Evaluation", "Settings", "evaluate", "evaluate_clips", "run_evaluation"]

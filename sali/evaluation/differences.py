@@ -47,7 +47,7 @@ def dice_max_intervals(method: MethodResults) -> dict[str, dict[str, float | Non
         if len(clips) > 1:
             ours = np.stack([clip.whole.vector for clip in clips])
             # Against a method that scores 0, the difference is the score itself.
-            interval = _bootstrap([ours, np.zeros_like(ours)], method.settings, vps_scores)
+            interval = _bootstrap([ours, np.zeros_like(ours)], method.settings)
             found[subset] = dict(zip(("value", "low", "high"), interval["dice_max"], strict=True))
         elif clips:
             value = method.vps_scores(clips)["dice_max"]
@@ -81,7 +81,7 @@ def _compare(
     if settings.with_vps and len(counted) > 1:
         number = len(counted)
         sides = [np.stack([pair[side].whole.vector for pair in counted]) for side in (0, 1)]
-        intervals |= _bootstrap(sides, settings, vps_scores)
+        intervals |= _bootstrap(sides, settings)
     if (settings.with_clinical or settings.frame_metrics) and len(pairs) > 1:
         number = max(number, len(pairs))
         ratios = [[_ratios(pair[side], settings) for pair in pairs] for side in (0, 1)]
@@ -97,18 +97,10 @@ def _compare(
 
 
 def _bootstrap(
-    sides: Sequence[FloatArray], settings: Settings, statistic: Statistic
+    sides: Sequence[FloatArray], settings: Settings, statistic: Statistic = vps_scores
 ) -> dict[str, Interval]:
-    bootstrap = settings.bootstrap
     ours, theirs = sides
-    found = paired_bootstrap(
-        ours,
-        theirs,
-        np.random.default_rng(bootstrap.seed),
-        num_resamples=bootstrap.num_resamples,
-        confidence=bootstrap.confidence,
-        statistic=statistic,
-    )
+    found = paired_bootstrap(ours, theirs, settings.bootstrap, statistic)
     # A draw without, say, a single polyp-free frame has no rate, and then there is no interval.
     return {name: interval for name, interval in found.items() if np.isfinite(interval).all()}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from sali import __version__
 from sali.data.clip_tables import Runs
 from sali.errors import ConfigError
+from sali.metrics.bootstrap import Bootstrap
 from sali.metrics.clinical import ClinicalRules, ClipTally
 from sali.metrics.clinical_summary import clinical_names
 from sali.metrics.frame_metric import FRAME_METRICS, FrameMetric
@@ -20,28 +21,6 @@ _CHOICES = {
     "short_clips": ("error", "skip"),
     "polyp_free_clips": ("zero", "skip"),
 }
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """Resampling of clips: see `sali.metrics.bootstrap.paired_bootstrap`.
-
-    Attributes:
-        num_resamples: Number of draws.
-        confidence: Coverage of the intervals, in (0, 1).
-        seed: Seed of the draws.
-    """
-
-    num_resamples: int = 2000
-    confidence: float = 0.95
-    seed: int = 2021
-
-    def __post_init__(self) -> None:
-        if self.num_resamples < 1 or not 0 < self.confidence < 1:
-            raise ConfigError(
-                f"bootstrap: got num_resamples {self.num_resamples} and confidence "
-                f"{self.confidence}, wanted at least 1 and a number between 0 and 1"
-            )
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,39 @@
 """Paired bootstrap over clips: is the difference of two methods more than chance?"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from sali.errors import ConfigError
 from sali.metrics.counted_frame import FloatArray
 from sali.metrics.vps import scores
 
 Statistic = Callable[[FloatArray], dict[str, FloatArray]]
 _BATCH = 256
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Resampling of clips.
+
+    Attributes:
+        num_resamples: Number of draws R.
+        confidence: Coverage of the intervals, in (0, 1).
+        seed: Seed of the draws.
+    """
+
+    num_resamples: int = 2000
+    confidence: float = 0.95
+    seed: int = 2021
+
+    def __post_init__(self) -> None:
+        if self.num_resamples < 1 or not 0 < self.confidence < 1:
+            raise ConfigError(
+                f"bootstrap: got num_resamples {self.num_resamples} and confidence "
+                f"{self.confidence}, wanted at least 1 and a number between 0 and 1"
+            )
 
 
 class Interval(NamedTuple):
@@ -34,11 +58,8 @@ class Interval(NamedTuple):
 def paired_bootstrap(
     first: FloatArray,
     second: FloatArray,
-    generator: np.random.Generator,
-    *,
+    bootstrap: Bootstrap,
     statistic: Statistic = scores,
-    num_resamples: int = 2000,
-    confidence: float = 0.95,
 ) -> dict[str, Interval]:
     """Confidence intervals of the difference of two methods on the same clips.
 
@@ -53,37 +74,31 @@ def paired_bootstrap(
     Args:
         first: [N, V], one vector per clip, say mean vectors of `vps.frame_scores`.
         second: [N, V], of the other method, clips in the same order.
-        generator: Source of the draws.
+        bootstrap: Number of draws, coverage and seed.
         statistic: Takes mean vectors [R, V], returns named scores [R].
-        num_resamples: Number of draws R.
-        confidence: Coverage, in (0, 1).
 
     Returns:
         One interval per name of `statistic`.
 
     Raises:
-        ValueError: For shapes that differ, fewer than two clips, or numbers out of range.
+        ValueError: For shapes that differ, or fewer than two clips.
     """
     if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
         raise ValueError(
             f"clips: got {first.shape} and {second.shape}, wanted the same [N, V] with N >= 2; "
             "give the vectors of the same clips in the same order"
         )
-    if num_resamples < 1 or not 0 < confidence < 1:
-        raise ValueError(
-            f"got num_resamples {num_resamples} and confidence {confidence}, "
-            "wanted at least 1 and a number between 0 and 1"
-        )
     num_clips = len(first)
     # How often each clip is drawn, as a share: a draw's mean is one matrix product.
     even = np.full(num_clips, 1 / num_clips)
-    shares = generator.multinomial(num_clips, even, num_resamples) / num_clips
+    draws = np.random.default_rng(bootstrap.seed)
+    shares = draws.multinomial(num_clips, even, bootstrap.num_resamples) / num_clips
     batches = [
         _differences(shares[start : start + _BATCH], first, second, statistic)
-        for start in range(0, num_resamples, _BATCH)
+        for start in range(0, len(shares), _BATCH)
     ]
     observed = _differences(even[np.newaxis], first, second, statistic)
-    tail = (1 - confidence) / 2
+    tail = (1 - bootstrap.confidence) / 2
     intervals = {}
     for name, difference in observed.items():
         drawn = np.concatenate([batch[name] for batch in batches])

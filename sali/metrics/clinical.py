@@ -11,7 +11,7 @@ A `ClipTracker` reads the frames of one clip in order and keeps a `ClipTally` of
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,12 @@ from sali.metrics.counted_frame import (
     ByteArray,
     IntArray,
     as_mask,
+    centroid,
     check_map,
     joint_counts,
-    row_and_column_sums,
 )
 from sali.metrics.operating_point import regions
 
-EmptyPolicy = Literal["skip", "one", "zero"]
 EMPTY_POLICIES = ("skip", "one", "zero")
 
 
@@ -51,7 +50,7 @@ class ClinicalRules:
 
     threshold: float = 0.5
     frames_per_second: float = 30.0
-    empty: EmptyPolicy = "skip"
+    empty: str = "skip"
     detection_iou: float = 0.5
     alarm_pixels: int = 1
     absence_frames: int = 1
@@ -323,16 +322,8 @@ def centred_iou(first: BoolArray, second: BoolArray) -> float:
     areas = np.count_nonzero(first), np.count_nonzero(second)
     if not all(areas):
         return float(areas[0] == areas[1])
-    steps = [round(a - b) for a, b in zip(_centroid(first), _centroid(second), strict=True)]
+    steps = [round(a - b) for a, b in zip(centroid(first), centroid(second), strict=True)]
     kept = tuple(slice(max(0, step), min(0, step) or None) for step in steps)
     moved = tuple(slice(max(0, -step), min(0, -step) or None) for step in steps)
     intersection = int(np.count_nonzero(first[kept] & second[moved]))
     return intersection / (sum(areas) - intersection)
-
-
-def _centroid(mask: BoolArray) -> tuple[float, float]:
-    """Row and column of the centre of a mask that is not empty."""
-    per_row, per_column = row_and_column_sums(mask)
-    area = per_row.sum()
-    row, column = (sums @ np.arange(sums.size) / area for sums in (per_row, per_column))
-    return float(row), float(column)

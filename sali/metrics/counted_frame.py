@@ -5,6 +5,7 @@ table of 2 x 256 counts. The structure measure needs the same table for four qua
 sum is the table of the frame; hence quadrants are what is counted.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Self
 
@@ -46,19 +47,12 @@ class CountedFrame:
 
     @classmethod
     def count(cls, prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> Self:
-        """Count a frame.
-
-        Args:
-            prediction: Grey levels, uint8 [H, W].
-            mask: Bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
-
-        Raises:
-            ValueError: If the type or the shape of an array is not as stated.
-        """
+        """Count a frame; arguments as of `check_map` and `as_mask`, which refuse others."""
         foreground = as_mask(mask)
         check_map(prediction, foreground.shape)
         prediction = np.ascontiguousarray(prediction)
-        split = _centroid_split(foreground)
+        row, column = centroid(foreground)
+        split = round(row) + 1, round(column) + 1
         parts = quadrant_slices(split)
         quadrants = np.stack([joint_counts(prediction[part], foreground[part]) for part in parts])
         counts = quadrants.sum(axis=0)
@@ -108,15 +102,7 @@ def check_map(prediction: ByteArray, shape: tuple[int, ...]) -> None:
 
 
 def joint_counts(prediction: ByteArray, mask: BoolArray) -> IntArray:
-    """Count pixels by ground truth and grey level.
-
-    Args:
-        prediction: Uint8 [H, W].
-        mask: Bool [H, W].
-
-    Returns:
-        [2, 256]: background in row 0, foreground in row 1.
-    """
+    """Count the pixels of a map and its mask [H, W] by ground truth and grey level, [2, 256]."""
     counts = np.zeros((2, NUM_LEVELS), np.int64)
     if not prediction.size:
         return counts
@@ -133,13 +119,8 @@ def normalised_values(counts: IntArray) -> FloatArray:
     """Return the value of each grey level after division by 255 and min-max normalisation.
 
     The operations and their order are those that a map itself would undergo, so that a value
-    equals the normalised pixel bit by bit. Constant maps are only divided by 255.
-
-    Args:
-        counts: [2, 256] as from `joint_counts`; tells the lowest and the highest level.
-
-    Returns:
-        [256], increasing.
+    equals the normalised pixel bit by bit. Constant maps are only divided by 255. The counts
+    [2, 256] tell the lowest and the highest level; values [256] increase.
     """
     values = np.arange(NUM_LEVELS) / 255
     present = np.flatnonzero(counts.sum(axis=0))
@@ -147,30 +128,21 @@ def normalised_values(counts: IntArray) -> FloatArray:
     return values if low == high else (values - low) / (high - low)
 
 
-def row_and_column_sums(mask: BoolArray) -> tuple[IntArray, IntArray]:
-    """Count the foreground of each row [H] and of each column [W] of a mask [H, W]."""
-    pixels = mask.view(np.uint8)
-    per_row = cv2.reduce(pixels, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
-    per_column = cv2.reduce(pixels, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
-    return per_row.astype(np.int64), per_column.astype(np.int64)
-
-
-def _centroid_split(mask: BoolArray) -> tuple[int, int]:
-    """Return (rows, columns) up to and including the centroid, or the image's half if empty."""
-    per_row, per_column = row_and_column_sums(mask)
-    area = int(per_row.sum())
+def centroid(mask: BoolArray) -> tuple[float, float]:
+    """Return row and column of the centre of a mask [H, W]; the image's half if it is empty."""
+    # An eighth of the time of cv2.moments.
+    sums = [
+        cv2.reduce(mask.view(np.uint8), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+        for axis in (1, 0)
+    ]
+    area = int(sums[0].sum())
     if not area:
-        return round(mask.shape[0] / 2) + 1, round(mask.shape[1] / 2) + 1
-    # Python's round, like NumPy's, rounds halves to even.
-    row, column = (round(int(sums @ np.arange(sums.size)) / area) for sums in (per_row, per_column))
-    return row + 1, column + 1
+        return mask.shape[0] / 2, mask.shape[1] / 2
+    row, column = (int(one @ np.arange(one.size)) / area for one in sums)
+    return row, column
 
 
 def quadrant_slices(split: tuple[int, int]) -> list[tuple[slice, slice]]:
     """Return the four quadrants of an image cut after `split` = (rows, columns)."""
-    row, column = split
-    vertical, horizontal = (
-        (slice(0, row), slice(row, None)),
-        (slice(0, column), slice(column, None)),
-    )
-    return [(rows, columns) for rows in vertical for columns in horizontal]
+    vertical, horizontal = ((slice(0, cut), slice(cut, None)) for cut in split)
+    return list(itertools.product(vertical, horizontal))

@@ -8,10 +8,6 @@ import numpy as np
 from sali.metrics.counted_frame import CountedFrame, FloatArray, IntArray
 
 NUM_THRESHOLDS = 256
-# Both families run from the highest threshold to the lowest.
-_THRESHOLDS = np.linspace(1, 0, NUM_THRESHOLDS)
-_LEVEL_THRESHOLDS = np.arange(NUM_THRESHOLDS - 1, -1, -1, dtype=np.float64)
-
 F_BETA_SQUARED = 0.3
 _EPS = np.spacing(1.0)
 # Far above the rounding of a mean over an image, far below the distance of two grey levels.
@@ -54,21 +50,6 @@ def confusion_at(counts: IntArray, values: FloatArray, thresholds: FloatArray) -
     )
 
 
-def confusion_over_thresholds(counts: IntArray, values: FloatArray) -> Confusion:
-    """Confusion counts [256] at `linspace(1, 0, 256)`, on the normalised values."""
-    return confusion_at(counts, values, _THRESHOLDS)
-
-
-def confusion_over_levels(counts: IntArray, values: FloatArray) -> Confusion:
-    """Confusion counts [256] at 255, 254, ... 0, on values x 255 truncated to whole numbers.
-
-    This is how the F- and the E-measure see a map (VPS toolbox protocol).
-    """
-    # Levels that the frame does not contain may lie outside [0, 1]; they count nothing.
-    levels = np.floor(np.clip(values, 0, 1) * 255)
-    return confusion_at(counts, levels, _LEVEL_THRESHOLDS)
-
-
 def overlap_curves(confusion: Confusion) -> FloatArray:
     """Sensitivity, specificity, Dice and IoU at each threshold.
 
@@ -77,11 +58,8 @@ def overlap_curves(confusion: Confusion) -> FloatArray:
     to mark wrongly and specificity is 1 (with a true positive); the toolbox has 0 / 0 there,
     and the NaN spreads to the score of the whole data set.
 
-    Args:
-        confusion: Four counts [K].
-
     Returns:
-        [4, K] in the order above.
+        [4, K] in the order above, of counts [K].
     """
     tp, fp, fn, tn = confusion
     hit = tp > 0
@@ -98,13 +76,7 @@ def overlap_curves(confusion: Confusion) -> FloatArray:
 
 
 def f_measure(confusion: Confusion) -> FloatArray:
-    """F-measure with beta^2 = 0.3 (Achanta et al., CVPR 2009); 0 without a true positive.
-
-    Counts are scalars or [K].
-
-    Returns:
-        Of the shape of the counts.
-    """
+    """F-measure with beta^2 = 0.3 (Achanta et al., CVPR 2009); 0 without a true positive."""
     tp, fp, fn, _ = confusion
     # With precision tp / (tp + fp) and recall tp / (tp + fn), the F-measure is this one ratio.
     numerator = (1 + F_BETA_SQUARED) * tp
@@ -139,14 +111,8 @@ def e_measure(confusion: Confusion) -> FloatArray:
     Both masks minus their means take two values each, so the alignment matrix has one value for
     each of the four confusion classes and its mean is a weighted sum of four terms. The sum is
     divided by the number of pixels minus 1, as in the VPS toolbox protocol; a frame of a single
-    pixel therefore scores 0 or 1 / eps.
-
-    Args:
-        confusion: Four counts, scalars or [K].
-
-    Returns:
-        Of the shape of the counts. An empty ground truth scores the share of background
-        marked, a full one the share of foreground marked.
+    pixel therefore scores 0 or 1 / eps. An empty ground truth scores the share of background
+    marked, a full one the share of foreground marked.
     """
     tp, fp, fn, tn = (np.asarray(count, np.float64) for count in confusion)
     num_pixels = tp + fp + fn + tn

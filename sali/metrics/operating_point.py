@@ -51,7 +51,6 @@ class OperatingPoint:
     confidence: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for numbers out of range."""
         shares = 0 <= self.min_region < 1 and 0 <= self.confidence <= 1
         if not (0 < self.threshold < 1 and shares and self.temperature > 0):
             raise ValueError(
@@ -76,18 +75,13 @@ class OperatingPoint:
             # Rounded as in maps, so that both give the same regions.
             levels = np.rint(probability * 255).astype(np.uint8)
         smallest = self.min_region * probability.size
-        return _kept_regions(probability >= cut, smallest, levels, self.confidence)
+        return large_regions(probability >= cut, smallest, levels, self.confidence)
 
     def calibrated(self, probability: np.ndarray) -> np.ndarray:
         """Return the calibrated probability [...] of a probability [...]."""
         if self.temperature == 1:
             return probability
         return expit(logit(np.clip(probability, 1e-6, 1 - 1e-6)) / self.temperature)
-
-
-def large_regions(mask: BoolArray, smallest: float) -> BoolArray:
-    """Return a mask [H, W] without its regions (8-connected) of fewer pixels than `smallest`."""
-    return _kept_regions(mask, smallest)
 
 
 class Fit(NamedTuple):
@@ -193,11 +187,8 @@ def fit_operating_point(
 def fit_temperature(counts: IntArray) -> float:
     """Return the temperature with the smallest log loss, between 0.1 and 10.
 
-    Args:
-        counts: Pixels by ground truth and grey level of the map, [2, 256].
-
-    Returns:
-        1 where the pixels are all polyp or all background, which no temperature describes.
+    Of counts [2, 256], see `joint_counts`; 1 where the pixels are all polyp or all background,
+    which no temperature describes.
     """
     from scipy.optimize import minimize_scalar  # half a second, which few need
 
@@ -213,13 +204,13 @@ def fit_temperature(counts: IntArray) -> float:
     return float(np.exp(found.x))
 
 
-def _kept_regions(
+def large_regions(
     mask: BoolArray,
     smallest: float,
     levels: np.ndarray | None = None,
     confidence: float = 0.0,
 ) -> BoolArray:
-    """Return a mask [H, W] without its regions that are smaller or less certain than these."""
+    """Return a mask without its regions that are of fewer pixels or less certain, see `regions`."""
     if (smallest <= 1 and not confidence) or not mask.any():
         return mask
     labels, areas, means = regions(mask, levels if confidence else None)

@@ -22,8 +22,6 @@ from sali.metrics.curves import (
     NUM_THRESHOLDS,
     adaptive_threshold,
     confusion_at,
-    confusion_over_levels,
-    confusion_over_thresholds,
     e_measure,
     f_measure,
     mean_absolute_error,
@@ -35,6 +33,9 @@ from sali.metrics.weighted_f import weighted_f
 SCALARS = ("s_measure", "weighted_f", "mae", "e_adaptive", "f_adaptive")
 CURVES = ("e", "f", "sensitivity", "specificity", "dice", "iou")
 NUM_VALUES = len(SCALARS) + len(CURVES) * NUM_THRESHOLDS
+# Both families of thresholds run from the highest to the lowest.
+_THRESHOLDS = np.linspace(1, 0, NUM_THRESHOLDS)
+_LEVELS = np.arange(NUM_THRESHOLDS - 1, -1, -1, dtype=np.float64)
 METRIC_NAMES = (
     "s_measure",
     "weighted_f",
@@ -70,8 +71,11 @@ def frame_scores(prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> F
         ValueError: If the type or the shape of an array is not as stated.
     """
     frame = CountedFrame.count(prediction, mask)
-    over_thresholds = confusion_over_thresholds(frame.counts, frame.values)
-    over_levels = confusion_over_levels(frame.counts, frame.values)
+    over_thresholds = confusion_at(frame.counts, frame.values, _THRESHOLDS)
+    # The F- and the E-measure see a map in whole numbers (VPS toolbox protocol). Levels that the
+    # frame does not contain may lie outside [0, 1]; they count nothing.
+    levels = np.floor(np.clip(frame.values, 0, 1) * 255)
+    over_levels = confusion_at(frame.counts, levels, _LEVELS)
     adaptive = confusion_at(frame.counts, frame.values, np.asarray(adaptive_threshold(frame)))
     scalars = [
         s_measure(frame),

@@ -74,12 +74,7 @@ def _foreground_error(frame: CountedFrame) -> float:
 def _spread_to_neighbours(error: FloatArray, mask: BoolArray) -> FloatArray:
     """Give background pixels near the foreground the error of their nearest foreground pixel.
 
-    Args:
-        error: Error of the foreground, [h, w]; ignored elsewhere.
-        mask: Foreground, [h, w].
-
-    Returns:
-        [h, w], 0 further than `_RADIUS` rows or columns from the foreground.
+    All arrays are [h, w]; the result is 0 further than `_RADIUS` rows or columns from it.
     """
     inside = (slice(_PADDING, -_PADDING),) * 2
     padded_mask, padded_error = np.pad(mask, _PADDING), np.pad(error * mask, _PADDING)
@@ -107,9 +102,12 @@ def _background_error(frame: CountedFrame) -> float:
     foreground_box = _bounding_box(frame.mask)
     lowest_marked_level = np.searchsorted(frame.values, 0, side="right")
     marked_box = _bounding_box(frame.prediction >= lowest_marked_level)
-    box = _intersection(
-        _union(foreground_box, marked_box), _grow(foreground_box, _REACH, frame.mask.shape)
+    reach = _grow(foreground_box, _REACH, frame.mask.shape)
+    rows, columns = (
+        slice(max(min(f.start, m.start), r.start), min(max(f.stop, m.stop), r.stop))
+        for f, m, r in zip(foreground_box, marked_box, reach, strict=True)
     )
+    box = rows, columns
     # Distances within the box are those within the image: all of the foreground is inside.
     outside = (~frame.mask[box]).view(np.uint8)
     distance = np.asarray(
@@ -147,21 +145,5 @@ def _grow(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
     rows, columns = (
         slice(max(0, side.start - margin), min(size, side.stop + margin))
         for side, size in zip(box, shape, strict=True)
-    )
-    return rows, columns
-
-
-def _union(first: Box, second: Box) -> Box:
-    rows, columns = (
-        slice(min(a.start, b.start), max(a.stop, b.stop))
-        for a, b in zip(first, second, strict=True)
-    )
-    return rows, columns
-
-
-def _intersection(first: Box, second: Box) -> Box:
-    rows, columns = (
-        slice(max(a.start, b.start), min(a.stop, b.stop))
-        for a, b in zip(first, second, strict=True)
     )
     return rows, columns

@@ -75,9 +75,8 @@ def test_intervals_are_those_of_the_clips(trees, result):
     (mae,) = paired_bootstrap(
         sides["far"],
         sides["near"],
-        np.random.default_rng(2021),
-        statistic=lambda means: {"mae": means[:, 0]},
-        num_resamples=200,
+        Bootstrap(num_resamples=200),
+        lambda means: {"mae": means[:, 0]},
     ).values()
     assert tuple(far["intervals"]["mae"].values()) == pytest.approx(tuple(mae), abs=1e-12)
     dice = far["intervals"]["dice_at_0.5"]
