@@ -20,14 +20,14 @@ from sali.callbacks import OnTested, log_scores
 from sali.config import build
 from sali.data.clip_tables import write_runs
 from sali.data.datamodule import ClipData
+from sali.data.datasets import lost_worker
 from sali.data.index import Clip, require_masks
-from sali.data.loading import lost_worker
 from sali.data.split import HELD_OUT
 from sali.errors import ConfigError, DataError
 from sali.evaluate import build_metrics
 from sali.evaluation import Settings, evaluate_clips
-from sali.evaluation.fitting import fit_on_maps, has_polyp_free_frame, store_operating_point
 from sali.evaluation.inputs import ClipMaps
+from sali.fit_operating_point import fit_on_maps, has_polyp_free_frame
 from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import VideoSegmenter
 from sali.prediction import Options, predict, write_manifest
@@ -263,15 +263,7 @@ def _source(clip: Clip, folder: str = "") -> Clip:
 def _fit_point(cfg: DictConfig, clips: Sequence[Clip], checkpoint: Path, maps: Path) -> None:
     """Fit the operating point on the maps of held-out clips, store it, and remove these maps."""
     made = [ClipMaps("held out", one, maps / one.name, (True,) * len(one)) for one in clips]
-    choices = cfg.operating_point
-    fit = fit_on_maps(
-        made,
-        choices.false_alarm_rate,
-        list(choices.thresholds),
-        list(choices.min_regions),
-        cfg.clinical.detection_iou,
-    )
-    store_operating_point(checkpoint, fit)
+    fit_on_maps(checkpoint, made, cfg.operating_point, cfg.clinical.detection_iou)
     shutil.rmtree(maps / HIDDEN)
 
 

@@ -19,8 +19,9 @@ from rich.table import Table
 from sali.cli import command
 from sali.config import check_config
 from sali.data.frames import check_size, read_frame, read_mask
-from sali.data.index import POLYP_FREE, STILLS, SUBSETS, Clip
+from sali.data.index import POLYP_FREE, STILLS, SUBSETS
 from sali.data.listing import (
+    case_of,
     frame_stem,
     list_images,
     litter_counted,
@@ -56,11 +57,8 @@ class ClipFolder(NamedTuple):
 class Problem(NamedTuple):
     """One thing that is wrong.
 
-    Attributes:
-        kind: "count", "clip", "missing_mask", "stray_mask", "unreadable", "size", "inverted",
-            "order", "duplicate" or "case".
-        subset: Name of the subset.
-        message: What is wrong, with the file.
+    The kind is "count", "clip", "missing_mask", "stray_mask", "unreadable", "size", "inverted",
+    "order", "duplicate" or "case"; the message names the file.
     """
 
     kind: str
@@ -69,15 +67,7 @@ class Problem(NamedTuple):
 
 
 class ClipReport(NamedTuple):
-    """Result of inspecting one clip.
-
-    Attributes:
-        subset: Name of the subset.
-        name: Name of the clip.
-        num_frames: Number of frames, readable or not.
-        hashes: Readable frames with a hash of their content.
-        problems: Problems in the order of the frames.
-    """
+    """Result of inspecting one clip; `hashes` are of the content of its readable frames."""
 
     subset: str
     name: str
@@ -132,7 +122,13 @@ def check(
         inspect = partial(inspect_clip, order=order)
         reports = pool.run(inspect, [(one,) for one in folders], sizes, "reading")
     problems = [problem for report in reports for problem in report.problems]
-    problems += leaked_cases(reports) + duplicates(reports)
+    # A case that is trained on although its subset says that it is not.
+    trained = {case_of(report.name) for report in reports if report.subset == "train"}
+    for subset, name, *_ in reports:
+        if subset in UNSEEN and case_of(name) in trained:
+            leak = f"{name}: {case_of(name)} is also in the training set"
+            problems.append(Problem("case", subset, leak))
+    problems += duplicates(reports)
     subsets: dict[str, dict[str, Any]] = {}
     for name in names:
         own = [report for report in reports if report.subset == name]
@@ -222,18 +218,6 @@ def inspect_clip(clip: ClipFolder, order: Mapping[str, float] | None = None) -> 
     for stem in sorted(set(masks) - set(frames)) if frames else ():
         add("stray_mask", f"mask {masks[stem]} has no frame")
     return ClipReport(clip.subset, clip.frames.name, len(frames), tuple(hashes), tuple(problems))
-
-
-def leaked_cases(reports: Sequence[ClipReport]) -> list[Problem]:
-    """Return the cases that are trained on although their subset says that they are not."""
-    cases = [Clip(report.name, report.subset, (), ()).case for report in reports]
-    pairs = list(zip(reports, cases, strict=True))
-    trained = {case for report, case in pairs if report.subset == "train"}
-    return [
-        Problem("case", report.subset, f"{report.name}: {case} is also in the training set")
-        for report, case in pairs
-        if report.subset in UNSEEN and case in trained
-    ]
 
 
 def duplicates(reports: Sequence[ClipReport]) -> list[Problem]:

@@ -16,11 +16,7 @@ RUN_COLUMNS = ("clip", "first", "last", "broken_limits")
 
 
 def read_rates(folder: Path, clips: Collection[str]) -> dict[str, float]:
-    """Read `fps.csv` of a folder of data, with the columns `clip,fps`.
-
-    Args:
-        folder: Data root, or folder of clips.
-        clips: Names of all clips that it holds.
+    """Read `fps.csv` of a folder of data that holds these clips, with the columns `clip,fps`.
 
     Returns:
         Rate by clip, of those that have a row; nothing without such a file.

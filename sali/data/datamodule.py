@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from sali.data.index import (
 from sali.data.listing import litter_counted
 from sali.data.motion import StillMotion
 from sali.data.samples import Frame, Unreadable
-from sali.data.sampling import ClipSampler, TrainSampler
+from sali.data.sampling import TrainSampler, clip_indices
 from sali.data.split import HELD_OUT, TRAIN, divide, hold_out_cases, read_split, split_of
 from sali.data.synthetic import SyntheticSpec, generate
 from sali.errors import ConfigError
@@ -191,11 +192,7 @@ class ClipData(L.LightningDataModule):
 
     def provenance(self) -> dict[str, Any]:
         """Return what a run's record says about its data."""
-        every = [
-            *self.train_clips,
-            *self.val_clips,
-            *(c for t in self.test_clips.values() for c in t),
-        ]
+        every = [*self.train_clips, *self.val_clips, *chain(*self.test_clips.values())]
         return {
             "root": str(self.root),
             "fingerprint": fingerprint(every, Path(self.root)),
@@ -265,15 +262,12 @@ class ClipData(L.LightningDataModule):
             self._train_loader.load_state_dict(self._resume_at)
 
     def val_dataloader(self) -> DataLoader[Frame | Unreadable]:
-        """Return the loader of the validation frames."""
-        return self._stream(self.val_clips)
-
-    def _stream(self, clips: list[Clip]) -> DataLoader[Frame | Unreadable]:
-        """Return a loader of frames in order, one at a time; every process has whole clips."""
+        """Return the loader of the validation frames, one at a time; processes have whole clips."""
+        clips = self.val_clips
         return DataLoader(
             ClipFrames(clips, self.reader, with_masks=True, sparse=self.sparse_masks),
             batch_size=None,
-            sampler=ClipSampler([len(clip) for clip in clips], *self._rank()),
+            sampler=clip_indices([len(clip) for clip in clips], *self._rank()),
             **self._loading(),
         )
 

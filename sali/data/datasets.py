@@ -1,5 +1,7 @@
-"""Samples for training, and frames of whole clips that are streamed in order."""
+"""Samples for training, frames of whole clips in order, and why a loader process died."""
 
+import shutil
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -22,20 +24,18 @@ if TYPE_CHECKING:  # it needs albumentations, which takes seconds to import
     from sali.data.corruption import BadRuns
 
 DECODES = ("fast", "exact")
+SHARED_MEMORY = Path("/dev/shm")
+"""Where PyTorch's processes leave batches for each other, on Linux."""
+_BUS_ERROR = getattr(signal, "SIGBUS", None)  # a write to shared memory that is full
 Transform = Callable[[Bytes, Bytes, np.random.Generator], tuple[Bytes, Bytes]]
 """Augmentation of frames [T, H, W, 3] and masks [T, H, W], see `ClipTransform`."""
 
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Reader that makes frame files images of the network's size.
+    """Reader that makes frame files images of side `image_size`.
 
-    Attributes:
-        image_size: Side of the images in pixels.
-        decode: "fast" decodes JPEGs near that size; "exact" decodes in full, as released.
-
-    Raises:
-        ConfigError: Unknown `decode`.
+    `decode` is "fast", which decodes JPEGs near that size, or "exact", in full, as released.
     """
 
     image_size: int
@@ -65,11 +65,8 @@ class SampleDataset(Dataset[ClipBatch]):
     Attributes:
         clips: Clips; frames without a mask (of polyp-free clips, empty) are neighbors only.
         roles: Frames of a sample in order, of memory, current and neighbor.
-        reader: Reader of the frames.
-        transform: Augmentation.
         neighbor: "previous" or "next", see `sample_frames`.
         max_skip: First epoch -> largest distance of the memory frame.
-        seed: Seed of all draws.
         cache: Cache of these clips, with "fast" only; samples are the same with and without.
         motion: Makes the other frames of a sample from a clip of one frame; None repeats it.
         sparse: Accept clips that are annotated in part, see `require_masks`.
@@ -174,8 +171,6 @@ class ClipFrames(Dataset[Frame | Unreadable]):
     """All frames of the clips, one after another.
 
     Attributes:
-        clips: Clips in the order in which they are numbered.
-        reader: Reader of the frames.
         with_masks: Read masks too; a frame without one is an error, unless `sparse`.
         keep_bad: Give an unreadable frame as `Unreadable` instead of raising.
         corruption: Runs of bad frames to put into the clips, for tests.
@@ -222,3 +217,39 @@ class ClipFrames(Dataset[Frame | Unreadable]):
             mask = torch.from_numpy(array.view(np.uint8))
         image = to_tensor(frame)
         return Frame(clip=c, number=i, is_last=is_last, image=image, size=size, mask=mask)
+
+
+def lost_worker(
+    error: BaseException, prefix: str = "", exit_codes: Sequence[int | None] = ()
+) -> str | None:
+    """Return why a process of a loader died and what to do, in one line.
+
+    Args:
+        error: What the process that waited for it raised.
+        prefix: What is before the names of settings, "data." in a training.
+        exit_codes: Exit codes of the loader's processes, if they are known.
+
+    Returns:
+        None if no process died, and nothing that processes share ran out.
+    """
+    text = f"{error} {error.__cause__}"
+    fix = f"{prefix}num_workers=0"
+    if "shared memory" in text or "Bus error" in text or (_BUS_ERROR and -_BUS_ERROR in exit_codes):
+        return (
+            f"a process that reads ahead ran out of shared memory ({_size(SHARED_MEMORY)}): start "
+            f"the container with --shm-size=8g or --ipc=host, or give {fix}"
+        )
+    if "ancdata" in text or "Too many open files" in text:
+        return f"too many open files: raise the limit with ulimit -n 65536, or give {fix}"
+    if any(exit_codes) or "DataLoader worker (pid" in text:
+        return (
+            "a process that decodes was killed, most likely for lack of memory; give a smaller "
+            f"{prefix}prefetch_factor, or {fix}"
+        )
+    return None
+
+
+def _size(folder: Path) -> str:
+    if not folder.is_dir():
+        return "of this machine"
+    return f"{folder} holds {shutil.disk_usage(folder).total / 2**20:.0f} MiB"

@@ -46,11 +46,8 @@ def read_frame(path: Path, near: int | None = None) -> tuple[Bytes, tuple[int, i
 
     A frame is turned as its EXIF orientation says; of 16-bit grey the upper 8 bits are taken.
 
-    Args:
-        path: Image file.
-        near: Side in pixels that the frame will be resized to. JPEGs are then decoded at the
-            smallest of 1/1, 1/2, 1/4, 1/8 that is not below it, which costs a fraction of the
-            time. None decodes in full.
+    With `near`, the side in pixels that the frame will be resized to, JPEGs are decoded at the
+    smallest of 1/1, 1/2, 1/4, 1/8 that is not below it, which costs a fraction of the time.
 
     Returns:
         uint8 [h, w, 3], and (H, W) of the file, upright.
@@ -124,11 +121,7 @@ def read_mask(path: Path, above: int = POLYP_ABOVE) -> Mask:
     """Return a mask, bool [H, W]: True where grey is above 128, which is polyp.
 
     Channels that differ by compression only are grey. In a mask of few colours, as annotation
-    tools write them, every colour but black is polyp.
-
-    Args:
-        path: Image file.
-        above: Another threshold, for importers.
+    tools write them, every colour but black is polyp. Importers give another threshold.
 
     Raises:
         FrameError: Not a readable image, not 8 bits, with transparency, a picture in colour, or

@@ -26,7 +26,7 @@ from sali.data.importing import (
     log_passed_over,
     write_pictures,
 )
-from sali.data.listing import FRAME_SUFFIXES, frame_key, litter_counted, visible_files
+from sali.data.listing import FRAME_SUFFIXES, frame_key, litter_counted, some_of, visible_files
 from sali.errors import ConfigError, DataError, FrameError
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ _LISTS: Mapping[str, Mapping[str, Any]] = {
 """Lists of COCO's JSON, with what their entries must have of which types."""
 _FAR = 1_000_000
 """Pixels from the first one within which the points of a polygon lie."""
-_SHOWN = 5
 
 
 @litter_counted()
@@ -69,7 +68,7 @@ def import_coco(
     unknown = sorted(set(categories or ()) - set(names.values()))
     if unknown:
         raise ConfigError(
-            f"categories names {unknown[0]!r}, and {annotations} has {_some(names.values())}"
+            f"categories names {unknown[0]!r}, and {annotations} has {some_of(names.values())}"
         )
     regions: dict[Any, list[Json]] = {image["id"]: [] for image in content["images"]}
     left_out: dict[str, int] = defaultdict(int)
@@ -82,7 +81,7 @@ def import_coco(
         if region["category_id"] not in names:
             raise DataError(
                 f"{where} is of category {region['category_id']}, and the file lists "
-                f"{_some(f'{number} ({name})' for number, name in names.items())}"
+                f"{some_of(f'{number} ({name})' for number, name in names.items())}"
             )
         name = names[region["category_id"]]
         if categories is not None and name not in categories:
@@ -225,11 +224,6 @@ def _mask(path: Path, image: Json, regions: Sequence[Json], size: tuple[int, int
             raise FrameError(f"cannot read annotation {region['id']}: {error}") from error
         union |= decoded.astype(np.bool_)
     return union
-
-
-def _some(names: Any) -> str:
-    known = sorted(map(str, names))
-    return ", ".join(known[:_SHOWN]) + (" ..." if len(known) > _SHOWN else "")
 
 
 @command("import_coco")

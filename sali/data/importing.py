@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sali.data.frames import Bytes, Mask, check_size, read_frame, read_mask, read_size
 from sali.data.index import STILLS, SUBSETS
+from sali.data.listing import refuse_doubles
 from sali.errors import ConfigError, DataError
 from sali.metrics.operating_point import large_regions
 from sali.run.progress import progress_bar
@@ -34,14 +35,7 @@ class Home(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """One image to import.
-
-    Attributes:
-        frame: Image file.
-        mask: Reader of its mask; None leaves the frame without one.
-        home: Folders to write to.
-        stem: Name to write, without suffix.
-    """
+    """One image to import; without a reader of its mask the frame gets none."""
 
     frame: Path
     mask: MaskReader | None
@@ -50,12 +44,7 @@ class Picture(NamedTuple):
 
 
 class Writing(NamedTuple):
-    """How images are written.
-
-    Attributes:
-        longest_side: Pixels that a larger image is reduced to; None keeps all sizes.
-        quality: Quality, 1 to 100, of JPEG and WebP images that are reduced.
-    """
+    """Pixels that a larger image is reduced to, if any, and quality of a JPEG or WebP that is."""
 
     longest_side: int | None
     quality: int
@@ -81,10 +70,8 @@ def pair(
 ) -> list[tuple[Path, Path | None]]:
     """Return each image with its mask, if there is one.
 
-    Args:
-        images: Image files, of which no two have the same stem.
-        masks: Mask files, likewise.
-        suffixes: What a mask's stem may have after its image's, such as "" or "_mask".
+    Of images and of masks no two have the same stem; `suffixes` is what a mask's stem may have
+    after its image's, such as "" or "_mask".
 
     Raises:
         DataError: An image with two masks, or masks of no image.
@@ -112,13 +99,8 @@ def mask_file(frame: Path, path: Path, above: int, smallest: int = 1) -> MaskRea
     """Return the reader of a mask file that may be a JPEG.
 
     A JPEG blurs what was 0 and 255, so that one without any value above the threshold is taken as
-    empty, with a line in the log; `read_mask` refuses other files then.
-
-    Args:
-        frame: Image file that the mask belongs to.
-        path: Mask file.
-        above: Grey value above which a pixel is polyp.
-        smallest: Regions of fewer pixels are left out.
+    empty, with a line in the log; `read_mask` refuses other files then. Regions of fewer pixels
+    than `smallest` are left out.
     """
 
     def read(size: tuple[int, int]) -> Mask:
@@ -151,7 +133,7 @@ def write_pictures(output: Path, pictures: Sequence[Picture], writing: Writing) 
     for folder in homes:
         if (output / folder).exists():
             raise DataError(f"{output / folder} is already there; delete it or name another")
-    _refuse_doubles(pictures)
+    refuse_doubles((f"{picture.home.frames}/{picture.stem}", picture.frame) for picture in pictures)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         draft = Path(folder)
@@ -181,15 +163,15 @@ def _write(draft: Path, picture: Picture, writing: Writing) -> bool:
     """Write an image and its mask, and return whether it shows a polyp."""
     size = read_size(picture.frame)
     mask = picture.mask(size) if picture.mask else None
-    fitted = _fitted(size, writing.longest_side)
     suffix = picture.frame.suffix.lower()
     frames = draft / picture.home.frames
     frames.mkdir(parents=True, exist_ok=True)
-    if fitted == size and suffix in _KEPT:
+    fits = writing.longest_side is None or max(size) <= writing.longest_side
+    if fits and suffix in _KEPT:
         read_frame(picture.frame, near=_COARSEST)
         shutil.copyfile(picture.frame, frames / f"{picture.stem}{suffix}")
     else:
-        image = _resized(read_frame(picture.frame)[0], fitted)
+        image = _fitted(read_frame(picture.frame)[0], writing.longest_side)
         target = frames / f"{picture.stem}{suffix if suffix in _KEPT else '.png'}"
         image.save(target, quality=writing.quality)
     if mask is None:
@@ -197,33 +179,13 @@ def _write(draft: Path, picture: Picture, writing: Writing) -> bool:
     assert picture.home.masks is not None
     masks = draft / picture.home.masks
     masks.mkdir(parents=True, exist_ok=True)
-    grey = np.asarray(_resized(mask * np.uint8(255), fitted))
+    grey = np.asarray(_fitted(mask * np.uint8(255), writing.longest_side))
     Image.fromarray((grey > 127) * np.uint8(255)).save(masks / f"{picture.stem}.png")
     return bool(mask.any())
 
 
-def _fitted(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
-    if longest is None or max(size) <= longest:
-        return size
-    scale = longest / max(size)
-    height, width = (max(1, round(side * scale)) for side in size)
-    return height, width
-
-
-def _resized(pixels: Bytes, size: tuple[int, int]) -> Image.Image:
+def _fitted(pixels: Bytes, longest: int | None) -> Image.Image:
     image = Image.fromarray(pixels)
-    height, width = size
-    same = image.size == (width, height)
-    return image if same else image.resize((width, height), Image.Resampling.BILINEAR)
-
-
-def _refuse_doubles(pictures: Sequence[Picture]) -> None:
-    seen: dict[tuple[Home, str], Path] = {}
-    for picture in pictures:
-        key = picture.home, picture.stem
-        if key in seen:
-            raise DataError(
-                f"{seen[key]} and {picture.frame} would both be {picture.home.frames}/"
-                f"{picture.stem}; rename one"
-            )
-        seen[key] = picture.frame
+    if longest is None or max(image.size) <= longest:
+        return image
+    return ImageOps.contain(image, (longest, longest), Image.Resampling.BILINEAR)

@@ -12,6 +12,7 @@ from pathlib import Path
 from sali.data.clip_tables import read_rates
 from sali.data.listing import (
     FRAME_SUFFIXES,
+    case_of,
     frame_stem,
     images_in,
     list_clip_folders,
@@ -64,8 +65,8 @@ class Clip:
 
     @property
     def case(self) -> str:
-        """Patient video that the clip was cut from: `case12_3` is of case12."""
-        return self.name.split("_")[0]
+        """Patient video that the clip was cut from."""
+        return case_of(self.name)
 
     @property
     def is_polyp_free(self) -> bool:

@@ -49,6 +49,11 @@ def frame_key(name: str) -> SortKey:
     return tuple((0, int(number), "") for number in match.groups())
 
 
+def case_of(clip: str) -> str:
+    """Return the patient video that a clip was cut from: `case12_3` is of case12."""
+    return clip.split("_")[0]
+
+
 def is_scored(index: int, num_frames: int) -> bool:
     """Return whether the frame at a position of an ordered clip counts in the VPS protocol."""
     return 0 < index < num_frames - 1
@@ -127,13 +132,23 @@ def list_images(folder: Path, what: str = "frames") -> list[Path]:
     images = sorted(images_in(folder), key=lambda path: frame_key(path.name))
     if not images:
         raise DataError(f"no {what} in {folder}; wanted files {', '.join(sorted(FRAME_SUFFIXES))}")
-    seen: dict[str, Path] = {}
-    for path in images:
-        stem = frame_stem(path)
-        if stem in seen:
-            raise DataError(f"{seen[stem]} and {path.name} would both be frame {stem}; remove one")
-        seen[stem] = path
+    refuse_doubles((f"frame {frame_stem(path)}", path) for path in images)
     return images
+
+
+def some_of(names: Iterable[str], most: int = 5) -> str:
+    """Return the first of some names, for a message."""
+    known = list(names)
+    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
+
+
+def refuse_doubles(named: Iterable[tuple[str, Path]]) -> None:
+    """Raise DataError if two of the files, each after what it would be, would be the same."""
+    seen: dict[str, Path] = {}
+    for name, path in named:
+        if name in seen:
+            raise DataError(f"{seen[name]} and {path} would both be {name}; rename one")
+        seen[name] = path
 
 
 def frame_stem(path: Path) -> str:

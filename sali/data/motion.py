@@ -35,26 +35,19 @@ class StillMotion:
     def __call__(
         self, frame: Bytes, mask: Bytes, times: Sequence[int], rng: np.random.Generator
     ) -> tuple[list[Bytes], list[Bytes]]:
-        """Return the frames and masks at several times of one motion.
+        """Return a still [H, W, 3] and its mask [H, W] of 0 and 1 at several times of one motion.
 
-        Args:
-            frame: Still, uint8 [H, W, 3].
-            mask: Its mask of 0 and 1, uint8 [H, W].
-            times: Times in frames; 0 is the still, negative ones are before it.
-            rng: Generator of the motion.
+        Times are in frames; 0 is the still, negative ones are before it.
         """
-        drawn = self._draw(rng)
-        moved = [self._at(frame, mask, time, drawn) for time in times]
-        return [one for one, _ in moved], [one for _, one in moved]
-
-    def _draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        return {
+        drawn = {
             "shift": rng.uniform(-self.translate, self.translate, 2),
             "angle": rng.uniform(-self.rotate, self.rotate),
             "growth": rng.uniform(-self.scale, self.scale),
             "field": rng.uniform(-self.bend, self.bend, (2, self.knots, self.knots)),
             "light": rng.uniform(-self.light, self.light),
         }
+        moved = [self._at(frame, mask, time, drawn) for time in times]
+        return [one for one, _ in moved], [one for _, one in moved]
 
     def _at(
         self, frame: Bytes, mask: Bytes, time: int, drawn: Mapping[str, Any]

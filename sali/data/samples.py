@@ -58,14 +58,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """A frame that could not be read.
-
-    Attributes:
-        clip: Number of the clip in its data set.
-        number: Number of the frame in its clip, from 0.
-        is_last: Whether the clip ends with this frame.
-        error: Why it could not be read, with the name of the file.
-    """
+    """A frame that could not be read, in place of a `Frame`; the error names the file."""
 
     clip: int
     number: int
@@ -78,7 +71,6 @@ class End:
     """The end of a video or live source, whose last frame nobody knows beforehand.
 
     Attributes:
-        clip: Number of the clip in its data set.
         number: Number of frames that came before it.
         error: Why the video ended too early; empty if it did not.
         lost: Number of frames that are missing because the file was cut off.

@@ -15,11 +15,9 @@ NEIGHBORS = ("previous", "next")
 
 
 def skip_at(epoch: int, schedule: Mapping[int, int]) -> int:
-    """Return the largest distance in frames of the memory frame in an epoch.
+    """Return the largest distance in frames of the memory frame in an epoch, counted from 0.
 
-    Args:
-        epoch: Number of the epoch, from 0.
-        schedule: First epoch -> distance; must have an entry for epoch 0.
+    `schedule` is {first epoch: distance}.
 
     Raises:
         ConfigError: No entry for epoch 0, or a distance below 1.
@@ -44,15 +42,8 @@ def sample_frames(
     With neighbor "previous" nothing looks ahead: the memory frame is earlier than the current one
     and the neighbor is the frame before; the first frame stands for both itself. With "next" it is
     as released: the neighbor is the next frame (for the last frame the previous), and the first
-    frame's memory is the second. The memory frame is at most `max_skip` frames away.
-
-    Args:
-        length: Number of frames in the clip.
-        current: Number of the current frame.
-        max_skip: Largest distance of the memory frame.
-        neighbor: "previous" or "next".
-        rng: Generator that the memory frame is drawn from.
-        num_memory: Number of memory frames, each drawn for itself, see `memory_roles`.
+    frame's memory is the second. Memory frames are at most `max_skip` frames away; `num_memory` of
+    them are drawn, each for itself, see `memory_roles`.
 
     Raises:
         ConfigError: Unknown `neighbor`.
@@ -128,11 +119,7 @@ class TrainSampler(Sampler[tuple[int, int]]):
     every process is dropped; it differs from epoch to epoch.
 
     Attributes:
-        num_samples: Number of frames in all.
-        seed: Seed of the shuffling order.
         batch_size: Samples per process and step.
-        rank: Number of this process.
-        world_size: Number of processes.
         shares: Groups of samples and their shares, see `draw_with_shares`.
         skip: Samples left out at the start of the next pass: those seen before an interruption.
 
@@ -173,60 +160,37 @@ class TrainSampler(Sampler[tuple[int, int]]):
         return ((self.epoch, int(index)) for index in mine)
 
 
-class ClipSampler(Sampler[int]):
-    """Frame indices of whole clips in order; every clip is on exactly one process, none twice.
+def clip_indices(lengths: Sequence[int], rank: int = 0, world_size: int = 1) -> list[int]:
+    """Return the frame indices of this process: whole clips in order, each on one process only.
 
-    With fewer clips than processes, every process has all of them.
-
-    Args:
-        lengths: Frames of each clip, in the order of the data set.
-        rank: Number of this process.
-        world_size: Number of processes.
+    With fewer clips than processes, every process has all of them. `lengths` are the numbers of
+    frames of the clips, in the order of the data set.
     """
-
-    def __init__(self, lengths: Sequence[int], rank: int = 0, world_size: int = 1) -> None:
-        starts = np.cumsum([0, *lengths])
-        # A process without clips would skip its loop, and the others would wait for it. With all
-        # clips on every process, means stay what they are.
-        spread = len(lengths) >= world_size
-        mine = range(rank, len(lengths), world_size) if spread else range(len(lengths))
-        self.indices = [i for c in mine for i in range(starts[c], starts[c + 1])]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
+    starts = np.cumsum([0, *lengths]).tolist()
+    # A process without clips would skip its loop, and the others would wait for it. With all
+    # clips on every process, means stay what they are.
+    spread = len(lengths) >= world_size
+    mine = range(rank, len(lengths), world_size) if spread else range(len(lengths))
+    return [i for c in mine for i in range(starts[c], starts[c + 1])]
 
 
-class ClipBatches(Sampler[list[int]]):
-    """Frame indices of clips that are streamed in parallel, one frame of each at a time.
+def clip_batches(lengths: Sequence[int], streams: int) -> list[list[int]]:
+    """Return the frame indices of clips that are streamed in parallel, a batch for each step.
 
-    When a clip ends, the next one takes its place.
-
-    Args:
-        lengths: Frames of each clip, in the order of the data set.
-        streams: Number of clips in parallel.
+    A batch has one frame of each; when a clip ends, the next one takes its place.
 
     Raises:
         ValueError: Fewer than one stream.
     """
-
-    def __init__(self, lengths: Sequence[int], streams: int) -> None:
-        if streams < 1:
-            raise ValueError(f"streams is {streams}; at least one clip is streamed at a time")
-        starts = np.cumsum([0, *lengths]).tolist()
-        waiting = deque(list(range(*span)) for span in itertools.pairwise(starts))
-        active: list[deque[int]] = []
-        self.batches: list[list[int]] = []
-        while active or waiting:
-            while waiting and len(active) < streams:
-                active.append(deque(waiting.popleft()))
-            self.batches.append([clip.popleft() for clip in active])
-            active = [clip for clip in active if clip]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+    if streams < 1:
+        raise ValueError(f"streams is {streams}; at least one clip is streamed at a time")
+    starts = np.cumsum([0, *lengths]).tolist()
+    waiting = deque(deque(range(*span)) for span in itertools.pairwise(starts))
+    active: list[deque[int]] = []
+    batches = []
+    while active or waiting:
+        while waiting and len(active) < streams:
+            active.append(waiting.popleft())
+        batches.append([clip.popleft() for clip in active])
+        active = [clip for clip in active if clip]
+    return batches

@@ -1,13 +1,14 @@
 """Which cases are trained on, held out or tested: drawn by a seed, or read from a file."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from sali.data.index import TEST_SUBSETS, Clip
+from sali.data.listing import some_of
 from sali.errors import ConfigError, DataError
 
 TRAIN, HELD_OUT = "train", "held_out"
@@ -86,13 +87,13 @@ def divide(clips: Sequence[Clip], split: Mapping[str, str]) -> dict[str, list[Cl
     unknown = sorted(set(split) - {name for clip in clips for name in (clip.case, clip.name)})
     if unknown:
         raise DataError(
-            f"data.split names {_listed(unknown)}, which the data does not have; its cases are "
-            f"{_listed(sorted({clip.case for clip in clips}))}"
+            f"data.split names {some_of(unknown)}, which the data does not have; its cases are "
+            f"{some_of(sorted({clip.case for clip in clips}))}"
         )
     missing = [clip.name for clip in clips if not {clip.case, clip.name} & split.keys()]
     if missing:
         raise DataError(
-            f"data.split says nothing of {_listed(missing)}; wanted a part for every case"
+            f"data.split says nothing of {some_of(missing)}; wanted a part for every case"
         )
     twice = [c for c in clips if c.case != c.name and {c.case, c.name} <= split.keys()]
     if twice:
@@ -105,7 +106,7 @@ def divide(clips: Sequence[Clip], split: Mapping[str, str]) -> dict[str, list[Cl
     published = [part for part in parts if part in TEST_SUBSETS]
     if TRAIN not in parts or published:
         raise DataError(
-            f"data.split has parts {_listed(parts)}; wanted {TRAIN} among them, and none with the "
+            f"data.split has parts {some_of(parts)}; wanted {TRAIN} among them, and none with the "
             f"name of a published subset ({', '.join(TEST_SUBSETS)})"
         )
     return dict(parts)
@@ -126,8 +127,3 @@ def split_of(parts: Mapping[str, Sequence[Clip]]) -> Split:
 
 def _entries(node: yaml.Node | None) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
     return node.value if isinstance(node, yaml.MappingNode) else []
-
-
-def _listed(names: Iterable[str], most: int = 5) -> str:
-    known = list(names)
-    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")

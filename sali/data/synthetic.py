@@ -100,15 +100,9 @@ def draw_clip(
 ) -> Iterator[tuple[Array, Array]]:
     """Draw one clip frame by frame.
 
-    Args:
-        seed: Seed of the data set.
-        case: Number of the case; it decides the look of the wall and of the polyp.
-        segment: Number of the clip in its case; it decides the camera path and the bad frames.
-        length: Number of frames; a longer clip begins with the frames of a shorter one.
-        height: Frame height in pixels.
-        width: Frame width in pixels.
-        hard: Faster motion and more, longer and worse runs of bad frames.
-        polyp: Whether there is a polyp at all.
+    The case decides the look of the wall and of the polyp, the segment (the number of the clip in
+    its case) the camera path and the bad frames. A longer clip begins with the frames of a shorter
+    one; `hard` is faster motion and more, longer and worse runs of bad frames.
 
     Yields:
         Frame, uint8 RGB [height, width, 3], and mask, uint8 [height, width] of 0 and 255.

@@ -18,13 +18,10 @@ _THUMBNAIL = 32
 
 
 class Order(NamedTuple):
-    """An order of frames.
+    """The place in the listing of each frame in time, and how much closer frames get by it.
 
-    Attributes:
-        order: Place in the listing of each frame in time.
-        first: First number of the frames before they were numbered anew.
-        step: Step of these numbers; 0 for the order of the listing.
-        gain: Share by which consecutive frames are closer than in the listing.
+    The numbers before the frames were numbered anew began with `first` and had a step, which is 0
+    for the order of the listing; the gain is a share of the distances there.
     """
 
     order: tuple[int, ...]

@@ -1,7 +1,7 @@
 """The result of a scored clip: sums of fixed size, which are kept until the evaluation ends."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class PartScores:
     """
 
     tally: ClipTally
-    metrics: dict[str, tuple[float, int]]
+    metrics: dict[str, Sequence[float]]
     num_scored: int = 0
     vectors: FloatArray = field(default_factory=lambda: np.zeros(NUM_VALUES))
     precisions: FloatArray = field(default_factory=lambda: np.zeros(NUM_THRESHOLDS))
@@ -60,12 +60,11 @@ class PartScores:
         if scores is not None:
             self.num_scored += 1
             self.vectors += scores
-            self.precisions += _precision(scores)
-
-    @classmethod
-    def empty(cls, tally: ClipTally, metrics: Iterable[str]) -> "PartScores":
-        """Return sums over no frame."""
-        return cls(tally, dict.fromkeys(metrics, (0.0, 0)))
+            # Of Dice and sensitivity, as 2 / dice = 1 / precision + 1 / sensitivity.
+            sensitivity, dice = curve(scores, "sensitivity"), curve(scores, "dice")
+            precision = np.zeros_like(dice)
+            np.divide(dice * sensitivity, 2 * sensitivity - dice, out=precision, where=dice > 0)
+            self.precisions += precision
 
 
 @dataclass
@@ -105,28 +104,14 @@ class ClipResult:
         if content.get("key") != key:
             return None
         stored = content["result"]
-        parts: dict[str, Any] = {part: _part(stored[part]) for part in ("whole", "low")}
+        for part in ("whole", "low"):
+            tally = ClipTally(**_with_arrays(stored[part]["tally"]))
+            stored[part] = PartScores(**{**_with_arrays(stored[part]), "tally": tally})
         if stored["point"] is not None:
-            parts["point"] = OperatingPoint(**stored["point"])
-            parts["at_point"] = _tally(stored["at_point"])
-        return cls(**{**stored, **parts})
+            stored["point"] = OperatingPoint(**stored["point"])
+            stored["at_point"] = ClipTally(**_with_arrays(stored["at_point"]))
+        return cls(**stored)
 
 
-def _part(stored: Mapping[str, Any]) -> PartScores:
-    tally = _tally(stored["tally"])
-    arrays = {name: np.asarray(stored[name]) for name in ("vectors", "precisions")}
-    metrics = {name: (total, number) for name, (total, number) in stored["metrics"].items()}
-    return PartScores(**{**stored, **arrays, "tally": tally, "metrics": metrics})
-
-
-def _tally(stored: Mapping[str, Any]) -> ClipTally:
-    arrays = {name: np.asarray(one) for name, one in stored.items() if isinstance(one, list)}
-    return ClipTally(**{**stored, **arrays})
-
-
-def _precision(scores: FloatArray) -> FloatArray:
-    """Precision [256] from Dice and sensitivity, as 2 / d = 1 / p + 1 / s."""
-    sensitivity, dice = curve(scores, "sensitivity"), curve(scores, "dice")
-    precision = np.zeros_like(dice)
-    np.divide(dice * sensitivity, 2 * sensitivity - dice, out=precision, where=dice > 0)
-    return precision
+def _with_arrays(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: np.asarray(v) if isinstance(v, list) else v for name, v in stored.items()}

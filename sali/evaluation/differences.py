@@ -1,5 +1,6 @@
 """Differences between methods, with intervals over clips."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,6 @@ def differences(methods: Sequence[MethodResults]) -> list[dict[str, Any]]:
         One entry for each comparison: "subset", "method", "reference", "clips" (that both have),
         and "intervals" of the differences method - reference by score.
     """
-    settings = methods[0].settings
     found = []
     for subset in methods[0].by_subset:
         reference = _reference(methods, subset)
@@ -30,7 +30,7 @@ def differences(methods: Sequence[MethodResults]) -> list[dict[str, Any]]:
             continue
         for method in methods:
             if method is not reference:
-                found += _compare(method, reference, subset, settings)
+                found += _compare(method, reference, subset)
     return found
 
 
@@ -61,18 +61,17 @@ def _reference(methods: Sequence[MethodResults], subset: str) -> MethodResults |
     if settings.reference is not None:
         return next(method for method in methods if method.name == settings.reference)
     overlap = f"dice_at_{settings.clinical.threshold:g}"
-    ranked = []
+    best, highest = None, -math.inf
     for method in methods:
         scores = method.scores(method.by_subset[subset])
         value = scores.get("dice_max", scores.get(overlap))
-        if value is not None:
-            ranked.append((value, method))
-    return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
+        if value is not None and value > highest:
+            best, highest = method, value
+    return best
 
 
-def _compare(
-    method: MethodResults, reference: MethodResults, subset: str, settings: Settings
-) -> list[dict[str, Any]]:
+def _compare(method: MethodResults, reference: MethodResults, subset: str) -> list[dict[str, Any]]:
+    settings = method.settings
     ours = {clip.name: clip for clip in method.by_subset[subset]}
     pairs = [(ours[clip.name], clip) for clip in reference.by_subset[subset] if clip.name in ours]
     intervals: dict[str, Interval] = {}

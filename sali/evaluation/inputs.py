@@ -163,17 +163,17 @@ def find_methods(pred: Path, clips: Sequence[Clip], name: str | None) -> dict[st
     """
     if not pred.is_dir():
         raise DataError(f"no folder {pred}; pred is a folder of maps, or a folder of methods")
-    homes = list(dict.fromkeys(home for clip in clips for home in _homes(clip)))
+    homes = list(dict.fromkeys(home for clip in clips for home in _homes(clip.subset, clip.name)))
 
     def holds_maps(tree: Path) -> bool:
         return any((tree / home).is_dir() for home in homes)
 
     if holds_maps(pred):
         return {name or pred.resolve().name: pred}
-    entries = [path for path in visible(pred) if path.name != MANIFEST]
+    entries = _others(pred, set())
     methods = {path.name: path for path in entries if path.is_dir() and holds_maps(path)}
     if not methods:
-        wanted = " or ".join(str(pred / home) for home in _homes(clips[0]))
+        wanted = " or ".join(str(pred / home) for home in _homes(clips[0].subset, clips[0].name))
         got = ", ".join(path.name for path in entries[:5]) or "nothing"
         raise DataError(
             f"no maps in {pred}: wanted {wanted}, or folders of methods that hold these; got {got}"
@@ -246,22 +246,19 @@ def needed_frames(clip: Clip, with_clinical: bool) -> list[bool]:
     ]
 
 
-def _homes(clip: Clip) -> list[str]:
-    """Return the folders in a tree of maps that may hold those of the clip."""
-    return [clip.name] if clip.subset == ALL else _subset_homes(clip.subset)
-
-
-def _subset_homes(subset: str) -> list[str]:
+def _homes(subset: str, clip: str = ".") -> list[str]:
+    """Return the folders in a tree of maps that may hold those of a subset; of `ALL`, of a clip."""
+    if subset == ALL:
+        return [clip]
     return [SUBSETS[subset], subset] if subset in SUBSETS else [subset]
 
 
 def _subset_home(tree: Path, subset: str) -> Path:
-    if subset == ALL:
-        return tree
-    there = [tree / home for home in _subset_homes(subset) if (tree / home).is_dir()]
+    homes = [tree / home for home in _homes(subset)]
+    there = [home for home in homes if home.is_dir()]
     if len(there) > 1:
         raise DataError(f"maps of {subset} are both in {there[0]} and in {there[1]}; remove one")
-    return there[0] if there else tree / subset
+    return there[0] if there else homes[-1]
 
 
 def _others(folder: Path, known: set[str]) -> list[Path]:

@@ -1,5 +1,6 @@
 """From the sums of clips to the scores of subsets: what metrics.json and clips.csv hold."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -64,15 +65,15 @@ class MethodResults:
         return summary(reduce_subset(clip.whole.vector for clip in counted)) if counted else {}
 
     def clinical_scores(self, clips: Sequence[ClipResult]) -> ClinicalScores:
-        """Return the clinical scores over clips.
-
-        Rates of alarms are those of their polyp-free frames and of the polyp-free clips.
-        """
+        """Return the clinical scores over clips."""
         tallies, free = self._tallies(clips)
         return summarise(tallies, self.settings.clinical, free)
 
     def _tallies(self, clips: Sequence[ClipResult]) -> tuple[list[ClipTally], list[ClipTally]]:
-        """Return the tallies of clips, and of those whose polyp-free frames set rates of alarms."""
+        """Return the tallies of clips, and with them those of the polyp-free clips.
+
+        Rates of alarms are those of the polyp-free frames of both.
+        """
         free = self.by_subset.get(POLYP_FREE, [])
         more = [one for one in free if all(one is not clip for clip in clips)]
         own = [clip.whole.tally for clip in clips]
@@ -132,30 +133,26 @@ class MethodResults:
             own_fps = {name: value for name, value in fps.items() if value != usual}
             rules = {**asdict(settings.clinical), "alarm_rates": rates, "own_fps": own_fps}
             content["clinical"] = {"rules": rules, **scores}
-        at_point = {
-            subset: [clip for clip in clips if clip.at_point is not None]
-            for subset, clips in self.by_subset.items()
-        }
-        at_point = {subset: clips for subset, clips in at_point.items() if clips}
+        at_point = replace(self, clips=tuple(clip for clip in self.clips if clip.point)).by_subset
         if at_point:
             points = {name: asdict(own[0].point) for name, own in at_point.items() if own[0].point}
-            content["operating_point"] = {
-                "points": points,
-                **self._part(self.scores_at_point, at_point),
-            }
+            scores = self._part(self.scores_at_point, at_point)
+            content["operating_point"] = {"points": points, **scores}
         if settings.frame_metrics:
             content["frame_metrics"] = self._part(self.frame_metrics, self.by_subset)
             content["scores"] = {n: asdict(metric.info) for n, metric in settings.metrics.items()}
         if settings.with_low:
             content["low_quality"] = self._low_part()
-        content["left_out"] = {}
-        for clip in self.clips if settings.with_vps else ():
-            reason = self.left_out(clip)
-            if reason:
-                content["left_out"].setdefault(clip.subset, {})[clip.name] = reason
+        left_out = {subset: self._reasons(clips) for subset, clips in self.by_subset.items()}
+        content["left_out"] = {subset: reasons for subset, reasons in left_out.items() if reasons}
         content["counts"] = {name: self.counts(clips) for name, clips in self.by_subset.items()}
         content["notes"] = {name: self.notes(clips) for name, clips in self.by_subset.items()}
         return content
+
+    def _reasons(self, clips: Sequence[ClipResult]) -> dict[str, str]:
+        """Return why clips are not in the VPS scores, if these are wanted, by name of the clip."""
+        named = clips if self.settings.with_vps else ()
+        return {clip.name: reason for clip in named if (reason := self.left_out(clip))}
 
     def counts(self, clips: Sequence[ClipResult]) -> dict[str, int]:
         """Return how many clips, frames and so on the scores are made of."""
@@ -174,13 +171,8 @@ class MethodResults:
             treated = "scored as empty" if settings.missing == "zero" else "left out"
             found.append(f"{counts['missing']} maps are missing and were {treated}")
         if settings.with_vps:
-            reasons: dict[str, list[str]] = {}
-            for clip in clips:
-                reason = self.left_out(clip)
-                if reason:
-                    reasons.setdefault(reason, []).append(clip.name)
-            for reason, names in reasons.items():
-                found.append(f"{len(names)} clips are not in the VPS scores ({reason})")
+            for reason, number in Counter(self._reasons(clips).values()).items():
+                found.append(f"{number} clips are not in the VPS scores ({reason})")
             free = [c for c in self.in_vps(clips) if not c.counts["polyp_frames"]]
             if free:
                 found.append(
@@ -230,22 +222,23 @@ class MethodResults:
                 pixels = np.sum([clip.whole.tally.counts for clip in clips], axis=0)
                 found[f"{subset}/pixels"] = pixels
                 if pixels.any():
-                    bins = reliability(pixels)._asdict()
-                    found |= {f"{subset}/reliability_{name}": bins[name] for name in bins}
+                    bins = reliability(pixels)._asdict().items()
+                    found |= {f"{subset}/reliability_{name}": one for name, one in bins}
         return found
 
     def _vps_subsets(self) -> dict[str, list[ClipResult]]:
         """Return the clips of the VPS scores by subset."""
         found = {}
         for subset, clips in self.by_subset.items() if self.settings.with_vps else ():
+            if subset == POLYP_FREE:
+                continue
             found[subset] = self.in_vps(clips)
-            if not found[subset] and subset != POLYP_FREE:
-                reasons = sorted({str(self.left_out(clip)) for clip in clips})
+            if not found[subset]:
+                reasons = sorted(set(self._reasons(clips).values()))
                 raise DataError(
                     f"no clip of {subset} is left for the VPS scores: {'; '.join(reasons)}; "
                     "protocol=clinical scores all frames"
                 )
-        found.pop(POLYP_FREE, None)
         return found
 
     def _part(

@@ -12,6 +12,7 @@ from sali.data.clip_tables import Runs, read_attributes
 from sali.data.index import Clip
 from sali.data.listing import litter_counted
 from sali.errors import ConfigError, DataError
+from sali.evaluation.clip_result import ClipResult
 from sali.evaluation.inputs import (
     MANIFEST,
     ClipMaps,
@@ -83,9 +84,6 @@ def run_evaluation(
         output: Folder for the results; see `sali.evaluation.writing`.
         settings: Choices; defaults if None.
 
-    Returns:
-        The results, and what tables, figures and pages are made of.
-
     Raises:
         UserError: Anything that does not fit.
     """
@@ -139,9 +137,6 @@ def evaluate_clips(
     """Score maps of known clips and write the results, all but `run.json`.
 
     `facts` is what the caller adds to metrics.json.
-
-    Returns:
-        The results, and what tables, figures and pages are made of.
     """
     attributes = read_attributes(settings.attributes) if settings.attributes else None
     if settings.with_vps and settings.short_clips == "error":
@@ -204,24 +199,15 @@ def _score(
     settings: Settings,
     store: Path,
 ) -> list[MethodResults]:
-    tasks = [
-        (
-            one,
-            settings,
-            _point(one, trees[one.method], settings),
-            store / one.method / one.truth.subset,
-        )
-        for one in maps
-    ]
+    tasks = []
+    for one in maps:
+        point = _point(one, trees[one.method], settings)
+        tasks.append((one, settings, point, store / one.method / one.truth.subset))
     results = pool.run(score_clip, tasks, [len(one.truth) for one in maps], "scoring")
-    return [
-        MethodResults(
-            name,
-            tuple(r for one, r in zip(maps, results, strict=True) if one.method == name),
-            settings,
-        )
-        for name in dict.fromkeys(one.method for one in maps)
-    ]
+    by_method: dict[str, list[ClipResult]] = {}
+    for one, result in zip(maps, results, strict=True):
+        by_method.setdefault(one.method, []).append(result)
+    return [MethodResults(name, tuple(own), settings) for name, own in by_method.items()]
 
 
 def _point(maps: ClipMaps, tree: Path, settings: Settings) -> OperatingPoint | None:
@@ -237,20 +223,13 @@ def _tell(method: MethodResults) -> None:
     """Say what was scored and what was not."""
     settings = method.settings
     for subset, clips in method.by_subset.items():
-        counts = method.counts(clips)
-        shown = {
-            name: value
-            for name, value in method.scores(clips).items()
-            if name in ("dice_max", "dice_mean", f"dice_at_{settings.clinical.threshold:g}")
-            and value is not None
-        }
+        scores = method.scores(clips)
+        names = ("dice_mean", "dice_max", f"dice_at_{settings.clinical.threshold:g}")
+        shown = [f"{n} {value:.4f}" for n in names if (value := scores.get(n)) is not None]
+        frames = method.counts(clips)["frames"]
         log.info(
             "%s, %s: %d clips, %d frames: %s",
-            method.name,
-            subset,
-            counts["clips"],
-            counts["frames"],
-            ", ".join(f"{name} {value:.4f}" for name, value in shown.items()),
+            *(method.name, subset, len(clips), frames, ", ".join(shown)),
         )
         for note in method.notes(clips):
             log.warning("%s, %s: %s", method.name, subset, note)

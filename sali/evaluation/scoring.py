@@ -106,7 +106,7 @@ class _ClipScorer:
             counts["unannotated"] = sum(mask is None for mask in truth.masks)
         counts["low_frames"] = sum(row.get("low_quality", 0) for row in self._quality)
         whole, low = (
-            PartScores.empty(tracker.tally, settings.frame_metrics)
+            PartScores(tracker.tally, dict.fromkeys(settings.frame_metrics, (0.0, 0)))
             for tracker in (self._whole, self._low)
         )
         self.result = ClipResult(truth.subset, truth.name, counts, whole, low, point)

@@ -25,32 +25,10 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Choices of an evaluation; configs/evaluate.yaml holds the same defaults and says more.
+    """Choices of an evaluation.
 
-    Attributes:
-        subsets: SUN-SEG subsets by name; None for those present, or for a folder of clips.
-        protocol: "vps", "clinical" or "both".
-        threshold: Which pixels are polyp in the clinical scores at the operating point:
-            "checkpoint" for the one that the prediction wrote next to the maps, a probability, or
-            None for no such scores.
-        missing: What to do about missing maps: "error", "zero" (score an empty map) or "skip".
-        short_clips: Clips of 1 or 2 frames under VPS, which drops two: "error" or "skip".
-        polyp_free_clips: Clips without a polyp under VPS: "zero" (as the toolbox) or "skip".
-        name: Name of the only method; None for its folder's name.
-        reference: Method that the others are compared with; None for the best of each subset.
-        num_workers: Processes that read and score; None for one per core.
-        quality: Whether to also score runs of low-quality frames, which reads the frames.
-        min_run: Shortest such run, frames.
-        runs: Runs to score as those, named instead of found.
-        quality_limits: What makes a frame bad.
-        sparse_masks: Whether frames without a mask are left out of the scores; they are then
-            found in the folder of frames. Else a map without a mask is an error.
-        clinical: Rules of the clinical protocol.
-        bootstrap: How intervals are drawn.
-        metrics: Further scores by name, in addition to those of the protocols.
-        frames: Folder of the frames, if they are not next to the masks.
-        polyp_free: Folder of clip folders of frames without a polyp, for the clinical report.
-        attributes: CSV file of attributes per clip.
+    configs/evaluate.yaml says what each means and holds the same defaults; `metrics` are further
+    scores by name, in addition to those of the protocols.
     """
 
     subsets: tuple[str, ...] | None = None

@@ -13,8 +13,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from sali.data.datasets import FrameReader
-from sali.data.loading import lost_worker
+from sali.data.datasets import FrameReader, lost_worker
 from sali.data.samples import End, Frame
 from sali.data.video.files import Video
 from sali.data.video.live import Live, LiveFrames

@@ -12,7 +12,7 @@ from sali.data.index import Clip
 from sali.data.index import index_source as index_clips
 from sali.data.listing import litter_counted
 from sali.data.samples import StreamItem
-from sali.data.sampling import ClipBatches
+from sali.data.sampling import clip_batches
 from sali.data.video.files import Video, VideoFrames, index_videos
 from sali.data.video.live import Live, LiveSettings, find_live
 from sali.errors import ConfigError, DataError
@@ -97,7 +97,7 @@ def load(
         batches = None
     else:
         dataset = ClipFrames(clips, reader, with_masks=False, keep_bad=True, corruption=corruption)
-        batches = ClipBatches([len(clip.frames) for clip in clips], options.streams)
+        batches = clip_batches([len(clip.frames) for clip in clips], options.streams)
     return DataLoader(
         dataset,
         batch_sampler=batches,

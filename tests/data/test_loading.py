@@ -6,7 +6,7 @@ import signal
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from sali.data.loading import lost_worker
+from sali.data.datasets import lost_worker
 
 
 class Dying(Dataset):

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sali.data.sampling import (
-    ClipBatches,
-    ClipSampler,
     TrainSampler,
+    clip_batches,
+    clip_indices,
     sample_frames,
     skip_at,
     still_times,
@@ -99,7 +99,7 @@ def test_clips_are_dealt_out_whole_in_order_and_once(lengths, world):
     starts = np.cumsum([0, *lengths])
     seen = []
     for rank in range(world):
-        indices = list(ClipSampler(lengths, rank, world))
+        indices = clip_indices(lengths, rank, world)
         assert indices == sorted(indices)
         clips = [int(np.searchsorted(starts, i, side="right")) - 1 for i in indices]
         for clip in set(clips):
@@ -109,13 +109,13 @@ def test_clips_are_dealt_out_whole_in_order_and_once(lengths, world):
 
 
 def test_fewer_clips_than_processes_are_on_all_of_them():
-    assert [list(ClipSampler([2, 1], rank, 3)) for rank in range(3)] == [[0, 1, 2]] * 3
+    assert [clip_indices([2, 1], rank, 3) for rank in range(3)] == [[0, 1, 2]] * 3
 
 
 def test_clips_side_by_side_come_in_order_and_once():
-    batches = list(ClipBatches([2, 3, 1, 2], streams=2))
+    batches = clip_batches([2, 3, 1, 2], streams=2)
     # Frames 0-1 are the first clip, 2-4 the second, 5 the third, 6-7 the last.
     assert batches == [[0, 2], [1, 3], [4, 5], [6], [7]]
-    assert list(ClipBatches([2, 1], streams=1)) == [[0], [1], [2]]
+    assert clip_batches([2, 1], streams=1) == [[0], [1], [2]]
     with pytest.raises(ValueError, match="streams is 0"):
-        ClipBatches([2, 1], streams=0)
+        clip_batches([2, 1], streams=0)

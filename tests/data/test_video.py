@@ -260,7 +260,7 @@ def make_bad(kind, path):
         ("loop", "a.mp4 is a symbolic link to itself"),
         ("large", "a.mp4 has frames of 100x120 pixels, more than video.max_pixels"),
         ("index", "a.mp4 .*cut off"),
-        ("twice", "a.mkv and a.mp4 would both be clip a; rename one"),
+        ("twice", "a.mkv and .*a.mp4 would both be clip a"),
         ("mixed", "holds both frames and videos, e.g. a.mp4"),
     ],
 )

@@ -9,7 +9,7 @@ from PIL import Image
 from sali.data.datasets import ClipFrames, FrameReader
 from sali.data.frames import read_frame
 from sali.data.index import index_source
-from sali.data.sampling import ClipBatches
+from sali.data.sampling import clip_batches
 from sali.streaming import ClipRunner, StreamSegmenter, step_streams
 
 CORRECTED = dict(image_size=256, max_frames=3, every=2, eviction="least_used", neighbor="previous")
@@ -183,7 +183,7 @@ def test_streams_side_by_side_are_streams_one_by_one(network, tmp_path):
     def maps_with(streams):
         runner = ClipRunner(lambda: StreamSegmenter(network, **CORRECTED))
         found = {}
-        for batch in ClipBatches(lengths, streams):
+        for batch in clip_batches(lengths, streams):
             for frame, probability, _ in runner.push([dataset[i] for i in batch]):
                 found[frame.clip, frame.number] = probability.numpy()
         return found

@@ -27,13 +27,7 @@ HIGH_DYNAMIC_RANGE = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 
 
 class Picture(NamedTuple):
-    """A frame as it is shown, or the reason why there is none.
-
-    Attributes:
-        rgb: Pixels, uint8 [H, W, 3]; None if they could not be decoded.
-        time: Seconds, on the clock of the file.
-        error: Why there are no pixels.
-    """
+    """A frame as it is shown, uint8 [H, W, 3], or why it has none; seconds on the file's clock."""
 
     rgb: np.ndarray | None
     time: Fraction
@@ -43,9 +37,7 @@ class Picture(NamedTuple):
 class CutVideoError(FrameError):
     """A video that ends before its header says; all frames before it can be used.
 
-    Args:
-        message: What was found.
-        lost: Number of frames that are missing, by duration and rate; at least 1.
+    `lost` is the number of frames that are missing, by duration and rate; at least 1.
     """
 
     def __init__(self, message: str, lost: int) -> None:
@@ -212,44 +204,36 @@ def deinterlaced(frames: Iterator[VideoFrame | str]) -> Iterator[VideoFrame | st
             continue
         now = (frame.width, frame.height, frame.format.name)
         if graph is not None and now != shape:
-            yield from _drain(graph)
+            yield from _filtered(graph, None)
             graph = None
         if graph is None and frame.interlaced_frame:
             graph, shape = _yadif(frame), now
         if graph is None:
             yield frame
             continue
-        graph.vpush(frame)
-        yield from _ready(graph)
+        yield from _filtered(graph, frame)
     if graph is not None:
-        yield from _drain(graph)
+        yield from _filtered(graph, None)
 
 
 def _yadif(frame: VideoFrame) -> Graph:
     graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width,
-        height=frame.height,
-        format=frame.format,
-        time_base=frame.time_base,
-    )
+    size = {"width": frame.width, "height": frame.height}
+    source = graph.add_buffer(**size, format=frame.format, time_base=frame.time_base)
     # Frames of a mixed video that are not flagged pass as they are.
     graph.link_nodes(source, graph.add("yadif", "deint=interlaced"), graph.add("buffersink"))
     graph.configure()
     return graph
 
 
-def _ready(graph: Graph) -> Iterator[VideoFrame]:
+def _filtered(graph: Graph, frame: VideoFrame | None) -> Iterator[VideoFrame]:
+    """Give a frame, or None at the end, to a graph, and yield those that are ready."""
+    graph.vpush(frame)
     while True:
         try:
             yield graph.vpull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
-
-
-def _drain(graph: Graph) -> Iterator[VideoFrame]:
-    graph.vpush(None)
-    yield from _ready(graph)
 
 
 def display_matrix(frame: VideoFrame) -> np.ndarray | None:

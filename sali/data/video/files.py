@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from sali.data.frames import resize_frame
-from sali.data.listing import clip_key, images_in, visible
+from sali.data.listing import clip_key, images_in, refuse_doubles, visible
 from sali.data.samples import End, Frame, StreamItem, Unreadable, to_tensor
 from sali.data.video.decoding import (
     CutVideoError,
@@ -96,14 +96,9 @@ def index_videos(source: Path, max_pixels: int) -> list[Video]:
         )
     if folders:
         log.warning("folders next to the videos in %s are not read: %s", source, ", ".join(folders))
-    stems: dict[str, Path] = {}
     for path in files:
         _require_target(path)
-        if path.stem in stems:
-            raise DataError(
-                f"{stems[path.stem]} and {path.name} would both be clip {path.stem}; rename one"
-            )
-        stems[path.stem] = path
+    refuse_doubles((f"clip {path.stem}", path) for path in files)
     return [open_video(path, max_pixels) for path in files]
 
 
@@ -150,8 +145,6 @@ class VideoFrames(IterableDataset[StreamItem]):
     """All frames of the videos, one after another; after each video its `End`.
 
     Attributes:
-        videos: Videos in the order in which they are numbered.
-        image_size: Side in pixels of the square that the network sees.
         keep_pictures: Give the frames at their own size too.
         starts: {number of a video: frame to begin with}; 0 for the others.
     """

@@ -193,9 +193,6 @@ class LiveFrames:
     arrives while the network works replaces it, so that no delay builds up.
 
     Attributes:
-        live: The source.
-        settings: Options of live sources.
-        image_size: Side in pixels of the square that the network sees.
         keep_pictures: Give the frames at their own size too.
         damaged: Number of frames so far that could not be decoded.
     """
