@@ -92,8 +92,8 @@ def check(
             subsets that are there.
         polyp_free: Folder of clip folders of frames without a polyp.
         num_workers: Number of processes; None for one per core.
-        order: "max_first", "max_step" and "min_gain" of the search for another order of frames in
-            time, see `closest_order`; None does not look for one.
+        order: Group `time_order` of the configuration, see `closest_order`; None does not look for
+            another order.
 
     Returns:
         {"root", "subsets": {name: {"clips", "frames", "published", "problems": {kind: number}}},
@@ -151,7 +151,7 @@ def check(
 
 
 def clip_folders(root: Path) -> list[ClipFolder]:
-    """Return the clip folders of all subsets; those that only have masks too, and the stills."""
+    """Return the stills and the clip folders of all subsets, those that only have masks too."""
     found = []
     if (root / STILLS).is_dir():
         found.append(ClipFolder(STILLS, root / STILLS / "images", root / STILLS / "masks"))

@@ -130,10 +130,8 @@ class BadRuns:
 
     def kind_of(self, clip: str, number: int, frames: int) -> str | None:
         """Return the kind of frame `number`, from 0, of a clip; None if it stays as it is."""
-        for start, end, kind in self.runs(clip, frames):
-            if start <= number < end:
-                return kind
-        return None
+        runs = self.runs(clip, frames)
+        return next((kind for start, end, kind in runs if start <= number < end), None)
 
     def __call__(self, frame: np.ndarray, clip: str, number: int, frames: int) -> np.ndarray:
         """Return a frame uint8 [H, W, 3], corrupted if a run covers it; see `kind_of`."""

@@ -52,28 +52,24 @@ class ResumableLoader(DataLoader[ClipBatch]):
     restore it when the number of steps was asked for before, as a cosine schedule does.)
     """
 
+    sampler: TrainSampler
     num_batches_given = 0
     _resume_at: Mapping[str, int] | None = None
-
-    @property
-    def _order(self) -> TrainSampler:
-        assert isinstance(self.sampler, TrainSampler)
-        return self.sampler
 
     def __iter__(self) -> Iterator[ClipBatch]:  # type: ignore[override]
         # A generator, so that workers start only after Lightning has set the sampler's epoch.
         self.num_batches_given = 0
-        if self._resume_at is not None and self._resume_at["epoch"] == self._order.epoch:
+        if self._resume_at is not None and self._resume_at["epoch"] == self.sampler.epoch:
             self.num_batches_given = self._resume_at["num_batches_given"]
         self._resume_at = None
-        self._order.skip = self.num_batches_given * (self.batch_size or 1)
+        self.sampler.skip = self.num_batches_given * (self.batch_size or 1)
         for batch in super().__iter__():
             self.num_batches_given += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the epoch."""
-        return {"epoch": self._order.epoch, "num_batches_given": self.num_batches_given}
+        return {"epoch": self.sampler.epoch, "num_batches_given": self.num_batches_given}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue from a position when the epoch starts."""

@@ -14,15 +14,8 @@ from sali.data.frames import Bytes
 class StillMotion:
     """Frames of a still at other times, by a motion of constant speed.
 
-    At time 0 a frame is the still itself. All ranges are per frame and drawn from -value to value.
-
-    Attributes:
-        translate: Largest shift, as a share of the side.
-        rotate: Largest rotation in degrees.
-        scale: Largest growth as a share, as of a camera that comes nearer.
-        bend: Largest displacement of a smooth random field, as a share of the side.
-        knots: Points of that field along a side.
-        light: Largest change of brightness as a share.
+    At time 0 a frame is the still itself. All numbers, which configs/data/sun_seg.yaml explains,
+    are per frame and drawn from -value to value.
     """
 
     translate: float

@@ -45,11 +45,7 @@ class SyntheticSpec:
     Attributes:
         train_clips: Clips with a polyp in TrainDataset, each from its own case.
         test_clips_per_subset: Clips with a polyp in each of easy/hard x seen/unseen.
-        frames_per_clip: Frames of every clip, at least 2.
-        height: Frame height in pixels, at least 64.
-        width: Frame width in pixels, at least 64.
         polyp_free_clips: Further clips, dealt in turn to training, easy unseen and hard unseen.
-        seed: Seed of everything drawn.
 
     Raises:
         DataError: A number is too small.
@@ -277,14 +273,11 @@ class _Plan(NamedTuple):
 
 
 def generate(root: Path, spec: SyntheticSpec) -> Path:
-    """Write a generated data set in the SUN-SEG layout, unless it is there already.
+    """Write a generated data set in the SUN-SEG layout, unless it is there; return its root.
 
     The folder gets its name only when complete, so an interrupted call leaves nothing that looks
     like a data set, and several processes may call this at once. `root/spec.json` holds the spec
     and the version of the generator.
-
-    Returns:
-        `root`.
 
     Raises:
         DataError: `root` holds anything other than this data set, or cannot be written.

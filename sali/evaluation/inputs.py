@@ -87,12 +87,7 @@ def index_truth(gt: Path, settings: Settings) -> list[Clip]:
     for subset, masks, frame_root in homes:
         for folder in list_clip_folders(masks, "masks"):
             frame_folder = frame_root / folder.name if frame_root else None
-            if settings.sparse_masks:
-                clips.append(_index_sparse(folder, subset, frame_folder))
-                continue
-            clips.append(index_truth_clip(folder, subset, frame_folder))
-            if settings.quality and not clips[-1].frames:
-                _refuse_frames(clips[-1], frame_folder)
+            clips.append(_truth_clip(folder, subset, frame_folder, settings))
     if settings.polyp_free is None:
         return with_rates(clips, gt)
     free = index_clip_folders(settings.polyp_free, POLYP_FREE)
@@ -123,28 +118,27 @@ def _subsets_of(gt: Path, present: Sequence[str], wanted: Sequence[str] | None) 
     return list(dict.fromkeys(wanted))
 
 
-def _index_sparse(masks: Path, subset: str, frames: Path | None) -> Clip:
-    """Return a clip of all frames, of which only some have a mask."""
+def _truth_clip(masks: Path, subset: str, frames: Path | None, settings: Settings) -> Clip:
+    """Return the clip of a folder of masks; refuse frames that are needed and not there."""
+    if not (settings.sparse_masks or settings.quality):
+        return index_truth_clip(masks, subset, frames)
+    needed_by = "sparse_masks" if settings.sparse_masks else "quality"
     if frames is None or not frames.is_dir():
         raise DataError(
-            f"sparse_masks=true reads which frames {masks.name} has, and there is no folder "
+            f"{needed_by}=true reads the frames of {masks.name}, and there is no folder "
             f"{frames or '(frames=...)'}; say where they are with frames=DIR"
         )
-    return index_clip(frames, subset, masks)
-
-
-def _refuse_frames(clip: Clip, folder: Path | None) -> None:
-    if folder is None or not folder.is_dir():
+    if settings.sparse_masks:
+        return index_clip(frames, subset, masks)
+    clip = index_truth_clip(masks, subset, frames)
+    if not clip.frames:
+        there = {frame_stem(path) for path in list_images(frames)}
+        absent = [stem for stem in clip.stems if stem not in there]
         raise DataError(
-            f"quality=true reads the frames of {clip.name}, and there is no folder "
-            f"{folder or '(frames=...)'}; say where they are with frames=DIR"
+            f"{len(absent)} masks of {clip.name} have no frame in {frames}, e.g. {absent[0]}; "
+            "quality=true reads a frame for every mask"
         )
-    there = {frame_stem(path) for path in list_images(folder)}
-    absent = [stem for stem in clip.stems if stem not in there]
-    raise DataError(
-        f"{len(absent)} masks of {clip.name} have no frame in {folder}, e.g. {absent[0]}; "
-        "quality=true reads a frame for every mask"
-    )
+    return clip
 
 
 # --- the maps ---

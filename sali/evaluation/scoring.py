@@ -94,9 +94,8 @@ class _ClipScorer:
             self._quality = quality_rows(truth, settings.quality_limits, settings.min_run)
         elif settings.runs is not None:
             self._quality = _run_rows(truth, settings.runs)
-        rules = settings.clinical
-        if truth.frames_per_second is not None:
-            rules = replace(rules, frames_per_second=truth.frames_per_second)
+        rate = truth.frames_per_second or settings.clinical.frames_per_second
+        rules = replace(settings.clinical, frames_per_second=rate)
         self._whole, self._low = ClipTracker(rules), ClipTracker(rules)
         # Marks of a mask are those of a map of 0 and 1 at threshold 0.5.
         self._at_point = ClipTracker(replace(rules, threshold=0.5)) if point else None

@@ -30,18 +30,20 @@ NO_ATTRIBUTE = "(none)"
 def write_method(
     method: MethodResults, folder: Path, store: Path, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write what concerns one method, and `facts`, which are further content of metrics.json.
+    """Write what concerns one method; return the content of metrics.json.
 
-    The rows of frames.csv are in `store`, clip by clip.
-
-    Returns:
-        Content of metrics.json.
+    The rows of frames.csv are in `store`, clip by clip; `facts` is further content of metrics.json.
     """
     content = {**facts, **method.metrics()}
     folder.mkdir(parents=True, exist_ok=True)
     rows = clip_rows(method)
     write_rows(folder / "clips.csv", list(rows[0]), rows)
-    _join_frames(method, folder / "frames.csv", store)
+    # All clips in order, without reading them into memory.
+    with atomic_write(folder / "frames.csv") as partial, partial.open("w", newline="") as joined:
+        csv.writer(joined, lineterminator="\n").writerow(frame_columns(method.settings))
+        for clip in method.clips:
+            with (store / clip.subset / f"{clip.name}.csv").open(newline="") as own:
+                shutil.copyfileobj(own, joined)
     if method.settings.with_low:
         columns = ("subset", "clip", "first", "last", "frames", "broken_limits")
         write_rows(folder / "runs.csv", columns, _low_runs(folder / "frames.csv"))
@@ -57,11 +59,7 @@ def write_joint(
     attributes: dict[str, tuple[str, ...]] | None,
     output: Path,
 ) -> dict[str, Any]:
-    """Write what concerns all methods together.
-
-    Returns:
-        Content of `<output>/metrics.json`.
-    """
+    """Write what concerns all methods together; return the content of `<output>/metrics.json`."""
     if attributes is not None:
         rows = attribute_rows(methods, attributes)
         write_rows(output / "attributes.csv", list(rows[0]), rows)
@@ -115,15 +113,6 @@ def rows_by_clip(path: Path) -> Iterator[tuple[str, str, list[dict[str, str]]]]:
     with path.open(newline="") as file:
         for (subset, clip), rows in groupby(csv.DictReader(file), itemgetter("subset", "clip")):
             yield subset, clip, list(rows)
-
-
-def _join_frames(method: MethodResults, path: Path, store: Path) -> None:
-    """Put the rows of all clips into one file, in order, without reading them into memory."""
-    with atomic_write(path) as partial, partial.open("w", newline="") as joined:
-        csv.writer(joined, lineterminator="\n").writerow(frame_columns(method.settings))
-        for clip in method.clips:
-            with (store / clip.subset / f"{clip.name}.csv").open(newline="") as rows:
-                shutil.copyfileobj(rows, joined)
 
 
 def _low_runs(frames: Path) -> Iterator[dict[str, Any]]:

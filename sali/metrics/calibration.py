@@ -14,12 +14,12 @@ PROBABILITIES: FloatArray = np.arange(NUM_LEVELS) / 255
 
 
 class Reliability(NamedTuple):
-    """A reliability diagram.
+    """A reliability diagram: arrays [num_bins], of which the first two are NaN in empty bins.
 
     Attributes:
-        confidence: Mean predicted probability in each bin, [num_bins]; NaN in empty bins.
-        frequency: Share of pixels in each bin that are polyp, [num_bins]; NaN in empty bins.
-        weight: Share of all pixels that fall into each bin, [num_bins].
+        confidence: Mean predicted probability in each bin.
+        frequency: Share of pixels in each bin that are polyp.
+        weight: Share of all pixels that fall into each bin.
     """
 
     confidence: FloatArray

@@ -140,15 +140,11 @@ class ClipTally:
 
 
 class FrameOutcome(NamedTuple):
-    """What the clinical protocol makes of one frame.
+    """What the clinical protocol makes of one frame; Dice and IoU are None where it leaves it out.
 
     Attributes:
         num_polyp: Pixels of the ground truth.
         num_marked: Pixels at or above the threshold.
-        dice: Overlap; None where the rule for empty masks leaves the frame out.
-        iou: Intersection over union; None likewise.
-        is_detected: Whether there is a polyp and it is detected.
-        is_false_positive: Whether there is none and the frame raises an alarm.
     """
 
     num_polyp: int
@@ -160,14 +156,9 @@ class FrameOutcome(NamedTuple):
 
 
 class ClipTracker:
-    """Read the frames of one clip in order.
-
-    Attributes:
-        tally: Sums so far.
-    """
+    """Read the frames of one clip, whose rate is that of the rules, in order; `tally` has sums."""
 
     def __init__(self, rules: ClinicalRules) -> None:
-        """Start a clip, whose rate is that of the rules."""
         self.tally = ClipTally(rules.frames_per_second)
         self._rules = rules
         self._lowest_marked_level = int(np.searchsorted(PROBABILITIES, rules.threshold))

@@ -22,9 +22,12 @@ def summarise(
 ) -> ClinicalScores:
     """Turn the tallies of clips into scores; give one clip for the scores of that clip.
 
-    Dice, IoU and stability are means over the clips that have them, of the means over the frames
-    of a clip. Rates of frames and pixels, ECE and Brier score are taken over all frames together.
-    A clip with at least one polyp frame is one polyp.
+    `sali.metrics.scores` says what each score means. Dice, IoU and stability are means over the
+    clips that have them, of the means over the frames of a clip. Rates of frames and pixels, ECE
+    and Brier score are taken over all frames together. A clip with at least one polyp frame is one
+    polyp. A sensitivity at a rate of alarms is that at the lowest confidence at which at most this
+    share of polyp-free frames has an alarm, see `matched_curve`. `stability` is `centred_iou` of
+    consecutive frames with the polyp; that of the ground truth tells how much change is real.
 
     Args:
         clips: Tallies, of any number of clips.
@@ -33,31 +36,8 @@ def summarise(
             compared; None for the same clips.
 
     Returns:
-        None stands for a score of which there is no case (say, polyp-free frames). With t the
-        threshold:
-        `dice_at_t`, `iou_at_t`: overlap of frames; frames without a polyp by `rules.empty`.
-        `frame_sensitivity`: share of polyp frames in which the polyp is detected.
-        `frame_specificity`: share of polyp-free frames without an alarm.
-        `pixel_specificity_polyp_free`: share of pixels of polyp-free frames that are not marked.
-        `false_positive_frames_per_minute`: of polyp-free video.
-        `false_alarms`: runs of consecutive false-positive frames; `false_alarms_per_minute` of
-        polyp-free video.
-        `false_alarm_seconds_mean`, `false_alarm_seconds_max`: how long such a run lasts.
-        `polyps`, `polyps_detected`, `polyp_sensitivity`: clips with a polyp; those in which it is
-        detected in at least one frame; their share.
-        `first_detection_seconds_mean`, `first_detection_seconds_median`: time from the first frame
-        with the polyp to the first detection, of the polyps detected.
-        `polyp_returns`, `polyp_returns_found`: polyps that come back within their clip; those that
-        are detected before they leave again; `return_delay_frames_mean`,
-        `return_delay_seconds_mean`: from the return to the detection, of these.
-        `frame_sensitivity_at_alarm_rate_r`, `overlap_sensitivity_at_alarm_rate_r`: share of polyp
-        frames in which the polyp is detected, and of which some is marked, at the lowest
-        confidence at which at most the share r of polyp-free frames has an alarm, see
-        `matched_curve`.
-        `stability`, `stability_of_truth`: `centred_iou` of consecutive frames with the polyp, of
-        the marked pixels (0 where they vanish or appear) and of the ground truth, which tells how
-        much of the change is real.
-        `ece`, `brier`: calibration of the pixel probabilities.
+        Scores by name; None stands for a score of which there is no case (say, no polyp-free
+        frames).
     """
     free_frames = _total(clips, "num_free_frames")
     false_positives = _total(clips, "num_false_positive_frames")
@@ -111,12 +91,8 @@ class MatchedCurve(NamedTuple):
     """Rate of alarms and sensitivity over the confidence: regions of a lower mean are not marked.
 
     Regions are connected pixels at or above `ClinicalRules.threshold`; confidences are the grey
-    levels 0 to 255.
-
-    Attributes:
-        alarm_rate: Share of polyp-free frames with an alarm, [256].
-        frame_sensitivity: Share of polyp frames in which the polyp is detected, [256].
-        overlap_sensitivity: Share of polyp frames in which some of the polyp is marked, [256].
+    levels 0 to 255. All arrays are [256]: the share of polyp-free frames with an alarm, and of
+    polyp frames in which the polyp is detected, or some of it is marked.
     """
 
     alarm_rate: FloatArray
@@ -125,12 +101,9 @@ class MatchedCurve(NamedTuple):
 
 
 def matched_curve(clips: Sequence[ClipTally], free: Sequence[ClipTally]) -> MatchedCurve | None:
-    """Return sensitivity and rate of alarms over the confidence of regions, grey levels 0 to 255.
+    """Return the curve of the polyp frames of `clips` and the polyp-free frames of `free`.
 
-    Polyp frames count of `clips`, polyp-free frames of `free`.
-
-    Returns:
-        None without a frame of either kind.
+    None without a frame of either kind.
     """
     num_polyp, num_free = _total(clips, "num_polyp_frames"), _total(free, "num_free_frames")
     if not (num_polyp and num_free):

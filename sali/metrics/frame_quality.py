@@ -50,12 +50,6 @@ class QualityLimits:
     Each default marks at most about one frame in a hundred of CVC-ClinicDB, a collection of
     clear frames; none was tuned on a method's scores. Cameras differ: look at the frames found
     and set your own.
-
-    Attributes:
-        min_sharpness: Least sharpness.
-        max_dark: Largest share of dark pixels.
-        max_clipped: Largest share of overexposed pixels.
-        max_glare: Largest share of specular pixels.
     """
 
     min_sharpness: float = 0.01

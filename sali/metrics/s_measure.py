@@ -27,15 +27,12 @@ def s_measure(frame: CountedFrame) -> float:
     areas = frame.quadrants.sum(axis=(1, 2))
     if min(num_foreground, frame.num_pixels - num_foreground, areas.min()) < 2:
         return 0.0
-    return max(0.0, _ALPHA * _object_score(frame) + (1 - _ALPHA) * _region_score(frame))
-
-
-def _object_score(frame: CountedFrame) -> float:
-    """Similarity of the values within the foreground and within the background (section 3.2)."""
-    share = frame.num_foreground / frame.num_pixels
+    # Similarity of the values within the foreground and within the background (section 3.2).
+    share = num_foreground / frame.num_pixels
     foreground = _uniformity(frame.counts[1], frame.values)
     background = _uniformity(frame.counts[0], 1 - frame.values)
-    return share * foreground + (1 - share) * background
+    object_score = share * foreground + (1 - share) * background
+    return max(0.0, _ALPHA * object_score + (1 - _ALPHA) * _region_score(frame))
 
 
 def _uniformity(counts: IntArray, values: FloatArray) -> float:
@@ -60,10 +57,7 @@ def _quadrant_similarity(
 ) -> float:
     """Structural similarity of the map and the ground truth within one quadrant.
 
-    Args:
-        counts: [2, 256] of the quadrant.
-        frame: The frame.
-        quadrant: Rows and columns of the quadrant, for the one case that needs its pixels.
+    Counts [2, 256] are of the quadrant; one case needs its pixels.
     """
     values, totals = frame.values, counts.sum(axis=0)
     size, foreground = totals.sum(), counts[1].sum()

@@ -58,11 +58,7 @@ METRIC_NAMES = (
 
 
 def frame_scores(prediction: ByteArray, mask: NDArray[np.bool_ | np.uint8]) -> FloatArray:
-    """Score one map against its ground truth.
-
-    Args:
-        prediction: Uint8 [H, W].
-        mask: Ground truth, bool [H, W], or uint8 [H, W] in which more than 128 is foreground.
+    """Score one map, uint8 [H, W], against its ground truth, bool or uint8 [H, W], see `as_mask`.
 
     Returns:
         [1541]: the `SCALARS`, then the `CURVES`, each from the highest threshold to the lowest.

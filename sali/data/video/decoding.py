@@ -207,23 +207,19 @@ def deinterlaced(frames: Iterator[VideoFrame | str]) -> Iterator[VideoFrame | st
             yield from _filtered(graph, None)
             graph = None
         if graph is None and frame.interlaced_frame:
-            graph, shape = _yadif(frame), now
+            graph, shape = Graph(), now
+            size = {"width": frame.width, "height": frame.height}
+            source = graph.add_buffer(**size, format=frame.format, time_base=frame.time_base)
+            # Frames of a mixed video that are not flagged pass as they are.
+            yadif = graph.add("yadif", "deint=interlaced")
+            graph.link_nodes(source, yadif, graph.add("buffersink"))
+            graph.configure()
         if graph is None:
             yield frame
             continue
         yield from _filtered(graph, frame)
     if graph is not None:
         yield from _filtered(graph, None)
-
-
-def _yadif(frame: VideoFrame) -> Graph:
-    graph = Graph()
-    size = {"width": frame.width, "height": frame.height}
-    source = graph.add_buffer(**size, format=frame.format, time_base=frame.time_base)
-    # Frames of a mixed video that are not flagged pass as they are.
-    graph.link_nodes(source, graph.add("yadif", "deint=interlaced"), graph.add("buffersink"))
-    graph.configure()
-    return graph
 
 
 def _filtered(graph: Graph, frame: VideoFrame | None) -> Iterator[VideoFrame]:

@@ -82,16 +82,11 @@ def index_videos(source: Path, max_pixels: int) -> list[Video]:
     files = [p for p in inside if p.suffix.lower() in VIDEO_SUFFIXES and not p.is_dir()]
     if not files:
         return []
-    if images_in(source):
-        raise DataError(
-            f"{source} holds both frames and videos, e.g. {files[0].name}; move one kind away or "
-            "point source at one video"
-        )
     folders = [p.name for p in inside if p.is_dir()]
-    clips = [name for name in folders if images_in(source / name)]
-    if clips:
+    frames = [*images_in(source), *(source / n for n in folders if images_in(source / n))]
+    if frames:
         raise DataError(
-            f"{source} holds videos, e.g. {files[0].name}, and folders of images, e.g. {clips[0]}; "
+            f"{source} holds both frames and videos, e.g. {files[0].name} and {frames[0].name}; "
             "move one kind away or point source at one video"
         )
     if folders:
