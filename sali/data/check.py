@@ -265,10 +265,9 @@ def _folders(folder: Path) -> list[Path]:
 def main(cfg: DictConfig) -> None:
     """Run `check` from the command line; the exit code is 1 if there is any problem."""
     check_config(cfg, "check")
-    order: Any = OmegaConf.to_container(cfg.time_order) if cfg.time_order is not None else None
-    counts: Any = OmegaConf.to_container(cfg.counts) if cfg.counts is not None else None
+    given: Any = OmegaConf.to_container(cfg)
     polyp_free = Path(cfg.polyp_free) if cfg.polyp_free else None
-    found = check(Path(cfg.root), counts, polyp_free, cfg.num_workers, order)
+    found = check(Path(cfg.root), given["counts"], polyp_free, cfg.num_workers, given["time_order"])
     report = Path(cfg.output) / "check.json"
     write_json(report, found)
     show(found, cfg.show)

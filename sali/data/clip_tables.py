@@ -2,8 +2,9 @@
 
 import csv
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sali.errors import DataError
 from sali.run.io import atomic_write
@@ -100,10 +101,16 @@ def read_runs(path: Path) -> Runs:
 
 def write_runs(path: Path, runs: Runs) -> None:
     """Write runs so that `read_runs` gives them back."""
+    rows = [(clip, *run) for clip, own in runs.items() for run in own]
+    write_rows(path, RUN_COLUMNS, (dict(zip(RUN_COLUMNS, row, strict=True)) for row in rows))
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a CSV file atomically; None is an empty cell."""
     with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(RUN_COLUMNS)
-        rows.writerows((clip, *run) for clip, own in runs.items() for run in own)
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

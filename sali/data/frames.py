@@ -22,7 +22,7 @@ NEARLY_GREY = 24
 """Largest difference of a pixel's channels that compression makes of grey."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
-_PNG_GREY, _PNG_COLOUR, _PNG_PALETTE = 0, 2, 3
+_PNG_GREY = 0
 _TAIL_BYTES = 4096
 _ORIENTATION = 0x0112  # tag of EXIF
 _UNREADABLE = (  # what decoders raise at damaged files; the last five are slips of Pillow's own
@@ -198,13 +198,9 @@ def check_header(path: Path, read: Callable[[Path], object]) -> None:
         return
     if len(head) < 26 or _PNG_END not in tail:
         raise FrameError(f"{path} is cut short ({size} bytes, the end of the PNG is missing)")
-    depth, kind = struct.unpack(">BB", head[24:26])
-    if depth > 8:
-        raise _refused(path, f"is {depth}-bit", "8-bit grey")
-    if kind in (_PNG_COLOUR, _PNG_PALETTE):
+    depth, kind = head[24:26]
+    if depth > 8 or kind != _PNG_GREY:
         read(path)
-    elif kind != _PNG_GREY:
-        raise _refused(path, "has an alpha channel", "8-bit grey")
 
 
 def check_size(frame: Path, size: tuple[int, int], mask_path: Path, mask: Mask) -> None:

@@ -68,7 +68,7 @@ def import_coco(
     unknown = sorted(set(categories or ()) - set(names.values()))
     if unknown:
         raise ConfigError(
-            f"categories names {unknown[0]!r}, and {annotations} has {some_of(names.values())}"
+            f"categories names {unknown[0]!r}, and {annotations} has {some_of(sorted(names.values()))}"
         )
     regions: dict[Any, list[Json]] = {image["id"]: [] for image in content["images"]}
     left_out: dict[str, int] = defaultdict(int)
@@ -81,7 +81,7 @@ def import_coco(
         if region["category_id"] not in names:
             raise DataError(
                 f"{where} is of category {region['category_id']}, and the file lists "
-                f"{some_of(f'{number} ({name})' for number, name in names.items())}"
+                f"{some_of(sorted(f'{n} ({name})' for n, name in names.items()))}"
             )
         name = names[region["category_id"]]
         if categories is not None and name not in categories:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sali.cli import command
 from sali.config import check_config
-from sali.data.clip_tables import RATES_FILE
+from sali.data.clip_tables import RATES_FILE, write_rows
 from sali.data.importing import (
     Home,
     Picture,
@@ -26,7 +26,6 @@ from sali.data.index import POLYP_FREE
 from sali.data.listing import list_clip_folders, list_images, litter_counted, visible
 from sali.data.time_order import number_step, time_order
 from sali.errors import ConfigError, DataError
-from sali.run.io import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +102,9 @@ def import_polypgen(
             for number, frame in enumerate(frames)
         ]
     write_pictures(output, pictures, writing)
-    rates = [f"{clip},{recording_fps / step:.3g}\n" for clip, step in steps.items() if step]
-    with atomic_write(output / RATES_FILE) as draft:
-        draft.write_text("".join(["clip,fps\n", *rates]), encoding="utf-8")
+    rates = [(clip, f"{recording_fps / step:.3g}") for clip, step in steps.items() if step]
+    rows = [{"clip": clip, "fps": rate} for clip, rate in rates]
+    write_rows(output / RATES_FILE, ("clip", "fps"), rows)
     positive = list_clip_folders(archive / "sequenceData/positive")
     log_passed_over(
         [path for path in positive if path.name not in {f"seq{n}" for n in subset_of}],

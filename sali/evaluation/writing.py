@@ -8,7 +8,7 @@ attributes are given, `run.json`.
 
 import csv
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from operator import itemgetter
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sali.data.clip_tables import write_rows
 from sali.errors import DataError
 from sali.evaluation.differences import dice_max_intervals, differences
 from sali.evaluation.results import MethodResults, clip_rows, score_names
@@ -98,14 +99,6 @@ def attribute_rows(
                     scores = dict.fromkeys(score_names(method.settings)) | method.scores(clips)
                     rows.append({**about, "clips": len(clips), **scores})
     return sorted(rows, key=lambda row: (row["subset"], row["attribute"]))
-
-
-def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write a CSV file atomically; None is an empty cell."""
-    with atomic_write(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def rows_by_clip(path: Path) -> Iterator[tuple[str, str, list[dict[str, str]]]]:
