@@ -65,10 +65,11 @@ def import_coco(
     """
     content = read_coco(annotations)
     names = {c["id"]: c["name"] for c in content["categories"]}
-    unknown = sorted(set(categories or ()) - set(names.values()))
+    known = sorted(set(names.values()))
+    unknown = sorted(set(categories or ()) - set(known))
     if unknown:
         raise ConfigError(
-            f"categories names {unknown[0]!r}, and {annotations} has {some_of(sorted(names.values()))}"
+            f"categories names {unknown[0]!r}, and {annotations} has {some_of(known)}"
         )
     regions: dict[Any, list[Json]] = {image["id"]: [] for image in content["images"]}
     left_out: dict[str, int] = defaultdict(int)
