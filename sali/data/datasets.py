@@ -102,12 +102,15 @@ class SampleDataset(Dataset[ClipBatch]):
 
     def __getitem__(self, key: tuple[int, int]) -> ClipBatch:
         """Return the sample of (epoch, index); equal keys give equal samples."""
-        frames, masks, known, rng = self.read(key)
-        sample = self.to_tensors(*self.transform(frames, masks, rng))
-        sample.masks[~torch.tensor(known)] = torch.nan
-        return sample
+        frames, masks, known, rng = self._sample(key)
+        frames, masks = self.transform(frames, masks, rng)
+        size = self.reader.image_size
+        truth = torch.stack([torch.from_numpy(resize_mask(mask, size)) for mask in masks])
+        truth = truth.unsqueeze(1).float()
+        truth[~torch.tensor(known)] = torch.nan
+        return ClipBatch(torch.stack([to_tensor(resize_frame(one, size)) for one in frames]), truth)
 
-    def read(self, key: tuple[int, int]) -> tuple[Bytes, Bytes, list[bool], np.random.Generator]:
+    def _sample(self, key: tuple[int, int]) -> tuple[Bytes, Bytes, list[bool], np.random.Generator]:
         """Read the frames and masks of the sample of (epoch, index).
 
         Returns:
@@ -133,16 +136,6 @@ class SampleDataset(Dataset[ClipBatch]):
         frames, masks = zip(*(self._read(c, number) for number in numbers), strict=True)
         known = [number in self.annotated[c] for number in numbers]
         return np.stack(frames), np.stack(masks), known, rng
-
-    def to_tensors(self, frames: Bytes, masks: Bytes) -> ClipBatch:
-        """Return augmented frames and masks at the network's size."""
-        size = self.reader.image_size
-        return ClipBatch(
-            torch.stack([to_tensor(resize_frame(frame, size)) for frame in frames]),
-            torch.stack([torch.from_numpy(resize_mask(mask, size)) for mask in masks])
-            .unsqueeze(1)
-            .float(),
-        )
 
     def _read(self, c: int, i: int) -> tuple[Bytes, Bytes]:
         """Return frame and mask as they are augmented."""

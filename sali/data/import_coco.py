@@ -18,14 +18,7 @@ from omegaconf import DictConfig
 from sali.cli import command
 from sali.config import check_config
 from sali.data.frames import Mask
-from sali.data.importing import (
-    Home,
-    Picture,
-    Writing,
-    home_of,
-    log_passed_over,
-    write_pictures,
-)
+from sali.data.importing import Home, Picture, Writing, home_of, log_passed_over, write_pictures
 from sali.data.listing import FRAME_SUFFIXES, frame_key, litter_counted, some_of, visible_files
 from sali.errors import ConfigError, DataError, FrameError
 

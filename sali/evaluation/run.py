@@ -13,13 +13,7 @@ from sali.data.index import Clip
 from sali.data.listing import litter_counted
 from sali.errors import ConfigError, DataError
 from sali.evaluation.clip_result import ClipResult
-from sali.evaluation.inputs import (
-    MANIFEST,
-    ClipMaps,
-    find_methods,
-    index_truth,
-    operating_point_of,
-)
+from sali.evaluation.inputs import MANIFEST, ClipMaps, find_methods, index_truth, operating_point_of
 from sali.evaluation.integrity import check_maps
 from sali.evaluation.results import MethodResults
 from sali.evaluation.scoring import score_clip
