@@ -122,7 +122,7 @@ class BadRuns:
         """Return (name of the first frame, of the last one, kind) of every run, by clip."""
         return {
             clip.name: [
-                (clip.stem(start), clip.stem(end - 1), kind)
+                (clip.stems[start], clip.stems[end - 1], kind)
                 for start, end, kind in self.runs(clip.name, len(clip))
             ]
             for clip in clips

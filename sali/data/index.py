@@ -75,14 +75,10 @@ class Clip:
 
     @cached_property
     def stems(self) -> tuple[str, ...]:
-        """Names of all frames, see `stem`."""
+        """Names of all frames, without suffix; their maps have the same ones."""
         if self.frames:
             return tuple(map(frame_stem, self.frames))
         return tuple(masks_by_frame([mask for mask in self.masks if mask is not None]))
-
-    def stem(self, number: int) -> str:
-        """Return the name of a frame without suffix; its map has the same one."""
-        return self.stems[number]
 
     def __len__(self) -> int:
         return len(self.masks)

@@ -49,7 +49,7 @@ class ClipMaps:
 
     def map_path(self, index: int) -> Path:
         """Return where the map of a frame is, or should be."""
-        return self.folder / f"{self.truth.stem(index)}.png"
+        return self.folder / f"{self.truth.stems[index]}.png"
 
 
 # --- the ground truth ---

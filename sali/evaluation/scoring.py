@@ -123,7 +123,7 @@ class _ClipScorer:
                 "subset": self._truth.subset,
                 "clip": self._truth.name,
                 "index": index,
-                "frame": self._truth.stem(index),
+                "frame": self._truth.stems[index],
                 "map": state,
                 "scored": 0,
                 **self._quality[index],

@@ -50,7 +50,7 @@ class Result:
     def stem(self) -> str:
         """Name of the frame; of a video or live source its number, from 000000."""
         if isinstance(self.source, Clip):
-            return self.source.stem(self.frame.number)
+            return self.source.stems[self.frame.number]
         return f"{self.frame.number:06d}"
 
     @property
