@@ -213,12 +213,16 @@ def extra_entries(tree: Path, clips: Sequence[Clip]) -> list[Path]:
     return extra
 
 
-def operating_point_of(maps: ClipMaps, tree: Path) -> OperatingPoint | None:
-    """Return the operating point that the prediction of a clip's maps wrote next to them.
+def operating_point_of(maps: ClipMaps, tree: Path, settings: Settings) -> OperatingPoint | None:
+    """Return the operating point at which a clip is scored too; None for no such scores.
 
-    Returns:
-        None without one, or if it is probability 0.5, at which maps are scored anyway.
+    That which the prediction of its maps wrote next to them counts unless it is probability 0.5, at
+    which maps are scored anyway.
     """
+    if settings.threshold is None or not settings.with_clinical:
+        return None
+    if settings.threshold != "checkpoint":
+        return OperatingPoint(float(settings.threshold))
     for folder in maps.folder.parents:
         stored = read_json(folder / MANIFEST).get("operating_point")
         if stored is not None:

@@ -19,7 +19,6 @@ from sali.evaluation.results import MethodResults
 from sali.evaluation.scoring import score_clip
 from sali.evaluation.settings import Settings
 from sali.evaluation.writing import write_joint, write_method
-from sali.metrics.operating_point import OperatingPoint
 from sali.run.io import read_json, require_writable, write_json
 from sali.run.locks import locked
 from sali.run.state import STATUS
@@ -195,22 +194,13 @@ def _score(
 ) -> list[MethodResults]:
     tasks = []
     for one in maps:
-        point = _point(one, trees[one.method], settings)
+        point = operating_point_of(one, trees[one.method], settings)
         tasks.append((one, settings, point, store / one.method / one.truth.subset))
     results = pool.run(score_clip, tasks, [len(one.truth) for one in maps], "scoring")
     by_method: dict[str, list[ClipResult]] = {}
     for one, result in zip(maps, results, strict=True):
         by_method.setdefault(one.method, []).append(result)
     return [MethodResults(name, tuple(own), settings) for name, own in by_method.items()]
-
-
-def _point(maps: ClipMaps, tree: Path, settings: Settings) -> OperatingPoint | None:
-    """Return the operating point at which a clip is scored too."""
-    if settings.threshold is None or not settings.with_clinical:
-        return None
-    if settings.threshold == "checkpoint":
-        return operating_point_of(maps, tree)
-    return OperatingPoint(float(settings.threshold))
 
 
 def _tell(method: MethodResults) -> None:

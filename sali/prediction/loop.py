@@ -168,15 +168,15 @@ def _segment_live(
     what = frames.live.shown
     if frames.damaged:
         log.warning("%s: %d frames could not be decoded", what, frames.damaged)
-    if frames.dropped:
+    if frames.mailbox.dropped:
         log.warning(
             "%s: %d of %d frames were dropped: the network took longer than the camera; "
             "live.drop_late=false keeps all, of a recording",
             what,
-            frames.dropped,
-            frames.received,
+            frames.mailbox.dropped,
+            frames.mailbox.received,
         )
-    return {"clips": 1, **counts, "dropped": frames.dropped}
+    return {"clips": 1, **counts, "dropped": frames.mailbox.dropped}
 
 
 @contextmanager

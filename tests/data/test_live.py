@@ -117,7 +117,7 @@ def test_a_stream_gives_all_its_frames_and_times_from_zero(web):
     assert [float(frame.time) for (frame,) in frames] == pytest.approx(np.arange(20) * 0.04)
     assert frames[0][0].picture.shape == (48, 64, 3) and frames[0][0].image.shape == (3, 64, 64)
     assert isinstance(end, End) and end.is_last and end.number == 20
-    assert (live.received, live.dropped) == (20, 0)
+    assert (live.mailbox.received, live.mailbox.dropped) == (20, 0)
 
 
 def test_late_frames_are_dropped_and_counted(web):
@@ -127,10 +127,11 @@ def test_late_frames_are_dropped_and_counted(web):
     shown = []
     for (frame,) in live:
         shown.append(frame)
-        wait_for(lambda: live.received == 60)  # a network that takes longer than the whole stream
+        # A network that takes longer than the whole stream.
+        wait_for(lambda: live.mailbox.received == 60)
     *frames, _ = shown
     assert [frame.number for frame in frames] == list(range(len(frames)))
-    assert live.received == 60 and live.dropped == 60 - len(frames) > 0
+    assert live.mailbox.received == 60 and live.mailbox.dropped == 60 - len(frames) > 0
     *_, newest = decode_video(path)
     assert (frames[-1].picture.numpy() == newest.rgb).all()
 

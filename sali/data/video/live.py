@@ -195,6 +195,7 @@ class LiveFrames:
     Attributes:
         keep_pictures: Give the frames at their own size too.
         damaged: Number of frames so far that could not be decoded.
+        mailbox: Decoded frames, and how many so far were received and dropped.
     """
 
     live: Live
@@ -204,22 +205,12 @@ class LiveFrames:
 
     def __post_init__(self) -> None:
         self.damaged = 0
-        self._mailbox: Mailbox[VideoFrame] = Mailbox(replaces=self.settings.drop_late)
+        self.mailbox: Mailbox[VideoFrame] = Mailbox(replaces=self.settings.drop_late)
         self._end = ""
-
-    @property
-    def received(self) -> int:
-        """Number of frames so far that were decoded."""
-        return self._mailbox.received
-
-    @property
-    def dropped(self) -> int:
-        """Number of frames so far that were decoded and then replaced by newer ones."""
-        return self._mailbox.dropped
 
     def stop(self) -> None:
         """End the stream; safe to call from signal handlers."""
-        self._mailbox.close()
+        self.mailbox.close()
 
     def __iter__(self) -> Iterator[list[StreamItem]]:
         thread = threading.Thread(target=self._receive, name=self.live.name, daemon=True)
@@ -230,7 +221,7 @@ class LiveFrames:
                 yield [to_frame(picture, 0, number, self.image_size, self.keep_pictures)]
                 number += 1
         finally:
-            self._mailbox.close()
+            self.mailbox.close()
         thread.join(timeout=CLOSING_SECONDS)
         if number == 0:
             raise DataError(f"{self.live.shown}: {self._end or 'stopped before the first frame'}")
@@ -242,7 +233,7 @@ class LiveFrames:
         reformatter = VideoReformatter()
         first: Fraction | None = None
         matrix, began, last = None, 0.0, Fraction(-1)
-        while (frame := self._mailbox.take()) is not None:
+        while (frame := self.mailbox.take()) is not None:
             now = time.monotonic()
             if first is None:
                 began, first, matrix = now, time_of(frame), display_matrix(frame)
@@ -278,17 +269,17 @@ class LiveFrames:
                         problem = frame if isinstance(frame, str) else ""
                         continue
                     problem = ""
-                    if not self._mailbox.put(frame):
+                    if not self.mailbox.put(frame):
                         return
         except (av.error.FFmpegError, FrameError) as error:
             problem = reason_of(error)
         finally:
             self._end = self._explain(problem)
-            self._mailbox.close()
+            self.mailbox.close()
 
     def _explain(self, problem: str) -> str:
         if "Immediate exit" in problem:
-            opened = self._mailbox.received > 0
+            opened = self.mailbox.received > 0
             wait = self.settings.read_timeout if opened else self.settings.open_timeout
             return f"nothing came for {wait:g} s"
         if "Protocol not found" in problem:
