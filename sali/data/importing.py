@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from sali.data.frames import Bytes, Mask, check_size, read_frame, read_mask, read_size
 from sali.data.index import STILLS, SUBSETS
@@ -188,4 +188,6 @@ def _fitted(pixels: Bytes, longest: int | None) -> Image.Image:
     image = Image.fromarray(pixels)
     if longest is None or max(image.size) <= longest:
         return image
-    return ImageOps.contain(image, (longest, longest), Image.Resampling.BILINEAR)
+    scale = longest / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
