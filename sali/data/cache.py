@@ -1,6 +1,5 @@
 """Training frames and masks kept as they were decoded, so that later epochs need not decode."""
 
-import hashlib
 import logging
 import os
 import zlib
@@ -12,7 +11,7 @@ import numpy as np
 import PIL
 
 from sali.data.index import Clip
-from sali.data.listing import changes_of
+from sali.data.listing import state_of
 from sali.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -64,7 +63,9 @@ class FrameCache:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise DataError(f"cannot make data.cache: {error}") from error
-            names = [f"{clip.name}-{_fingerprint(clip, side)}.frames" for clip in clips]
+            basis = f"{RECORD} {side} pillow {PIL.__version__}\n"
+            states = [state_of([*c.frames, *filter(None, c.masks)], basis)[:16] for c in clips]
+            names = [f"{c.name}-{state}.frames" for c, state in zip(clips, states, strict=True)]
             self._places = [(folder.resolve() / name, 0) for name in names]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,14 +107,6 @@ class FrameCache:
 
 def _checksum(content: bytes | memoryview) -> bytes:
     return zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "little")
-
-
-def _fingerprint(clip: Clip, side: int) -> str:
-    """Return a hash of all that a clip's decoded frames depend on, but for the files' content."""
-    digest = hashlib.sha256(f"{RECORD} {side} pillow {PIL.__version__}\n".encode())
-    for line in changes_of([*clip.frames, *(mask for mask in clip.masks if mask)]):
-        digest.update(line)
-    return digest.hexdigest()[:16]
 
 
 def _anonymous_file(num_bytes: int) -> Any:

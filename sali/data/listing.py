@@ -1,5 +1,6 @@
 """What is in a folder: images and clips in natural order, without the litter of file managers."""
 
+import hashlib
 import logging
 import re
 import unicodedata
@@ -83,11 +84,13 @@ def visible_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def changes_of(files: Iterable[Path]) -> Iterator[bytes]:
-    """Yield a line for each file, which is another one when the file has changed."""
+def state_of(files: Iterable[Path], basis: str) -> str:
+    """Return a hash that changes with a text, and with the path, size and time of any file."""
+    digest = hashlib.sha256(basis.encode())
     for path in files:
         status = path.stat()
-        yield f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode()
+        digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def files_but_litter(folder: Path) -> Iterator[Path]:

@@ -1,7 +1,6 @@
 """Score the frames of one clip, in order, one frame in memory at a time."""
 
 import csv
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from sali.data.clip_tables import Runs
 from sali.data.frames import read_frame, read_grey
 from sali.data.index import Clip
-from sali.data.listing import changes_of, is_scored, visible
+from sali.data.listing import is_scored, state_of, visible
 from sali.errors import FrameError
 from sali.evaluation.clip_result import COUNTS, ClipResult, PartScores
 from sali.evaluation.inputs import ClipMaps, needed_frames, read_truth
@@ -233,13 +232,9 @@ def _run_rows(clip: Clip, runs: Runs) -> list[Row]:
 def _fingerprint(maps: ClipMaps, settings: Settings, point: OperatingPoint | None) -> str:
     """Return a text that changes with any file of the clip and anything its scores depend on."""
     truth = maps.truth
-    basis = f"{settings.clip_key} {point} {truth.frames_per_second}"
-    digest = hashlib.sha256(basis.encode())
     files = [path for path in truth.masks if path is not None]
     if truth.is_polyp_free or settings.quality:
         files += truth.frames
     if maps.folder.is_dir():
         files += visible(maps.folder)
-    for line in changes_of(files):
-        digest.update(line)
-    return digest.hexdigest()
+    return state_of(files, f"{settings.clip_key} {point} {truth.frames_per_second}")
