@@ -123,13 +123,10 @@ def field_of_view(frames: Iterable[ByteArray]) -> BoolArray:
     Returns:
         bool [H, W].
     """
-    brightest: ByteArray | None = None
-    for frame in frames:
-        highest = frame.max(axis=2)
-        brightest = highest if brightest is None else np.maximum(brightest, highest)
-    if brightest is None:
+    brightest = [frame.max(axis=2) for frame in frames]
+    if not brightest:
         raise ValueError("frames: got none, wanted at least one frame of the clip")
-    return brightest > _VISIBLE
+    return np.asarray(np.max(brightest, axis=0) > _VISIBLE)
 
 
 def consecutive_runs(flags: Iterable[bool], min_length: int = 5) -> list[tuple[int, int]]:

@@ -93,13 +93,10 @@ def match_size(prediction: ByteArray, shape: tuple[int, int]) -> ByteArray:
 
 def reduce_subset(clips: Iterable[FloatArray]) -> FloatArray:
     """Return the unweighted mean over clips of their vectors [1541]."""
-    total, count = np.zeros(NUM_VALUES), 0
-    for vector in clips:
-        total += vector
-        count += 1
-    if not count:
+    vectors = [*clips]
+    if not vectors:
         raise ValueError("subset: got 0 clips to average, wanted at least 1")
-    return total / count
+    return np.asarray(np.mean(vectors, axis=0))
 
 
 def curve(vector: FloatArray, name: str) -> FloatArray:
