@@ -30,9 +30,9 @@ class CountedFrame:
     Attributes:
         prediction: Grey levels, uint8 [H, W].
         mask: Ground truth, bool [H, W].
-        split: Number of rows above and of columns left of the cut through the centroid.
-        quadrants: Counts [4, 2, 256] of (top left, top right, bottom left, bottom right) x
-            (background, foreground) x grey level.
+        parts: Rows and columns of the quadrants (top left, top right, bottom left, bottom right)
+            on either side of the centroid.
+        quadrants: Counts [4, 2, 256] of quadrant x (background, foreground) x grey level.
         counts: The same for the whole frame, [2, 256].
         values: Normalised value of each grey level, [256]; increasing. Levels that the frame
             does not contain may lie outside [0, 1].
@@ -40,7 +40,7 @@ class CountedFrame:
 
     prediction: ByteArray
     mask: BoolArray
-    split: tuple[int, int]
+    parts: list[tuple[slice, slice]]
     quadrants: IntArray
     counts: IntArray
     values: FloatArray
@@ -52,11 +52,12 @@ class CountedFrame:
         check_map(prediction, foreground.shape)
         prediction = np.ascontiguousarray(prediction)
         row, column = centroid(foreground)
-        split = round(row) + 1, round(column) + 1
-        parts = quadrant_slices(split)
+        cuts = round(row) + 1, round(column) + 1
+        vertical, horizontal = ((slice(0, cut), slice(cut, None)) for cut in cuts)
+        parts = list(itertools.product(vertical, horizontal))
         quadrants = np.stack([joint_counts(prediction[part], foreground[part]) for part in parts])
         counts = quadrants.sum(axis=0)
-        return cls(prediction, foreground, split, quadrants, counts, normalised_values(counts))
+        return cls(prediction, foreground, parts, quadrants, counts, normalised_values(counts))
 
     @property
     def num_pixels(self) -> int:
@@ -140,9 +141,3 @@ def centroid(mask: BoolArray) -> tuple[float, float]:
         return mask.shape[0] / 2, mask.shape[1] / 2
     row, column = (int(one @ np.arange(one.size)) / area for one in sums)
     return row, column
-
-
-def quadrant_slices(split: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """Return the four quadrants of an image cut after `split` = (rows, columns)."""
-    vertical, horizontal = ((slice(0, cut), slice(cut, None)) for cut in split)
-    return list(itertools.product(vertical, horizontal))

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from sali.metrics.counted_frame import CountedFrame, FloatArray, IntArray, quadrant_slices
+from sali.metrics.counted_frame import CountedFrame, FloatArray, IntArray
 
 _EPS = np.spacing(1.0)
 _ALPHA = 0.5
@@ -46,7 +46,7 @@ def _uniformity(counts: IntArray, values: FloatArray) -> float:
 def _region_score(frame: CountedFrame) -> float:
     """Structural similarity of the quadrants, weighted by area (section 3.1)."""
     score = 0.0
-    for counts, quadrant in zip(frame.quadrants, quadrant_slices(frame.split), strict=True):
+    for counts, quadrant in zip(frame.quadrants, frame.parts, strict=True):
         similarity = _quadrant_similarity(counts, frame, quadrant)
         score += counts.sum() / frame.num_pixels * similarity
     return float(score)
