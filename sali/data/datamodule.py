@@ -34,15 +34,12 @@ from sali.data.split import HELD_OUT, TRAIN, divide, hold_out_cases, read_split,
 from sali.data.synthetic import SyntheticSpec, generate
 from sali.errors import ConfigError
 from sali.models.contract import ClipBatch
+from sali.ranges import check_ranges
 
 log = logging.getLogger(__name__)
 
 SHARED_GROUPS = ("stills", "polyp_free")
 """Groups of training samples that may have a share of each epoch."""
-
-
-_LEAST = {"batch_size": 1, "num_workers": 0, "prefetch_factor": 1, "seed": 0, "split_seed": 0}
-"""Smallest value of the fields that are counts."""
 
 
 class ResumableLoader(DataLoader[ClipBatch]):
@@ -116,6 +113,7 @@ class ClipData(L.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
+        check_ranges({"data": vars(self)}, "train")
         self.root = Path(self.root)
         self.reader = FrameReader(self.image_size, self.decode)
         if self.cache is not None and self.decode != "fast":
@@ -123,12 +121,6 @@ class ClipData(L.LightningDataModule):
                 f"data.cache is {self.cache!r} with data.decode={self.decode}; frames that are "
                 "augmented at their own size are not kept: use data.cache=null, or data.decode=fast"
             )
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(
-                    f"data.{name}: got {value!r}, wanted a whole number of at least {least}"
-                )
         if unknown := sorted(set(self.shares) - set(SHARED_GROUPS)):
             raise ConfigError(
                 f"data.shares: got {unknown[0]}, wanted a share of {' or '.join(SHARED_GROUPS)}"

@@ -20,11 +20,9 @@ def hold_out_cases(clips: list[Clip], fraction: float, seed: int) -> tuple[list[
     """Split clips into training and validation: a share of the cases, at least one, is held out.
 
     Raises:
-        ConfigError: A fraction outside (0, 1), or fewer than two cases.
+        ConfigError: Fewer than two cases.
     """
     cases = sorted({clip.case for clip in clips})
-    if not 0 < fraction < 1:
-        raise ConfigError(f"data.validation_fraction is {fraction}; wanted between 0 and 1")
     if len(cases) < 2:
         raise ConfigError(
             f"cannot hold out {fraction} of {len(clips)} clips, as all are of case "

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sali.errors import DataError
+from sali.ranges import check_ranges
 from sali.run.io import atomic_write, write_json
 from sali.run.progress import progress_bar
 
@@ -48,7 +49,7 @@ class SyntheticSpec:
         polyp_free_clips: Further clips, dealt in turn to training, easy unseen and hard unseen.
 
     Raises:
-        DataError: A number is too small.
+        ConfigError: A number is too small.
     """
 
     train_clips: int = 8
@@ -60,10 +61,7 @@ class SyntheticSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"train_clips": 1, "frames_per_clip": 2, "height": 64, "width": 64}
-        for name, value in asdict(self).items():
-            if value < least.get(name, 0):
-                raise DataError(f"{name} is {value}; set it to {least.get(name, 0)} or more")
+        check_ranges({"generated": asdict(self)}, "demo")
 
 
 # --- drawing ---

@@ -14,6 +14,7 @@ from sali.metrics.frame_metric import FRAME_METRICS, FrameMetric
 from sali.metrics.frame_quality import QualityLimits
 from sali.metrics.operating_point import OperatingPoint
 from sali.metrics.vps import METRIC_NAMES
+from sali.ranges import check_ranges
 
 _CHOICES = {
     "protocol": ("vps", "clinical", "both"),
@@ -58,9 +59,7 @@ class Settings:
                 raise ConfigError(
                     f"{key}: got {getattr(self, key)!r}, wanted {' or '.join(choices)}"
                 )
-        workers = self.num_workers
-        if workers is not None and (not isinstance(workers, int) or workers < 1):
-            raise ConfigError(f"num_workers: got {workers}, wanted at least 1 or null")
+        check_ranges({"num_workers": self.num_workers, "min_run": self.min_run}, "evaluate")
         if self.sparse_masks and self.with_vps:
             raise ConfigError(
                 f"sparse_masks=true with protocol={self.protocol}: VPS wants every mask; "
@@ -76,8 +75,6 @@ class Settings:
                     f"threshold: got {self.threshold!r}, wanted checkpoint, a probability between "
                     "0 and 1, or null"
                 ) from error
-        if self.min_run < 1:
-            raise ConfigError(f"min_run: got {self.min_run}, wanted at least 1")
         if self.subsets is not None and not self.subsets:
             raise ConfigError("subsets: got an empty list, wanted names, or null for all there are")
         if self.polyp_free is not None and not self.with_clinical:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sali.errors import ConfigError
 from sali.metrics.counted_frame import FloatArray
 from sali.metrics.vps import scores
+from sali.ranges import check_ranges
 
 Statistic = Callable[[FloatArray], dict[str, FloatArray]]
 _BATCH = 256
@@ -29,11 +29,7 @@ class Bootstrap:
     seed: int = 2021
 
     def __post_init__(self) -> None:
-        if self.num_resamples < 1 or not 0 < self.confidence < 1:
-            raise ConfigError(
-                f"bootstrap: got num_resamples {self.num_resamples} and confidence "
-                f"{self.confidence}, wanted at least 1 and a number between 0 and 1"
-            )
+        check_ranges({"bootstrap": vars(self)}, "evaluate")
 
 
 class Interval(NamedTuple):

@@ -28,6 +28,7 @@ from sali.metrics.counted_frame import (
     joint_counts,
 )
 from sali.metrics.operating_point import regions
+from sali.ranges import check_ranges
 
 EMPTY_POLICIES = ("skip", "one", "zero")
 
@@ -57,24 +58,11 @@ class ClinicalRules:
     alarm_rates: tuple[float, ...] = (0.01, 0.05, 0.1)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alarm_rates", tuple(self.alarm_rates))  # YAML has lists
+        rates = list(self.alarm_rates)
+        check_ranges({"clinical": {**vars(self), "alarm_rates": rates}}, "evaluate")
+        object.__setattr__(self, "alarm_rates", tuple(rates))  # YAML has lists
         if self.empty not in EMPTY_POLICIES:
             raise ValueError(f"empty: got {self.empty!r}, wanted one of {EMPTY_POLICIES}")
-        allowed = {
-            "threshold": 0 < self.threshold <= 1,
-            "frames_per_second": self.frames_per_second > 0,
-            "detection_iou": 0 <= self.detection_iou <= 1,
-            "alarm_pixels": self.alarm_pixels >= 1,
-            "absence_frames": self.absence_frames >= 1,
-            "alarm_rates": all(0 <= rate < 1 for rate in self.alarm_rates),
-        }
-        for name, is_allowed in allowed.items():
-            if not is_allowed:
-                raise ValueError(
-                    f"{name}: got {getattr(self, name)}; wanted threshold in (0, 1], "
-                    "frames_per_second > 0, detection_iou in [0, 1], alarm_pixels >= 1, "
-                    "absence_frames >= 1, alarm_rates in [0, 1)"
-                )
 
 
 def _no_levels() -> IntArray:

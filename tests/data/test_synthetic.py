@@ -13,7 +13,7 @@ import pytest
 from sali.data import synthetic
 from sali.data.index import index_subset
 from sali.data.synthetic import SyntheticSpec, draw_clip, generate
-from sali.errors import DataError
+from sali.errors import ConfigError, DataError
 
 SMALL = SyntheticSpec(
     train_clips=1,
@@ -208,5 +208,5 @@ def test_a_failure_to_write_is_one_line_and_leaves_nothing(tmp_path: Path) -> No
     [("frames_per_clip", 1, 2), ("train_clips", 0, 1), ("height", 63, 64), ("seed", -1, 0)],
 )
 def test_an_impossible_spec_is_refused(name: str, value: int, least: int) -> None:
-    with pytest.raises(DataError, match=f"{name} is {value}; set it to {least} or more"):
+    with pytest.raises(ConfigError, match=f"{name}: got {value}, wanted .* {least} or more"):
         SyntheticSpec(**{name: value})

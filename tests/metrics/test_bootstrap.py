@@ -55,5 +55,5 @@ def test_bad_input() -> None:
         paired_bootstrap(np.zeros((3, 2)), np.zeros((4, 2)), Bootstrap())
     with pytest.raises(ValueError, match="N >= 2"):
         paired_bootstrap(np.zeros((1, 2)), np.zeros((1, 2)), Bootstrap())
-    with pytest.raises(ValueError, match="num_resamples 0"):
+    with pytest.raises(ValueError, match="num_resamples: got 0"):
         Bootstrap(num_resamples=0)

@@ -30,6 +30,7 @@ from sali.data.video.decoding import (
 )
 from sali.data.video.files import to_frame
 from sali.errors import ConfigError, DataError, FrameError
+from sali.ranges import check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,7 @@ class LiveSettings:
     camera_rate: float | None
 
     def __post_init__(self) -> None:
-        for name in ("open_timeout", "read_timeout", "max_seconds"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"live.{name} is {value}; wanted seconds, more than 0")
+        check_ranges({"live": vars(self)}, "predict")
 
 
 @dataclass(frozen=True)
