@@ -65,7 +65,7 @@ def fit_on_maps(
         detection_iou: A polyp is detected from this IoU on.
 
     Raises:
-        ConfigError: A number out of range, or no polyp-free frame.
+        ConfigError: No polyp-free frame.
         FrameError: A file that cannot be read.
         WeightsError: Not a checkpoint of `sali.train`.
     """

@@ -135,12 +135,8 @@ def fit_operating_point(
         rate that it has.
 
     Raises:
-        ValueError: No polyp-free frame, or a number out of range.
+        ValueError: No polyp-free frame.
     """
-    if not 0 <= false_alarm_rate < 1:
-        raise ValueError(f"false_alarm_rate: got {false_alarm_rate}, wanted a share in [0, 1)")
-    if not all(0 < one < 1 for one in thresholds):
-        raise ValueError(f"thresholds: got {list(thresholds)}, wanted numbers between 0 and 1")
     # Thresholds half-way between two grey levels, so that rounding marks the same pixels in maps.
     cuts = [float(PROBABILITIES.searchsorted(one) - 0.5) / 255 for one in sorted(thresholds)]
     choices = list(itertools.product(cuts, sorted(min_regions)))
