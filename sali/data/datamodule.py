@@ -113,7 +113,9 @@ class ClipData(L.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        check_ranges({"data": vars(self)}, "train")
+        numbers = ("batch_size", "num_workers", "prefetch_factor", "seed", "split_seed")
+        given = {name: getattr(self, name) for name in (*numbers, "validation_fraction")}
+        check_ranges({"data": given}, "train")
         self.root = Path(self.root)
         self.reader = FrameReader(self.image_size, self.decode)
         if self.cache is not None and self.decode != "fast":
