@@ -12,7 +12,6 @@ from sali.metrics.clinical import ClinicalRules, ClipTally
 from sali.metrics.clinical_summary import clinical_names
 from sali.metrics.frame_metric import FRAME_METRICS, FrameMetric
 from sali.metrics.frame_quality import QualityLimits
-from sali.metrics.operating_point import OperatingPoint
 from sali.metrics.vps import METRIC_NAMES
 from sali.ranges import check_ranges
 
@@ -59,7 +58,8 @@ class Settings:
                 raise ConfigError(
                     f"{key}: got {getattr(self, key)!r}, wanted {' or '.join(choices)}"
                 )
-        check_ranges({"num_workers": self.num_workers, "min_run": self.min_run}, "evaluate")
+        numbers = {name: getattr(self, name) for name in ("num_workers", "min_run", "threshold")}
+        check_ranges(numbers, "evaluate")
         if self.sparse_masks and self.with_vps:
             raise ConfigError(
                 f"sparse_masks=true with protocol={self.protocol}: VPS wants every mask; "
@@ -67,14 +67,11 @@ class Settings:
             )
         if self.quality and self.runs is not None:
             raise ConfigError("runs are named and quality=true would find others; give one")
-        if self.threshold not in ("checkpoint", None):
-            try:
-                OperatingPoint(float(self.threshold))
-            except ValueError as error:
-                raise ConfigError(
-                    f"threshold: got {self.threshold!r}, wanted checkpoint, a probability between "
-                    "0 and 1, or null"
-                ) from error
+        if isinstance(self.threshold, str) and self.threshold != "checkpoint":
+            raise ConfigError(
+                f"threshold: got {self.threshold!r}, wanted checkpoint, a probability between 0 "
+                "and 1, or null"
+            )
         if self.subsets is not None and not self.subsets:
             raise ConfigError("subsets: got an empty list, wanted names, or null for all there are")
         if self.polyp_free is not None and not self.with_clinical:
