@@ -208,8 +208,12 @@ def deinterlaced(frames: Iterator[VideoFrame | str]) -> Iterator[VideoFrame | st
             graph = None
         if graph is None and frame.interlaced_frame:
             graph, shape = Graph(), now
-            size = {"width": frame.width, "height": frame.height}
-            source = graph.add_buffer(**size, format=frame.format, time_base=frame.time_base)
+            source = graph.add_buffer(
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=frame.time_base,
+            )
             # Frames of a mixed video that are not flagged pass as they are.
             yadif = graph.add("yadif", "deint=interlaced")
             graph.link_nodes(source, yadif, graph.add("buffersink"))
