@@ -17,6 +17,7 @@ from benchmarks.checkouts import measure_checkouts
 from benchmarks.export import measure_export
 from benchmarks.frames import measure_frames
 from benchmarks.growth import measure_growth
+from benchmarks.live import measure_live
 from benchmarks.loader import measure_loaders
 from benchmarks.parts import measure_parts
 from benchmarks.released_way import check_network
@@ -64,6 +65,7 @@ GROUPS: dict[str, Callable[[Setup, Values], Values]] = {
     "parts": lambda setup, v: measure_parts(setup, _variants(v), **v["parts"]),
     "frames": lambda setup, v: measure_frames(setup, _variants(v), **v["frames"]),
     "export": lambda setup, v: measure_export(setup, _variants(v), **v["export"]),
+    "live": lambda setup, v: measure_live(setup, _variants(v), **v["live"]),
     "growth": lambda setup, v: measure_growth(
         setup, _variants(v)[v["growth_variant"]], **v["growth"]
     ),

@@ -41,7 +41,7 @@ def measure_export(
         warmup: Rounds before those.
 
     Returns:
-        Times, with the 95th percentile, and their ratios to the first variant's.
+        Times, and their ratios to the first variant's.
     """
     device = setup.start()
     frames = setup.frames()
@@ -62,10 +62,7 @@ def measure_export(
             _fill_as(segmenter, bank)
             ways[name] = over(frames, as_step(segmenter))
         times = time_interleaved(ways, rounds, warmup, device)
-    table = summarize(times, (baseline,))
-    for name, row in table.items():
-        row["p95 ms"] = float(np.percentile(times[name], 95))
-    return {"whole frame": table}
+    return {"whole frame": summarize(times, (baseline,))}
 
 
 def _bundle(

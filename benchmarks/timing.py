@@ -6,23 +6,19 @@ that of a variant is measured in a process of its own.
 
 import logging
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks import process
+from benchmarks.process import MEBIBYTE, STATUS
 from sali.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
-
-MEBIBYTE = 2**20
-STATUS = Path("/proc/self/status")
 
 Call = Callable[[], object]
 """What is timed."""
@@ -111,12 +107,7 @@ def peak_mib(device: torch.device) -> float:
     """Return the largest memory in MiB of this process, or on its GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MEBIBYTE
-    if STATUS.exists():
-        # Not ru_maxrss: Linux hands it from the parent down to a process that it starts.
-        line = next(s for s in STATUS.read_text().splitlines() if s.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEBIBYTE
+    return process.peak_mib()
 
 
 def peak_of(call: Call, steps: int, device: torch.device) -> dict[str, float]:
@@ -124,7 +115,7 @@ def peak_of(call: Call, steps: int, device: torch.device) -> dict[str, float]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif STATUS.exists():  # else the peak of the start-up counts too
-        Path("/proc/self/clear_refs").write_text("5")
+        STATUS.with_name("clear_refs").write_text("5")
     before = peak_mib(device)
     for _ in range(steps):
         call()

@@ -1,15 +1,18 @@
 """The encoder of a bundle in 8 bits, by post-training quantisation (NNCF)."""
 
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sali.data.frames import resize_frame
 from sali.metrics.operating_point import OperatingPoint
-from sali.runtime.bundle import Bundle
+from sali.runtime.bundle import Bundle, write_about
 from sali.runtime.engines import installed
 from sali.runtime.segmenter import Segmenter
 
@@ -36,7 +39,47 @@ class Calibration(NamedTuple):
     min_dice: float
 
 
-def quantise_encoder(
+def quantise(folder: Path, about: Mapping[str, Any], calibration: Calibration) -> dict[str, Any]:
+    """Quantise the encoder of a bundle in place, and return what that changed.
+
+    Args:
+        folder: Bundle in float32.
+        about: Its description, whose operating point decides what a mask is.
+        calibration: Frames, and which layers may stay in floating point.
+
+    Raises:
+        ConfigError: NNCF is not installed.
+    """
+    frames = calibration.frames
+    point = about["settings"].get("operating_point", {})
+    names = [one.name for one in fields(OperatingPoint) if one.name in point]
+    operating_point = OperatingPoint(**{name: point[name] for name in names})
+    with TemporaryDirectory() as scratch:
+        source = Path(shutil.copytree(folder, Path(scratch) / "float32"))
+        expected = _results(source, frames)
+        for number in calibration.float_layers:
+            kept = _quantise_encoder(source, folder, frames, number)
+            write_about(folder, about)
+            change = _agreement(_results(folder, frames), expected, operating_point)
+            log.info("int8 against float32: %s", change)
+            if change["dice"] >= calibration.min_dice:
+                break
+        else:
+            log.warning(
+                "int8: the masks of the calibration frames agree with float32 by a Dice of %.4f, "
+                "less than min_dice=%s, with %d layers in floating point; compare on your own data",
+                change["dice"],
+                calibration.min_dice,
+                len(kept),
+            )
+    return {
+        "calibration_frames": len(frames),
+        "float_layers": kept,
+        "against_float32": change,
+    }
+
+
+def _quantise_encoder(
     source: Path, target: Path, frames: Sequence[np.ndarray], float_layers: int
 ) -> list[str]:
     """Replace the encoder of one bundle by that of another in 8 bits; checksums stay as they were.
@@ -94,7 +137,7 @@ def quantise_encoder(
     return kept
 
 
-def agreement(
+def _agreement(
     results: Sequence[np.ndarray], expected: Sequence[np.ndarray], point: OperatingPoint
 ) -> dict[str, float]:
     """Return how results differ from those of float32.
@@ -116,7 +159,7 @@ def agreement(
     return {"grey_levels": round(grey, 3), "dice": round(2 * both / total, 4) if total else 1.0}
 
 
-def results_of(folder: Path, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _results(folder: Path, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the probabilities [H, W] of frames of one clip by a bundle."""
     segmenter = Segmenter(folder)
     results = [segmenter.step(frame) for frame in frames] + [segmenter.flush()]

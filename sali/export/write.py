@@ -1,13 +1,10 @@
 """From a network to the folder of a bundle."""
 
 import logging
-import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,11 +14,10 @@ from sali import __version__
 from sali.data.samples import IMAGENET_MEAN, IMAGENET_STD
 from sali.errors import ConfigError
 from sali.export.graphs import Graph, flattened, graphs_of
-from sali.export.quantise import Calibration, agreement, quantise_encoder, results_of
-from sali.metrics.operating_point import OperatingPoint
+from sali.export.quantise import Calibration, quantise
 from sali.models.contract import VideoSegmenter
-from sali.run.io import atomic_write, write_json
-from sali.runtime.bundle import ABOUT, FORMAT, checksum
+from sali.run.io import atomic_write
+from sali.runtime.bundle import FORMAT, write_about
 from sali.runtime.engines import ENGINES, installed
 from sali.streaming import prepare_network
 
@@ -98,52 +94,6 @@ def export_network(
         if calibration is not None:
             about["int8"] = quantise(folder, about, calibration)
             write_about(folder, about)
-
-
-def quantise(folder: Path, about: Mapping[str, Any], calibration: Calibration) -> dict[str, Any]:
-    """Quantise the encoder of a bundle in place, and return what that changed.
-
-    Args:
-        folder: Bundle in float32.
-        about: Its description, whose operating point decides what a mask is.
-        calibration: Frames, and which layers may stay in floating point.
-
-    Raises:
-        ConfigError: NNCF is not installed.
-    """
-    frames = calibration.frames
-    point = about["settings"].get("operating_point", {})
-    names = [one.name for one in fields(OperatingPoint) if one.name in point]
-    operating_point = OperatingPoint(**{name: point[name] for name in names})
-    with TemporaryDirectory() as scratch:
-        source = Path(shutil.copytree(folder, Path(scratch) / "float32"))
-        expected = results_of(source, frames)
-        for number in calibration.float_layers:
-            kept = quantise_encoder(source, folder, frames, number)
-            write_about(folder, about)
-            change = agreement(results_of(folder, frames), expected, operating_point)
-            log.info("int8 against float32: %s", change)
-            if change["dice"] >= calibration.min_dice:
-                break
-        else:
-            log.warning(
-                "int8: the masks of the calibration frames agree with float32 by a Dice of %.4f, "
-                "less than min_dice=%s, with %d layers in floating point; compare on your own data",
-                change["dice"],
-                calibration.min_dice,
-                len(kept),
-            )
-    return {
-        "calibration_frames": len(frames),
-        "float_layers": kept,
-        "against_float32": change,
-    }
-
-
-def write_about(folder: Path, about: Mapping[str, Any]) -> None:
-    """Write `bundle.json` with the checksums of all other files."""
-    others = sorted(path for path in folder.iterdir() if path.name != ABOUT)
-    write_json(folder / ABOUT, {**about, "files": {path.name: checksum(path) for path in others}})
 
 
 def write_onnx(graph: Graph, file: Path) -> None:

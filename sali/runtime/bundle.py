@@ -9,7 +9,7 @@ import numpy as np
 
 from sali.errors import ConfigError, WeightsError
 from sali.models.shipped import find_checkpoint
-from sali.run.io import read_json
+from sali.run.io import read_json, write_json
 from sali.runtime.engines import ENGINES, Run
 from sali.runtime.states import STATES, State
 
@@ -118,6 +118,12 @@ class Bundle:
                     f"{file} is not the file that was exported (its checksum differs); copy the "
                     "bundle again, or export again"
                 )
+
+
+def write_about(folder: Path, about: Mapping[str, Any]) -> None:
+    """Write `bundle.json` with the checksums of all other files of the folder."""
+    others = sorted(path for path in folder.iterdir() if path.name != ABOUT)
+    write_json(folder / ABOUT, {**about, "files": {path.name: checksum(path) for path in others}})
 
 
 def checksum(file: Path) -> str:

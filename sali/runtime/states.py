@@ -1,7 +1,7 @@
 """What is remembered of one video, in NumPy; the graphs of a bundle compute the rest."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,66 +22,64 @@ class Read(NamedTuple):
     grid: tuple[int, int]
 
 
-class State(Protocol):
-    """All that is remembered of one video; see `sali.models.contract.VideoState`.
+class State:
+    """What is remembered of one video, see `sali.models.contract.VideoState`: nothing.
+
+    Args:
+        graphs: Graphs of the bundle by name.
+        settings: Settings of the video.
+        options: What `bundle.json` says of the state.
 
     Attributes:
         reads: What the last result read of the past, level by level; None where nothing was read.
     """
 
-    reads: list[Read] | None
-
-    def step(self, features: Features) -> np.ndarray | None: ...
-    def flush(self) -> np.ndarray | None: ...
-    def state(self) -> dict[str, Any]: ...
-    def load_state(self, state: dict[str, Any]) -> None: ...
-
-
-class ImageState:
-    """Remembers nothing: every frame is segmented by itself."""
-
     reads: list[Read] | None = None
 
-    def __init__(self, graphs: Mapping[str, Run], settings: dict[str, Any], about: Any) -> None:
-        if settings:
-            raise ConfigError(f"settings: got {sorted(settings)}, a network of images has none")
+    def __init__(
+        self, graphs: Mapping[str, Run], settings: dict[str, Any], options: Mapping[str, Any]
+    ) -> None:
+        self._graphs, self._options = graphs, options
 
-    def step(self, features: Features) -> np.ndarray:
+    def step(self, features: Features) -> np.ndarray | None:
+        """Return the logits of the next result, if it is known by now."""
         return features[-1]
 
-    def flush(self) -> None:
+    def flush(self) -> np.ndarray | None:
+        """Return the logits of the last frame, if it still waits for a later one."""
         return None
 
     def state(self) -> dict[str, Any]:
+        """Return a copy of what is remembered."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        pass
+        """Remember what a `state` holds."""
 
 
-class MemoryState:
+class MemoryState(State):
     """Memory bank and neighbor of one video, as `sali.models.sali.state.SALIState` keeps them.
 
     Args:
         graphs: "step", and "alone" where the neighbor's probability is used.
         settings: `neighbor` and the arguments of `MemoryBank`, those that the network has.
-        about: {"levels": count, "reads_memory": ..., "aligns": ..., "probability": ...}.
+        options: {"levels": count, "reads_memory": ..., "aligns": ..., "probability": ...}.
 
     Raises:
         ConfigError: A setting that does not fit.
     """
 
     def __init__(
-        self, graphs: Mapping[str, Run], settings: dict[str, Any], about: Mapping[str, Any]
+        self, graphs: Mapping[str, Run], settings: dict[str, Any], options: Mapping[str, Any]
     ) -> None:
+        super().__init__(graphs, settings, options)
         neighbor = settings.pop("neighbor", "previous")
         if neighbor not in ("previous", "next"):
             raise ConfigError(f"neighbor: got {neighbor!r}, wanted previous or next")
-        self.looks_ahead = neighbor == "next" and about["aligns"]
-        self.bank = MemoryBank(**settings) if about["reads_memory"] else None
+        self.looks_ahead = neighbor == "next" and options["aligns"]
+        self.bank = MemoryBank(**settings) if options["reads_memory"] else None
         self.num_frames = 0
-        self.reads: list[Read] | None = None
-        self._graphs, self._about, self._levels = graphs, about, about["levels"]
+        self._levels = options["levels"]
         self._previous: Features | None = None  # neighbor of the frame to come
         self._probability: np.ndarray | None = None  # of that neighbor, where it is used
         self._waiting: Features | None = None  # frame whose neighbor has not come yet
@@ -112,7 +110,7 @@ class MemoryState:
             if scene_distance(neighbor[:levels], pyramid) >= bank.scene_cut:
                 neighbor, probability = self._previous or current, self._probability
         inputs = _named("pyramid", pyramid)
-        if self._about["aligns"]:
+        if self._options["aligns"]:
             inputs |= _named("neighbor", neighbor[:levels])
         if bank is not None:
             own = [(key[0], value[0]) for key, value in zip(keys, values, strict=True)]
@@ -120,7 +118,7 @@ class MemoryState:
             inputs |= _named("key", keys) | _named("value", values)
             inputs |= _named("memory_key", [key for key, _ in memory])
             inputs |= _named("memory_value", [value for _, value in memory])
-        if self._about["probability"]:
+        if self._options["probability"]:
             if probability is None:
                 (probability,) = self._graphs["alone"](_named("pyramid", neighbor[:levels]))
             inputs["probability"] = probability
@@ -140,7 +138,7 @@ class MemoryState:
                 bank.add(elements, self.num_frames)
         self.num_frames += 1
         self._previous = current
-        self._probability = sigmoid(logits) if self._about["probability"] else None
+        self._probability = sigmoid(logits) if self._options["probability"] else None
         return logits
 
     def _is_worth_storing(self, pyramid: Features, logits: np.ndarray) -> bool:
@@ -173,7 +171,7 @@ class MemoryState:
             self.bank.load_state(state["bank"])
 
 
-STATES: dict[str, Callable[..., State]] = {"image": ImageState, "memory": MemoryState}
+STATES = {"image": State, "memory": MemoryState}
 """Name in `bundle.json` -> what is remembered of a video."""
 
 

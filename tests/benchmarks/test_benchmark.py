@@ -63,7 +63,8 @@ def timed(results):
 
 
 def test_every_group_reports_its_parts(results):
-    assert {*results["tables"], "growth", "export"} == set(GROUPS), "export has a table if chosen"
+    chosen = {"export", "live"}  # have a table if they are asked for
+    assert {*results["tables"], "growth", *chosen} == set(GROUPS)
     assert set(results["tables"]["parts"]) == PARTS
     for name in ("whole frame", "whole frame from a JPEG file"):
         table = results["tables"]["frames"][name]
@@ -180,3 +181,14 @@ def test_another_checkout_is_timed_in_turns(tmp_path):
 def test_settings_that_cannot_be_measured_are_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
         benchmark(composed(*overrides))
+
+
+@pytest.mark.slow
+def test_a_video_is_played_in_processes_of_their_own(tmp_path):
+    live = "live={ckpt: polypgen_lite0, bundles: [], frames: 2, warmup: 0}"
+    given = ("groups=[live]", "variants={f32: {precision: 32, compiled: false}}", live)
+    rows = benchmark(composed(*given, f"output={tmp_path}"))["tables"]["live"]["live"]
+    assert set(rows) == {"released", "torch f32"}
+    for row in rows.values():
+        assert 0 < row["median ms"] < row["latency median ms"]
+        assert row["start-up s"] > 0 and row["peak MiB"] > 100 and row["packages MiB"] > 100
