@@ -41,13 +41,13 @@ def openvino(file: Path, precision: str, threads: int | None) -> Run:
 
     Args:
         file: File that OpenVINO reads, `.xml` or `.onnx`.
-        precision: Precision that it was exported with. "32" computes in float32; of others the
-            floating point parts are computed in what the processor is fastest in.
+        precision: Precision that it was exported with. Of "16" floating point numbers are computed
+            in what the processor is fastest in, of others in float32.
         threads: Processor threads; None: as OpenVINO chooses.
     """
     runtime = installed("openvino", "openvino")
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if precision == "32":
+    if precision != "16":
         options["INFERENCE_PRECISION_HINT"] = "f32"
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
