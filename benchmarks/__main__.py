@@ -4,6 +4,7 @@ python -m benchmarks backbone=pvt_v2_b5 groups=[parts,frames]
 python -m benchmarks groups=[] baseline=../other_checkout
 """
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -11,24 +12,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.checkouts import measure_checkouts
-from benchmarks.export import measure_export
-from benchmarks.frames import measure_frames
+from benchmarks.frames import measure_export, measure_frames
 from benchmarks.growth import measure_growth
 from benchmarks.live import measure_live
-from benchmarks.loader import measure_loaders
+from benchmarks.loader import measure_loader
 from benchmarks.parts import measure_parts
 from benchmarks.released_way import check_network
 from benchmarks.report import markdown, write_report
 from benchmarks.setup import Setup, Variant, describe_machine
-from benchmarks.training import Training, TrainingVariant, measure_training
-from sali.build import model_node, pick_device
+from benchmarks.training import measure_training
 from sali.cli import command
 from sali.config import build, check_config
-from sali.data.datamodule import ClipData
 from sali.errors import ConfigError
+from sali.models.nodes import instantiate
 from sali.run.record import provenance
 
 log = logging.getLogger(__name__)
@@ -41,24 +41,20 @@ def _variants(values: Values) -> dict[str, Variant]:
     return {name: Variant(**options) for name, options in values["variants"].items()}
 
 
-def _training(values: Values) -> tuple[Training, dict[str, TrainingVariant]]:
-    variants = values["training_variants"].items()
-    ways = {name: TrainingVariant(**options) for name, options in variants}
-    return Training(**values["training"]), ways
-
-
 def _loader(setup: Setup, values: Values) -> Values:
-    def make(num_workers: int, cache: str | None) -> ClipData:
-        return build(values["data"], num_workers=num_workers, cache=cache)
-
-    return {"training samples": measure_loaders(make, **values["loader"])}
+    options, rows = values["loader"], {}
+    for cache, count in itertools.product(options["caches"], options["num_workers"]):
+        data = build(values["data"], num_workers=count, cache=cache)
+        name = f"{count} workers, cache {cache or 'off'}"
+        rows[name] = measure_loader(data, options["num_batches"])
+    return {"training samples": rows}
 
 
 def _baseline(setup: Setup, values: Values) -> Values:
-    training, ways = _training(values)
-    variant, way = next(iter(_variants(values).values())), next(iter(ways.values()))
-    root = Path(values["baseline"])
-    return measure_checkouts(setup, variant, training, way, root, **values["baseline_blocks"])
+    variant = next(iter(_variants(values).values()))
+    way = next(iter(values["training_variants"].values()))
+    root, options = Path(values["baseline"]), values["baseline_blocks"]
+    return measure_checkouts(setup, variant, values["training"], way, root, **options)
 
 
 GROUPS: dict[str, Callable[[Setup, Values], Values]] = {
@@ -69,29 +65,22 @@ GROUPS: dict[str, Callable[[Setup, Values], Values]] = {
     "growth": lambda setup, v: measure_growth(
         setup, _variants(v)[v["growth_variant"]], **v["growth"]
     ),
-    "training": lambda setup, v: measure_training(setup, *_training(v), **v["training_steps"]),
+    "training": lambda setup, v: measure_training(
+        setup, v["training"], v["training_variants"], **v["training_steps"]
+    ),
     "loader": _loader,
 }
 """What can be measured, by the name that `groups` takes: tables by name; of growth, curves."""
 
 
 def build_setup(cfg: DictConfig) -> Setup:
-    """Return what is measured.
-
-    Raises:
-        ConfigError: A network that the released way cannot be computed with, or a size that does
-            not fit.
-    """
+    """Return what is measured; refuse what the released way cannot compute."""
     if cfg.num_frames < 2:
         raise ConfigError(f"num_frames: got {cfg.num_frames}, wanted 2: a frame and a neighbor")
-    names = ("image_size", "frame_height", "frame_width", "num_frames", "memory_noise")
-    setup = Setup(
-        model=model_node(cfg),
-        device=str(pick_device(cfg.device)),
-        **{name: cfg[name] for name in (*names, "pretrained", "seed", "threads")},
-    )
+    setup = Setup.of(cfg)
     try:
-        network = setup.build_network("meta")
+        with torch.device("meta"):  # no weights are needed
+            network = instantiate(setup.model, trust=None)
         check_network(network)
         for side in (cfg.image_size, *cfg.growth.image_sizes):
             network.check_image_size(side)

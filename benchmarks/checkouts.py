@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.frames import as_step, over
-from benchmarks.setup import Setup, Variant, frame_elements
+from benchmarks.setup import Setup, Variant
 from benchmarks.timing import Table, summarize, time_interleaved
-from benchmarks.training import Training, TrainingVariant, make_step
+from benchmarks.training import Options, make_step
 from sali.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,34 +27,22 @@ BASELINE, HERE = "baseline", "here"
 def measure_checkouts(
     setup: Setup,
     variant: Variant,
-    training: Training,
-    way: TrainingVariant,
+    training: Options,
+    way: Options,
     baseline: Path,
     blocks: int,
     frames: int,
     steps: int,
     warmup: int,
 ) -> dict[str, Table]:
-    """Time blocks of frames, with a full memory, and of training steps.
+    """Time blocks of frames, with a full memory, and of training steps; medians are compared.
 
-    Args:
-        setup: What is measured; both checkouts must know its model node.
-        variant: Way of running our network.
-        training: What is trained.
-        way: Way of our training step.
-        baseline: Folder of the other checkout.
-        blocks: Blocks of each checkout, of which the medians are compared.
-        frames: Frames of a block.
-        steps: Training steps of a block.
-        warmup: Calls before each block.
-
-    Returns:
-        Times of "whole frame" and "training step".
+    Both checkouts must know the model node of the setup.
 
     Raises:
         ConfigError: A folder without this benchmark, or one that refuses the settings.
     """
-    settings = json.dumps([asdict(setup), asdict(variant), asdict(training), asdict(way)])
+    settings = json.dumps([asdict(setup), asdict(variant), training, way])
     checkouts = {BASELINE: _Checkout(baseline, settings), HERE: _Checkout(ROOT, settings)}
     medians: dict[str, dict[str, list[float]]] = {
         name: {who: [] for who in checkouts} for name in (FRAME, STEP)
@@ -107,13 +95,9 @@ def serve() -> None:
     given = json.loads(sys.stdin.readline())
     setup, variant = Setup(**given[0]), Variant(**given[1])
     device = setup.start()
-    frames = setup.frames()
-    images = setup.images(frames)
-    network = setup.build_network(calibrate=images)
-    elements = frame_elements(network, images)
+    frames, _, network, elements = setup.scene()
     stream = setup.full_stream(setup.prepare(network, variant), variant, elements)
-    training, way = Training(**given[2]), TrainingVariant(**given[3])
-    calls = {FRAME: over(frames, as_step(stream)), STEP: make_step(setup, training, way)}
+    calls = {FRAME: over(frames, as_step(stream)), STEP: make_step(setup, given[2], given[3])}
     sys.stdout.write("[]\n")
     sys.stdout.flush()
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Whole frames with a full memory: the released way, ours, and one plain backbone pass."""
+"""Whole frames with a full memory: the released way, ours, exported bundles, the backbone."""
 
 import itertools
 import tempfile
@@ -15,14 +15,28 @@ from benchmarks.released_way import RELEASED, ReleasedStream
 from benchmarks.setup import Elements, Setup, Variant, fill, frame_elements, write_jpegs
 from benchmarks.timing import Call, Table, in_fresh_process, peak_of, summarize, time_interleaved
 from sali.data.frames import read_frame
-from sali.models.sali import SALI
+from sali.export.quantise import Calibration
+from sali.export.write import export_network
+from sali.models.sali import SALI, MemoryBank
 from sali.report.overlay import draw_overlay
 from sali.runtime import Segmenter
+from sali.runtime.memory import Level
+from sali.runtime.states import MemoryState
 from sali.streaming import StreamSegmenter, prepare_network
 from sali.streaming.segmenter import step_tensors
 
 BACKBONE = "backbone"
 """The yardstick: one float32 pass of the unprepared backbone over one image."""
+
+BUNDLES = {
+    "onnx": ("onnx", "32"),
+    "openvino": ("openvino", "32"),
+    "openvino, encoder bf16": ("openvino", "16"),
+    "openvino, encoder int8": ("openvino", "int8"),
+}
+"""Exported bundles by name: format and precision."""
+FLOAT_LAYERS = 6
+"""Layers that int8 leaves in floating point: the middle of the numbers that `sali.export` tries."""
 
 Step = Callable[[np.ndarray, np.ndarray], object]
 """Takes a frame and the next one."""
@@ -33,22 +47,12 @@ def measure_frames(
 ) -> dict[str, Table]:
     """Time whole frames, from arrays, from JPEG files, and from there to the overlay that is shown.
 
-    Args:
-        setup: What is measured.
-        variants: Ways of running our network, by name.
-        rounds: Timed frames of each variant.
-        warmup: Rounds before those.
-        memory_steps: Frames of a fresh process before its peak of memory is read; 0 for no peaks.
-
     Returns:
         Times, peaks of memory, and how our maps differ from the released way's.
     """
     device = setup.start()
-    frames = setup.frames()
-    images = setup.images(frames)
-    network = setup.build_network(calibrate=images)
+    frames, images, network, elements = setup.scene()
     prepared = {name: setup.prepare(network, variant) for name, variant in variants.items()}
-    elements = frame_elements(network, images)
     steps: dict[str, Step] = {RELEASED: _released_stream(setup, network, elements).step}
     for name, variant in variants.items():
         steps[name] = as_step(setup.full_stream(prepared[name], variant, elements))
@@ -127,19 +131,10 @@ def _to_overlay(step: Step) -> Callable[[Path, Path], np.ndarray]:
 def compare_maps(
     setup: Setup, network: SALI, prepared: SALI, variant: Variant, images: Tensor
 ) -> dict[str, float]:
-    """Compare our probabilities with those of the released way over a short stream.
+    """Return {"max", "mean"} of the absolute difference of the maps over a short stream.
 
-    Ours looks one frame ahead and evicts as released here.
-
-    Args:
-        setup: Gives the size of the maps.
-        network: Network of the released way.
-        prepared: Our network, as the variant runs it.
-        variant: Gives the precision.
-        images: Images [T, 3, S, S], T at least 2; the last one is only a neighbor.
-
-    Returns:
-        {"max", "mean"} of the absolute difference over all pixels.
+    Ours looks one frame ahead and evicts as released here; the last of the images [T, 3, S, S] is
+    only a neighbor.
     """
     size = setup.frame_size
     theirs = _released_stream(setup, network)
@@ -168,3 +163,59 @@ def _peak_of_stream(setup: Setup, variant: Variant | None, steps: int) -> dict[s
         prepare_network(network, setup.image_size, variant.precision, variant.compiled)
         step = as_step(setup.full_stream(network, variant, elements))
     return peak_of(over(frames, step), steps, device)
+
+
+def measure_export(
+    setup: Setup, variants: Mapping[str, Variant], rounds: int, warmup: int
+) -> dict[str, Table]:
+    """Time whole frames from arrays, all ways in turns; ratios are to the first variant."""
+    device = setup.start()
+    frames, _, network, elements = setup.scene()
+    ways: dict[str, Call] = {}
+    for name, variant in variants.items():
+        stream = setup.full_stream(setup.prepare(network, variant), variant, elements)
+        ways[f"torch {name}"] = over(frames, as_step(stream))
+    baseline = next(iter(ways))
+    bank = MemoryBank(**{n: v for n, v in network.video_settings.items() if n != "neighbor"})
+    fill(bank, elements, setup.memory_noise, setup.seed)
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        for name, (file_format, precision) in BUNDLES.items():
+            path = Path(folder) / name.replace(" ", "_")
+            segmenter = _bundle(setup, network, path, file_format, precision, frames)
+            _fill_as(segmenter, bank)
+            ways[name] = over(frames, as_step(segmenter))
+        times = time_interleaved(ways, rounds, warmup, device)
+    return {"whole frame": summarize(times, (baseline,))}
+
+
+def _bundle(
+    setup: Setup,
+    network: SALI,
+    path: Path,
+    file_format: str,
+    precision: str,
+    frames: list[np.ndarray],
+) -> Segmenter:
+    settings = {
+        "image_size": setup.image_size,
+        "smoothing": 0,
+        "decode": "fast",
+        "maps": "probability",
+        "video": network.video_settings,
+    }
+    copy = setup.build_network()
+    copy.load_state_dict(network.state_dict())
+    int8 = Calibration(frames, [FLOAT_LAYERS], min_dice=0) if precision == "int8" else None
+    export_network(copy, settings, path, file_format, precision, {}, int8)
+    return Segmenter(path, threads=setup.threads)
+
+
+def _fill_as(segmenter: Segmenter, bank: MemoryBank) -> None:
+    """Give a segmenter the elements of a bank of PyTorch's."""
+    video = segmenter.video
+    assert isinstance(video, MemoryState) and video.bank is not None
+    video.bank.grids, video.bank.first = bank.grids, bank.first
+    video.bank.levels = [
+        Level(**{name: x.cpu().numpy() for name, x in {**vars(level), "key": level.key.T}.items()})
+        for level in bank.levels
+    ]

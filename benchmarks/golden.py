@@ -4,7 +4,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,22 +50,15 @@ def fill_part(part: nn.Module, released_prefix: str, our_prefix: str) -> nn.Modu
     return part.eval()
 
 
-class BankStep(NamedTuple):
-    """What one frame read of the golden memory.
-
-    Attributes:
-        read: Readout and the frame's own values, all levels in one row.
-        sizes: Elements per level after the frame was stored.
-    """
-
-    read: np.ndarray
-    sizes: list[int]
-
-
 def replay_bank(
     golden: dict[str, np.ndarray], bank: MemoryBank, device: str = "cpu"
-) -> Iterator[BankStep]:
-    """Read and store the golden elements frame by frame."""
+) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Read and store the golden elements frame by frame.
+
+    Yields:
+        Readout and the frame's own values, all levels in one row, and the number of elements per
+        level after the frame was stored.
+    """
 
     def levels(flat: np.ndarray, channels: int) -> list[Tensor]:
         """Rows hold the levels one after another, channel-major."""
@@ -88,4 +81,4 @@ def replay_bank(
             maps = zip(levels(masks, 1), GRIDS, strict=True)
             logits = [mask.view(1, 1, *grid) for mask, grid in maps]
             bank.add(weigh_values(query, logits), t)
-        yield BankStep(torch.cat(rows).cpu().numpy(), bank.sizes)
+        yield torch.cat(rows).cpu().numpy(), bank.sizes

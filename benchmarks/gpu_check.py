@@ -10,8 +10,8 @@ python -m benchmarks.gpu_check device=cuda:1 checks=[parts,read] precisions=[bf1
 import logging
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks import gpu_parts, gpu_uses
-from benchmarks.gpu_parts import Check, CheckError, Figures, SkippedError, Values
+from benchmarks.gpu_parts import Check, CheckError, SkippedError, Values, number_format
 from benchmarks.setup import Setup, describe_machine
-from sali.build import model_node, pick_device
 from sali.cli import command
 from sali.config import check_config
 from sali.errors import ConfigError
@@ -34,82 +33,81 @@ log = logging.getLogger(__name__)
 
 CONFIG = str(Path(__file__).with_name("gpu_check"))
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
-
-CHECKS: dict[str, Callable[[Setup, Values], dict[str, Check]]] = {
-    "parts": gpu_parts.part_checks,
-    "stream": gpu_parts.stream_checks,
-    "read": gpu_parts.read_checks,
-    "alignment": gpu_parts.alignment_checks,
-    "training": gpu_uses.training_checks,
-    "compile": gpu_uses.compile_checks,
-    "processes": gpu_uses.process_checks,
-    "speed": gpu_uses.speed_checks,
-    "bundle": gpu_uses.bundle_checks,
-}
-"""What can be checked, by the name that `checks` takes: functions that make the rows."""
+GROUPS = (
+    *("parts", "stream", "read", "alignment", "training"),
+    *("compile", "processes", "speed", "bundle"),
+)
+"""What can be checked, by the name that `checks` takes."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """How one check ended: `result`, the reason unless it is "ok", and what was measured."""
-
-    check: str
-    result: str
-    reason: str
-    figures: Figures
-    seconds: float
+def checks(values: Values) -> Iterator[tuple[str, str, Check, list[str]]]:
+    """Yield group, name, function and number formats of every check."""
+    every, once = values["precisions"], ["32"]
+    yield "parts", "part: alignment", gpu_parts.alignment, every
+    yield "parts", "part: fusion", gpu_parts.fusion, every
+    yield "parts", "part: memory bank", gpu_parts.bank, once
+    yield "stream", "stream: released B5", gpu_parts.stream, every
+    yield "read", "memory read against the CPU", gpu_parts.read, once
+    for kernel in ("auto", "grid_sample"):
+        check = partial(gpu_parts.deformable, kernel=kernel)
+        yield "alignment", f"alignment against the CPU, {kernel}", check, once
+    yield "training", "training step", gpu_uses.training, every
+    yield "compile", "torch.compile", gpu_uses.compiled, once
+    yield "processes", "two processes", gpu_uses.two_processes, once
+    for backbone in values["speed"]["backbones"]:
+        check = partial(gpu_uses.speed, backbone=backbone)
+        yield "speed", f"speed: {backbone}", check, every
+    yield "bundle", "export bundle", gpu_uses.bundle, once
 
 
 def check_gpu(cfg: DictConfig) -> dict[str, Any]:
     """Run the checks that the configuration names.
 
     Returns:
-        {"run", "machine", "rows"}, see `Row`.
+        {"run", "machine", "rows"}; a row has "check", "result", the "reason" unless that is "ok",
+        "figures" and "seconds".
 
     Raises:
         ConfigError: An unknown check, precision or device.
     """
     check_config(cfg, CONFIG)
-    known = {"checks": list(CHECKS), "precisions": [*PRECISIONS, "tf32"]}
-    for key, names in known.items():
+    for key, names in {"checks": GROUPS, "precisions": [*PRECISIONS, "tf32"]}.items():
         if unknown := sorted(set(map(str, cfg[key])) - set(names)):
             raise ConfigError(f"{key}: got {', '.join(unknown)}, wanted some of {', '.join(names)}")
-    setup = Setup(
-        model=model_node(cfg),
-        pretrained=False,
-        device=str(pick_device(cfg.device)),
-        **{name: cfg[name] for name in ("image_size", "frame_height", "frame_width", "num_frames")},
-        **{name: cfg[name] for name in ("memory_noise", "seed", "threads")},
-    )
+    setup = Setup.of(cfg, pretrained=False)
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     rows = []
-    for name in values["checks"]:
-        for row, check in CHECKS[name](setup, values).items():
-            rows.append(_run(row, check, setup.start()))
-            log.info("%s: %s %s", row, rows[-1].result, rows[-1].reason)
+    for group, name, check, formats in checks(values):
+        for number in formats if group in values["checks"] else ():
+            row = _run(partial(check, setup, values[group], number), setup.start(), number)
+            rows.append({"check": f"{name}, {number}", **row})
+            log.info("%s, %s: %s %s", name, number, row["result"], row["reason"])
     return {
         "run": provenance(seed=setup.seed, device=setup.device),
         "machine": describe_machine(torch.device(setup.device)),
-        "rows": [asdict(row) for row in rows],
+        "rows": rows,
     }
 
 
-def _run(name: str, check: Check, device: torch.device) -> Row:
-    figures: Figures = {}
+def _run(check: partial[dict[str, float]], device: torch.device, number: str) -> dict[str, Any]:
+    """Return how a check ended."""
+    figures: dict[str, float] = {}
     result, reason, start = OK, "", time.perf_counter()
     try:
-        figures = check()
+        with number_format(device, number):
+            figures = check()
     except SkippedError as why:
         result, reason = SKIPPED, str(why)
     except CheckError as why:
         result, reason, figures = FAILED, str(why), why.figures
     except Exception as error:  # whatever a driver or a kernel says: the other checks still run
-        log.debug("%s", name, exc_info=True)
+        log.debug("a check failed", exc_info=True)
         first = (str(error).strip() or "no message").splitlines()[0]
         result, reason = FAILED, f"{type(error).__name__}: {first}"
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return Row(name, result, reason, figures, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return {"result": result, "reason": reason, "figures": figures, "seconds": seconds}
 
 
 def markdown(results: dict[str, Any]) -> str:

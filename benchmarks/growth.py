@@ -30,31 +30,17 @@ def measure_growth(
 ) -> dict[str, Curve]:
     """Measure curves of our way; of memory reads also those of the others.
 
-    Args:
-        setup: What is measured.
-        variant: Way of running our network.
-        rounds: Timed calls for each point, of which the median is taken.
-        warmup: Calls before those.
-        frames_seen: Frames of a stream whose memory is full from the start.
-        blocks: Points that this stream is summed up in.
-        memory_frames: Sizes of the memory in frames.
-        image_sizes: Sides in pixels.
-        streams: Numbers of streams that take turns.
-
-    Returns:
-        Curves by name; an empty list of points leaves its curve out.
+    `frames_seen` frames of a stream whose memory is full are summed up in `blocks` points; the
+    lists are the points of the other curves. A point is a median; a curve without points is left
+    out.
     """
     device = setup.start()
-    frames = setup.frames()
-    original = setup.build_network(calibrate=setup.images(frames))
+    frames, _, original, elements = setup.scene()
     prepared = setup.prepare(original, variant)
-
-    def elements(side: int | None = None) -> Elements:
-        return frame_elements(original, setup.images(frames, side))
 
     def step(side: int | None = None, streams: int = 1, **settings: Any) -> Call:
         """Return the step of one frame of every stream; the memories are full."""
-        own = elements(side)
+        own = elements if side is None else frame_elements(original, setup.images(frames, side))
         segmenters = [
             setup.full_stream(prepared, variant, own, side, **settings) for _ in range(streams)
         ]
@@ -79,7 +65,7 @@ def measure_growth(
         if memory_frames:
             whole = {n: {"whole frame": step(max_frames=n)} for n in memory_frames}
             curves["memory"] = curve("frames in memory", whole)
-            reads = {n: _reads(setup, original, elements(), n) for n in memory_frames}
+            reads = {n: _reads(setup, original, elements, n) for n in memory_frames}
             curves["memory read"] = curve("frames in memory", reads)
         if image_sizes:
             sizes = {n: {"whole frame": step(n)} for n in image_sizes}

@@ -1,11 +1,10 @@
 """How fast training samples come from the disk, and where the time of one sample goes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from benchmarks.timing import Table
 from sali.data.datamodule import ClipData
 from sali.data.datasets import SampleDataset
 from sali.errors import ConfigError
@@ -19,10 +18,6 @@ def measure_loader(data: ClipData, num_batches: int) -> dict[str, float]:
 
     As many batches are drawn before, in the same epoch, so that workers are busy when the clock
     starts. A cache is filled by a whole epoch first.
-
-    Args:
-        data: Data module whose `num_workers`, `cache` and transform are measured.
-        num_batches: Number of timed batches.
 
     Returns:
         {"samples_per_second": of all workers together, and what `time_parts` returns}.
@@ -81,17 +76,3 @@ def time_parts(dataset: SampleDataset, keys: Sequence[tuple[int, int]]) -> dict[
         dataset.transform = transform
     parts = {part: ns / 1e6 / len(keys) for part, ns in spent.items()}
     return {**parts, "samples_per_second_per_core": 1e3 / sum(parts.values())}
-
-
-def measure_loaders(
-    make: Callable[[int, str | None], ClipData],
-    num_workers: Sequence[int],
-    caches: Sequence[str | None],
-    num_batches: int,
-) -> Table:
-    """Apply `measure_loader` to the data modules that `make` makes of (num_workers, cache)."""
-    return {
-        f"{count} workers, cache {cache or 'off'}": measure_loader(make(count, cache), num_batches)
-        for cache in caches
-        for count in num_workers
-    }

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from benchmarks import released_way as released
 from benchmarks.released_way import RELEASED
-from benchmarks.setup import Bank, Setup, Variant, autocast, fill, frame_elements, write_jpegs
+from benchmarks.setup import Elements, Setup, Variant, autocast, fill, write_jpegs
 from benchmarks.timing import Call, Table, summarize, time_interleaved
 from sali.data.frames import read_frame, resize_frame
 from sali.data.samples import to_tensor
 from sali.data.synthetic import draw_clip
 from sali.metrics.vps import frame_scores
 from sali.models.blocks import Pyramid
-from sali.models.sali import SALI
+from sali.models.sali import SALI, MemoryBank
 from sali.models.sali.alignment import DeformConv
 from sali.models.sali.memory import KeyValue
 from sali.ops import KERNELS, deform_conv, memory_read
@@ -40,14 +40,13 @@ def measure_parts(
 ) -> dict[str, Table]:
     """Return times of the parts of a frame, with a full memory."""
     device = setup.start()
-    images = setup.images(setup.frames())
-    network = setup.build_network(calibrate=images)
+    _, images, network, elements = setup.scene()
     ways = {RELEASED: _network_calls(network, images[:1], None)}
     for name, variant in variants.items():
         context = autocast(device, variant.precision)
         ways[name] = _network_calls(setup.prepare(network, variant), images[:1], context)
     parts = {part: {name: own[part] for name, own in ways.items()} for part in ways[RELEASED]}
-    parts["memory read"], parts["bank bookkeeping"] = _memory_calls(setup, network, images)
+    parts["memory read"], parts["bank bookkeeping"] = _memory_calls(setup, network, elements)
     parts["deformable convolution"] = _deformable_kernels(network, images)
     parts["VPS scores"] = {"ours": _vps_scores(setup)}
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
@@ -60,12 +59,8 @@ def measure_parts(
 def _network_calls(network: SALI, image: Tensor, context: torch.autocast | None) -> dict[str, Call]:
     """Return the parts that are modules; every part gets what the parts before it give.
 
-    The memory is the frame's own features here; reading is a part of its own.
-
-    Args:
-        network: Network, prepared for our way.
-        image: Image [1, 3, S, S].
-        context: Autocast of our way; None for the released way.
+    The memory is the frame's own features here; reading is a part of its own. Without an autocast
+    it is the released way.
     """
     assert network.long_term and network.short_term and network.fusion
     short_term, fusion = network.short_term, network.fusion
@@ -106,19 +101,19 @@ def _network_calls(network: SALI, image: Tensor, context: torch.autocast | None)
 
 @torch.inference_mode()
 def _memory_calls(
-    setup: Setup, network: SALI, images: Tensor
+    setup: Setup, network: SALI, elements: Elements
 ) -> tuple[dict[str, Call], dict[str, Call]]:
     """Return reads of a full memory, and the storing of a frame in it with eviction and use."""
     ours = network.start().bank
     assert network.long_term and ours
-    elements, top_k = frame_elements(network, images), network.long_term.top_k
+    top_k = network.long_term.top_k
     theirs = released.ReleasedBank(ours.max_frames)
     for bank in (ours, theirs):
         fill(bank, elements, setup.memory_noise, setup.seed)
     query, memory = elements[0], ours.elements()
     usages = [usage for _, usage in read_levels(memory_read, query, memory, top_k)]
 
-    def keep_books(bank: Bank) -> Call:
+    def keep_books(bank: MemoryBank | released.ReleasedBank) -> Call:
         def call() -> None:
             bank.count_usage(usages)
             bank.add(query, bank.max_frames)
@@ -145,8 +140,7 @@ def _deformable_kernels(network: SALI, images: Tensor) -> dict[str, Call]:
     x, guide = network.encode(images[:2])[0].chunk(2)
     module = network.short_term.deform[0]
     assert isinstance(module, DeformConv)
-    first, second, modulation = module.to_offset(guide).chunk(3, dim=1)
-    inputs = (x, torch.cat([first, second], 1), modulation.sigmoid(), module.weight, module.bias)
+    inputs = (x, *module.taps(guide), module.weight, module.bias)
     return {kernel: partial(deform_conv, *inputs, kernel=kernel) for kernel in KERNELS}
 
 

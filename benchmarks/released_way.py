@@ -9,13 +9,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import deform_conv2d
 
 from sali.data.frames import resize_frame
 from sali.data.samples import to_tensor
 from sali.models.blocks import Pyramid, resize
 from sali.models.sali import SALI
-from sali.models.sali.alignment import NEGATIVE_SLOPE, DeformConv, ShortTermAlignment
+from sali.models.sali.alignment import DeformConv, ShortTermAlignment
 from sali.models.sali.decoder import SideLogits
 from sali.models.sali.fusion import Fusion, PooledNonLocal
 from sali.models.sali.memory import KeyValue, masks_on_levels, weigh_values
@@ -27,17 +26,7 @@ RELEASED = "released"
 def dense_read(
     query_key: Tensor, memory_key: Tensor, memory_value: Tensor, top_k: int
 ) -> tuple[Tensor, Tensor]:
-    """Read a memory through matrices of all elements by all queries.
-
-    Args:
-        query_key: Keys of the queries [B, Ck, Q].
-        memory_key: Keys of the elements [B, Ck, N].
-        memory_value: Values of the elements [B, Cv, N].
-        top_k: Elements read per query.
-
-    Returns:
-        Readout [B, Cv, Q] and usage [B, N].
-    """
+    """Do as `memory_read`, through matrices of all elements by all queries."""
     norm = memory_key.pow(2).sum(1).unsqueeze(2)
     product = memory_key.transpose(1, 2) @ query_key
     similarity = (2 * product - norm) / query_key.shape[1] ** 0.5  # [B, N, Q]
@@ -46,41 +35,17 @@ def dense_read(
     return memory_value @ affinity, affinity.detach().sum(2)
 
 
-def _leaky(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, NEGATIVE_SLOPE)
-
-
 def align(module: ShortTermAlignment, neighbor: Pyramid, reference: Pyramid) -> Pyramid:
-    """Return a pyramid moved onto the grid of another."""
-    aligned: list[Tensor] = []
-    offset_above = features_above = None
-    for level in (2, 1, 0):
-        offset = _leaky(module.compare[level](torch.cat([neighbor[level], reference[level]], 1)))
-        if offset_above is None:
-            offset = _leaky(module.refine[level](offset))
-        else:
-            above = 2 * resize(offset_above, scale=2)
-            offset = _leaky(module.refine[level](torch.cat([offset, above], 1)))
-            offset = _leaky(module.smooth[level](offset))
-        deform = module.deform[level]
-        assert isinstance(deform, DeformConv)
-        first, second, modulation = deform.to_offset(offset).chunk(3, dim=1)
-        features = deform_conv2d(
-            neighbor[level],
-            torch.cat([first, second], 1),
-            deform.weight,
-            deform.bias,
-            padding=1,
-            mask=modulation.sigmoid(),
-        )
-        if features_above is not None:
-            above = resize(features_above, scale=2)
-            features = module.merge[level](torch.cat([features, above], 1))
-        if level:
-            features = _leaky(features)
-        aligned.insert(0, features)
-        offset_above, features_above = offset, features
-    return aligned
+    """Return a pyramid moved onto the grid of another, by torchvision's deformable convolution."""
+    levels = [deform for deform in module.deform if isinstance(deform, DeformConv)]
+    own = levels[0].kernel
+    try:
+        for deform in levels:
+            deform.kernel = "torchvision"
+        return module(neighbor, reference)
+    finally:
+        for deform in levels:
+            deform.kernel = own
 
 
 def attend(module: PooledNonLocal, x: Tensor) -> Tensor:
@@ -250,12 +215,7 @@ def training_heads(
 ) -> list[Tensor]:
     """Return logits of the four heads at the images' size; each kind of frame is a backbone pass.
 
-    Args:
-        network: Network in training mode.
-        current: Images [B, 3, H, W].
-        memory: Images of an earlier frame each.
-        memory_mask: Their masks of 0/1 [B, 1, H, W].
-        neighbor: Images of the frame next to the current one.
+    Images are [B, 3, H, W], the masks of the memory frames 0/1 [B, 1, H, W].
     """
     assert network.long_term is not None
     pyramids = [network.reduction(network.backbone(x)) for x in (current, memory, neighbor)]
@@ -266,12 +226,7 @@ def training_heads(
 
 
 def training_loss(heads: list[Tensor], mask: Tensor) -> Tensor:
-    """Return the released structure loss, summed over heads that each weigh the pixels anew.
-
-    Args:
-        heads: Logits [B, 1, H, W].
-        mask: Mask of 0/1 [B, 1, H, W].
-    """
+    """Return the released structure loss, summed over heads that each weigh the pixels anew."""
     total = mask.new_zeros(())
     for logits in heads:
         weight = 1 + 5 * (F.avg_pool2d(mask, 31, stride=1, padding=15) - mask).abs()

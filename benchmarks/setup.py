@@ -5,24 +5,29 @@ import itertools
 import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor, nn
 
+from sali.build import model_node, pick_device
 from sali.data.frames import resize_frame
 from sali.data.samples import to_tensor
 from sali.data.synthetic import draw_clip
 from sali.models.contract import ClipBatch
 from sali.models.nodes import instantiate
-from sali.models.sali import SALI
+from sali.models.sali import SALI, MemoryBank
 from sali.models.sali.memory import KeyValue
 from sali.streaming import StreamSegmenter, prepare_network
 from sali.streaming.prepare import PRECISIONS
+
+if TYPE_CHECKING:
+    from benchmarks.released_way import ReleasedBank
 
 JPEG_QUALITY = 90
 
@@ -59,6 +64,12 @@ class Setup:
     device: str
     threads: int | None
 
+    @classmethod
+    def of(cls, cfg: DictConfig, **more: Any) -> Self:
+        """Return the setup of a configuration, and of values that it does not have."""
+        own = {f.name: cfg[f.name] for f in fields(cls) if f.name in cfg} | more
+        return cls(**{**own, "model": model_node(cfg), "device": str(pick_device(cfg.device))})
+
     def start(self) -> torch.device:
         """Set the seed and the threads; call it first."""
         if self.threads:
@@ -80,19 +91,22 @@ class Setup:
         fitted = [to_tensor(resize_frame(f, side or self.image_size)) for f in frames]
         return torch.stack(fitted).to(self.device)
 
-    def build_network(self, device: str | None = None, calibrate: Tensor | None = None) -> SALI:
+    def scene(self) -> tuple[list[np.ndarray], Tensor, SALI, Elements]:
+        """Return frames, their images, the calibrated network and the elements of the frames."""
+        frames = self.frames()
+        images = self.images(frames)
+        network = self.build_network(calibrate=images)
+        return frames, images, network, frame_elements(network, images)
+
+    def build_network(self, calibrate: Tensor | None = None) -> SALI:
         """Return the network in evaluation mode.
 
         Args:
-            device: Device in place of the setup's; on "meta" there are no weights.
             calibrate: Images [T, 3, S, S] from which batch norms behind the backbone take their
                 statistics, so that random weights give features, similarities and offsets of
                 ordinary size. None leaves them; times depend on them a little, memory does not.
         """
         torch.manual_seed(self.seed)
-        if device == "meta":
-            with torch.device("meta"):
-                return instantiate(self.model, trust=None)
         network: SALI = instantiate(self.model, trust=None)
         if self.pretrained:
             network.load_pretrained()
@@ -121,12 +135,7 @@ class Setup:
     ) -> StreamSegmenter:
         """Return a segmenter of a prepared network whose memory holds noisy copies of elements.
 
-        Args:
-            prepared: Network as the variant runs it.
-            variant: Gives the precision.
-            elements: Elements whose noisy copies fill the memory.
-            side: Side in pixels that the network sees, in place of the setup's.
-            settings: Changes of the network's `video_settings`.
+        The network sees `side` pixels; `settings` are changes of its `video_settings`.
         """
         ours = StreamSegmenter(prepared, side or self.image_size, variant.precision, **settings)
         fill(ours.video.bank, elements, self.memory_noise, self.seed)  # type: ignore[attr-defined]
@@ -182,19 +191,6 @@ def _calibrate(network: SALI, images: Tensor) -> None:
         norm.momentum = momentum
 
 
-class Bank(Protocol):
-    """A memory bank, ours or the released one."""
-
-    max_frames: int
-
-    @property
-    def sizes(self) -> list[int]: ...
-
-    def add(self, frame: list[KeyValue], index: int) -> None: ...
-
-    def count_usage(self, usages: list[Tensor]) -> None: ...
-
-
 @torch.inference_mode()
 def frame_elements(network: SALI, images: Tensor) -> Elements:
     """Return the elements of each image [T, 3, S, S]."""
@@ -203,14 +199,10 @@ def frame_elements(network: SALI, images: Tensor) -> Elements:
 
 
 @torch.inference_mode()
-def fill(bank: Bank, elements: Elements, noise: float, seed: int) -> None:
+def fill(bank: "MemoryBank | ReleasedBank", elements: Elements, noise: float, seed: int) -> None:
     """Fill an empty bank with noisy copies of the elements of a few frames.
 
-    Args:
-        bank: Bank, which gets `max_frames` frames.
-        elements: Elements of those frames.
-        noise: Deviation of the noise over that of the elements.
-        seed: Seed of the noise.
+    The deviation of the noise is `noise` times that of the elements.
     """
     device = elements[0][0].key.device
     generator = torch.Generator(device).manual_seed(seed)

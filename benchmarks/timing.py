@@ -32,11 +32,8 @@ def time_interleaved(
 ) -> dict[str, list[float]]:
     """Time all variants once per round, each round starting with another one.
 
-    Args:
-        variants: What is timed, by name.
-        rounds: Calls of each variant that count.
-        warmup: Rounds before those; allocators, caches and compilers settle in them.
-        device: Device to wait for after each call, if it works in the background.
+    Allocators, caches and compilers settle in the rounds of the warm-up. A device that works in
+    the background is waited for after each call.
 
     Returns:
         Milliseconds [rounds] of each variant; equal positions belong to the same round.
@@ -76,10 +73,7 @@ def summarize(times: Mapping[str, Sequence[float]], baselines: Sequence[str]) ->
 
     A ratio is the median over rounds of (time of the variant / time of the baseline in the same
     round): below 1 is faster than the baseline. It need not equal the ratio of the medians.
-
-    Args:
-        times: What `time_interleaved` returns.
-        baselines: Names of variants; those that were not timed are left out.
+    Baselines that were not timed are left out.
 
     Returns:
         {variant: {"rounds", "median ms", "q1 ms", "q3 ms", "p95 ms", "x <baseline>": ratio}}.

@@ -1,7 +1,8 @@
 """Training steps: the released way and ours, on the same samples from the same weights."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,34 +20,14 @@ from sali.models.contract import ClipBatch
 ROLES = ("memory", "current", "neighbor")
 
 
-@dataclass(frozen=True)
-class TrainingVariant:
-    """One way of our training step.
-
-    `context_gradient` False encodes memory and neighbor without gradient; `channels_last` is the
-    memory order of the weights, which activations follow.
-    """
-
-    precision: str
-    context_gradient: bool
-    channels_last: bool
-
-
-@dataclass(frozen=True)
-class Training:
-    """What is trained; `bce` is the term of our loss, "released" makes losses comparable."""
-
-    backbone: str
-    batch_size: int
-    lr: float
-    clip_value: float
-    bce: str
+Options = Mapping[str, Any]
+"""What is trained, and ways of our step: `training` and `training_variants` of benchmark.yaml."""
 
 
 def measure_training(
     setup: Setup,
-    training: Training,
-    variants: Mapping[str, TrainingVariant],
+    training: Options,
+    variants: Mapping[str, Options],
     rounds: int,
     warmup: int,
     memory_steps: int,
@@ -61,7 +42,7 @@ def measure_training(
         peaks of memory.
     """
     device = setup.start()
-    ways: dict[str, TrainingVariant | None] = {RELEASED: None, **variants}
+    ways: dict[str, Options | None] = {RELEASED: None, **variants}
     losses: dict[str, list[float]] = {name: [] for name in ways}
 
     def keeping(name: str, step: Callable[[], float]) -> Callable[[], None]:
@@ -100,28 +81,21 @@ def draw_samples(setup: Setup, batch_size: int) -> ClipBatch:
     return ClipBatch(images[index], torch.stack(masks).float().unsqueeze(1)[index].to(images))
 
 
-def make_step(
-    setup: Setup, training: Training, variant: TrainingVariant | None
-) -> Callable[[], float]:
+def make_step(setup: Setup, training: Options, variant: Options | None) -> Callable[[], float]:
     """Return a training step with a network of its own, which returns the loss.
 
     The backbone has no stochastic depth: it draws differently in one pass and in three, so losses
-    could not be compared.
-
-    Args:
-        setup: Gives network, image size, seed and device.
-        training: What is trained.
-        variant: Way of our step; None is the released way.
+    could not be compared. Without a variant it is the released way.
     """
-    backbone = {"name": training.backbone, "weights": None, "drop_path_rate": 0.0}
+    backbone = {"name": training["backbone"], "weights": None, "drop_path_rate": 0.0}
     model = {**setup.model, "backbone": {**setup.model["backbone"], **backbone}}
     if variant is not None:
-        model["context_gradient"] = variant.context_gradient
+        model["context_gradient"] = variant["context_gradient"]
     network = replace(setup, model=model, pretrained=False).build_network().train()
     assert network.roles == ROLES
-    samples = draw_samples(setup, training.batch_size)
+    samples = draw_samples(setup, training["batch_size"])
     target = samples.masks[:, ROLES.index("current")]
-    loss = StructureLoss(training.bce)
+    loss = StructureLoss(training["bce"])
 
     def released_forward() -> Tensor:
         memory, current, neighbor = samples.frames.unbind(1)
@@ -133,15 +107,15 @@ def make_step(
             side = (setup.image_size, setup.image_size)
             return loss([resize(logits, size=side) for logits in network(samples)], target)
 
-    if variant is not None and variant.channels_last:
+    if variant is not None and variant["channels_last"]:
         network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.parameters(), lr=training.lr)
+    optimizer = torch.optim.Adam(network.parameters(), lr=training["lr"])
 
     def step() -> float:
         optimizer.zero_grad()
-        total = released_forward() if variant is None else our_forward(variant.precision)
+        total = released_forward() if variant is None else our_forward(variant["precision"])
         total.backward()
-        torch.nn.utils.clip_grad_value_(network.parameters(), training.clip_value)
+        torch.nn.utils.clip_grad_value_(network.parameters(), training["clip_value"])
         optimizer.step()
         return total.item()
 
@@ -149,7 +123,7 @@ def make_step(
 
 
 def _peak_of_training(
-    setup: Setup, training: Training, variant: TrainingVariant | None, steps: int
+    setup: Setup, training: Options, variant: Options | None, steps: int
 ) -> dict[str, float]:
     """Return the memory of a fresh process that trains in one way, see `peak_of`."""
     device = setup.start()

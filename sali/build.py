@@ -12,7 +12,7 @@ from sali.config import build
 from sali.errors import ConfigError
 from sali.metrics.clinical import ClinicalRules
 from sali.metrics.operating_point import OperatingPoint
-from sali.models.checkpoint import start_from
+from sali.models.checkpoint import describe, start_from
 from sali.models.contract import VideoSegmenter
 from sali.models.nodes import instantiate
 from sali.run.processes import shard
@@ -25,9 +25,7 @@ log = logging.getLogger(__name__)
 
 def model_node(cfg: DictConfig) -> dict[str, Any]:
     """Return the resolved `model` node, as checkpoints hold it."""
-    node = OmegaConf.to_container(cfg.model, resolve=True)
-    assert isinstance(node, dict)
-    return {str(key): value for key, value in node.items()}
+    return dict(OmegaConf.to_container(cfg.model, resolve=True))  # type: ignore[arg-type]
 
 
 def build_network(cfg: DictConfig) -> VideoSegmenter:
@@ -56,14 +54,10 @@ def build_network(cfg: DictConfig) -> VideoSegmenter:
 def prediction_settings(
     cfg: DictConfig, trained: dict[str, Any], network: VideoSegmenter
 ) -> dict[str, Any]:
-    """Return how a trained network is run.
+    """Return how a trained network is run: settings of a checkpoint, and "video" settings.
 
     Each setting is the command line's, else that of `compat`, else the checkpoint's (`trained`),
     else that under `fallback`.
-
-    Returns:
-        {"image_size": ..., "smoothing": ..., "decode": ..., "maps": ...,
-        "video": the network's `video_settings`}.
 
     Raises:
         ConfigError: A setting of the memory that the network does not have.
@@ -89,9 +83,8 @@ def prediction_settings(
 def operating_point(threshold: str | float, trained: Mapping[str, Any]) -> OperatingPoint:
     """Return how a command makes masks of probabilities, and say so in one line.
 
-    Args:
-        threshold: "checkpoint", or a probability, which then stands alone.
-        trained: Settings of the checkpoint.
+    The threshold is "checkpoint", or a probability, which then stands alone; `trained` are the
+    settings of the checkpoint.
     """
     try:
         if threshold != "checkpoint":
@@ -137,13 +130,11 @@ def build_task(cfg: DictConfig, network: VideoSegmenter) -> "SegmentationTask":
         loss=build(cfg.loss),
         optimizer=build(cfg.optimizer),
         scheduler=build(cfg.scheduler),
-        image_size=cfg.data.image_size,
-        smoothing=cfg.smoothing,
-        maps=cfg.compat.maps,
-        decode=cfg.data.decode,
+        about=describe(
+            model_node(cfg), cfg.data.image_size, cfg.data.decode, cfg.compat.maps, cfg.smoothing
+        ),
         pretrained_lr_ratio=cfg.backbone_lr_ratio,
         weight_decay=cfg.weight_decay,
-        model=model_node(cfg),
     )
 
 

@@ -25,17 +25,8 @@ from sali.errors import UserError
 
 Command = Callable[[DictConfig], Any]
 TEXT_KEYS = {
-    *("source", "output", "ckpt", "gt", "pred", "run", "root", "name", "images", "masks"),
-    *(
-        "calibration",
-        "annotations",
-        "frames",
-        "polyp_free",
-        "attributes",
-        "runs",
-        "ckpt_path",
-        "init_ckpt",
-    ),
+    *("source", "output", "ckpt", "gt", "pred", "run", "root", "name", "images", "masks", "runs"),
+    *("calibration", "annotations", "frames", "polyp_free", "attributes", "ckpt_path", "init_ckpt"),
     *("data.root", "data.stills", "data.polyp_free", "data.split", "data.cache"),
     *("hydra.run.dir", "hydra.sweep.dir", "paths.output_dir"),
 }
@@ -116,8 +107,13 @@ def _with_text(override: str) -> str:
     whole = os.path.expanduser(plain)
     if whole == plain and not _LIKE_A_NUMBER.fullmatch(value):
         return override
-    escaped = whole.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
+    return f"{key}={quoted(whole)}"
+
+
+def quoted(text: str) -> str:
+    """Return a text as a value in Hydra's grammar."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _help(main: Command, config_name: str) -> str:
@@ -158,10 +154,9 @@ def explain(error: Exception, config_name: str) -> str:
         name, equals, value = error.override.partition("=")
         if not equals:
             return f"{name!r} has no value; wanted {name}=VALUE"
-        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
         return _one_line(
             f"{error.override} cannot be read; a value with = , ( ) {{ }} [ ] quotes or spaces "
-            f"wants quotes of its own: {name}='{quoted}', and the shell's around all of it"
+            f"wants quotes of its own: {name}={quoted(value)}, and the shell's around all of it"
         )
     key = re.search(r"Could not override '([^']+)'", str(error))
     if key and not key[1].startswith("hydra"):

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,10 @@ OmegaConf.register_new_resolver("sali_configs", config_dir, replace=True)
 
 
 def command_file(command: str) -> Path:
-    """Return the YAML file of a command.
+    """Return the YAML file of a command of this package.
 
-    Args:
-        command: Name of a command of this package; or the path, without suffix, of a file elsewhere
-            whose `hydra.searchpath` names `file://${sali_configs:}` for the groups.
+    `command` may also be the path, without suffix, of a file elsewhere whose `hydra.searchpath`
+    names `file://${sali_configs:}` for the groups.
     """
     return Path(config_dir()) / f"{command}.yaml"
 
@@ -67,13 +66,8 @@ def groups() -> set[str]:
 
 
 @cache
-def known_keys(command: str | None = None) -> frozenset[str]:
-    """Return every dotted key that the files of a command declare, whichever options are chosen.
-
-    Without a command, see `command_file`, those of all commands.
-    """
-    if command is None:
-        return frozenset().union(*(known_keys(name) for name in commands()))
+def known_keys(command: str) -> frozenset[str]:
+    """Return every dotted key that the files of a command declare, whichever options are chosen."""
     return frozenset(_values(command))
 
 
@@ -175,30 +169,31 @@ def _check_parts(node: Mapping[str, Any]) -> None:
             )
 
 
-def _check_node(node: Any, path: str, command: str) -> None:
-    """Check a node that is not an argument of a `_target_`."""
-    if not isinstance(node, dict):
-        return _check_targets(node, path, command)
-    if "_target_" in node:
-        return _check_target(node, path, command)
-    known = known_keys(command)
-    for key, value in node.items():
-        here = _joined(path, key)
-        if here == "hydra" or (command, path) in OPEN:
-            continue
-        is_object = isinstance(value, dict) and "_target_" in value
-        if here not in known and not (path in COLLECTIONS and is_object):
-            raise ConfigError(unknown_key(here, command))
-        _check_kind(here, value, command)
-        _check_node(value, here, command)
-    return None
+def _check_node(node: Any, path: str, command: str, is_free: bool = False) -> None:
+    """Check a node and all below it; the keys of a free one are the business of its object."""
+    if isinstance(node, list):
+        for number, inner in enumerate(node):
+            _check_node(inner, _joined(path, number), command, is_free=True)
+    elif isinstance(node, dict) and "_target_" in node:
+        _check_target(node, path, command)
+    elif isinstance(node, dict) and (command, path) not in OPEN:
+        for key, value in node.items():
+            here = _joined(path, key)
+            if here == "hydra":
+                continue
+            if not is_free:
+                is_object = isinstance(value, dict) and "_target_" in value
+                if here not in known_keys(command) and not (path in COLLECTIONS and is_object):
+                    raise ConfigError(unknown_key(here, command))
+                _check_kind(here, value, command)
+            _check_node(value, here, command, is_free)
 
 
 def _check_kind(key: str, value: Any, command: str) -> None:
     """Refuse text where the shipped files have a number, a word where they have a list, and so on.
 
-    Null goes where a file has it, and in place of whole objects. What a file has as null is of the
-    kind that other commands have, if any. Text may look like a number.
+    What a file has as null is of the kind that other commands have, if any. Text may look like a
+    number.
     """
     declared = _values(command).get(key, [None])
     if "???" in declared and (value == "" or isinstance(value, list | dict | None)):
@@ -259,23 +254,11 @@ def _check_target(node: dict[str, Any], path: str, command: str) -> None:
             hint = nearest(key, names, f"{path}.") or f"; {target} takes {sorted(names)}"
             raise ConfigError(f"unknown key {here!r}{hint}")
         # The shipped files list the keys of some arguments of sali's own classes.
-        listed = any(k.startswith(f"{here}.") for k in known_keys(command))
-        if target.startswith("sali."):
+        is_free = not target.startswith("sali.")
+        if not is_free:
             _check_kind(here, value, command)
-        check = _check_node if listed and target.startswith("sali.") else _check_targets
-        check(value, here, command)
-
-
-def _check_targets(value: Any, path: str, command: str) -> None:
-    """Check every `_target_` within an argument, whose own keys are free."""
-    if isinstance(value, dict) and "_target_" in value:
-        _check_target(value, path, command)
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _check_targets(inner, _joined(path, key), command)
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            _check_targets(inner, _joined(path, number), command)
+            is_free = not any(k.startswith(f"{here}.") for k in known_keys(command))
+        _check_node(value, here, command, is_free)
 
 
 def _accepted_arguments(target: str, path: str) -> set[str] | None:
@@ -305,9 +288,7 @@ def _accepted_arguments(target: str, path: str) -> set[str] | None:
 def unknown_key(key: str, command: str) -> str:
     """Return the message about a key that a command does not have, with what was probably meant.
 
-    Args:
-        key: Dotted path, or the name of a group (`data/transform`).
-        command: Name of the command, see `command_file`.
+    The key is a dotted path, or the name of a group (`data/transform`).
     """
     others = [name for name in commands() if key in known_keys(name)]
     if others and command not in others:
@@ -327,7 +308,7 @@ def unknown_key(key: str, command: str) -> str:
     return f"unknown key {key!r}{hint or nearest(key, known)}"
 
 
-def nearest(name: str, known: Set[str] | Iterable[str], prefix: str = "") -> str:
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return "; did you mean <prefix><nearest name>?", or "" if no name is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {prefix + near[0]!r}?" if near else ""

@@ -22,17 +22,14 @@ def boundary_weight(mask: Tensor) -> Tensor:
 
 
 def structure_loss(logits: Tensor, mask: Tensor, weight: Tensor, bce: str) -> Tensor:
-    """Return weighted IoU plus BCE, averaged over the batch.
+    """Return weighted IoU plus BCE, averaged over the batch, of logits [B, 1, H, W].
 
     Args:
-        logits: Logits [B, 1, H, W].
-        mask: Mask of 0/1, float, of the same shape.
+        logits: Logits.
+        mask: Mask of 0/1, float.
         weight: Weight of every pixel, see `boundary_weight`.
         bce: "weighted" averages the BCE of each image by the weight (the paper); "released" takes
             its plain mean over the batch, as the released SALI does.
-
-    Returns:
-        A scalar.
 
     Raises:
         ValueError: Unknown `bce`, or shapes that differ.

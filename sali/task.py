@@ -18,11 +18,10 @@ from sali.data.samples import Frame
 from sali.errors import ConfigError, DivergedError
 from sali.metrics.fixed_threshold import FixedThresholdScores
 from sali.models.blocks import resize
-from sali.models.checkpoint import describe
 from sali.models.contract import ClipBatch, VideoSegmenter, VideoState
 from sali.run.processes import gathered
 from sali.streaming import ClipRunner, StreamSegmenter, prepare_network
-from sali.streaming.maps import normalize_map
+from sali.streaming.segmenter import normalize_map
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +38,10 @@ class SegmentationTask(L.LightningModule):
         loss: Loss of the logits of all heads, at the masks' size, against the masks.
         optimizer: Makes an optimizer of parameter groups.
         scheduler: Makes Lightning's scheduler entry of (optimizer, total_steps=...).
-        image_size: Side in pixels of the images that the network sees.
-        smoothing: Of the validation and stored in checkpoints, see `StreamSegmenter`.
-        maps: What is scored, see `sali.streaming.maps`.
-        decode: How frames are decoded, see `FrameReader`; stored in checkpoints.
+        about: What a checkpoint says about itself, see `sali.models.checkpoint.describe`;
+            validation streams with its settings and scores its kind of maps.
         pretrained_lr_ratio: Learning rate of the network's pretrained part over that of the rest.
         weight_decay: Weight decay of weights; biases and norms have none.
-        model: Node that rebuilds the network; stored in checkpoints.
     """
 
     def __init__(
@@ -54,26 +50,18 @@ class SegmentationTask(L.LightningModule):
         loss: Callable[[list[Tensor], Tensor], Tensor],
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[..., dict[str, Any]],
-        image_size: int,
-        smoothing: float,
-        maps: str,
-        decode: str,
+        about: dict[str, Any],
         pretrained_lr_ratio: float,
         weight_decay: float,
-        model: dict[str, Any],
     ) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
         self._optimizer = optimizer
         self._scheduler = scheduler
-        self.image_size = image_size
-        self.smoothing = smoothing
-        self.maps = maps
-        self.decode = decode
+        self.about = about
         self.pretrained_lr_ratio = pretrained_lr_ratio
         self.weight_decay = weight_decay
-        self.model = model
         self._val_scores: FixedThresholdScores | None = None
         self._runner: ClipRunner | None = None
         self._random_state: dict[str, Tensor] | None = None
@@ -170,20 +158,6 @@ class SegmentationTask(L.LightningModule):
     # --- validation ---
 
     @property
-    def _data(self) -> ClipData:
-        return self.trainer.datamodule  # type: ignore[attr-defined]
-
-    def _start_streaming(self) -> None:
-        network = prepare_network(copy.deepcopy(self.network), self.image_size)
-        self._runner = ClipRunner(
-            lambda: StreamSegmenter(network, self.image_size, smoothing=self.smoothing)
-        )
-
-    def _stream(self, frame: Frame) -> list[tuple[Frame, Tensor]]:
-        assert self._runner is not None
-        return [(done.frame, done.probability) for done in self._runner.push([frame])]
-
-    @property
     def video(self) -> VideoState | None:
         """State of the clip that is being streamed, until the next one begins."""
         segmenter = self._runner.segmenter if self._runner else None
@@ -195,7 +169,9 @@ class SegmentationTask(L.LightningModule):
         if isinstance(self.trainer.strategy.model, DistributedDataParallel):
             self.trainer.strategy.model.broadcast_buffers = False
         if self._random_state is not None:
-            self._set_random_state(self._random_state)
+            torch.set_rng_state(self._random_state["cpu"].cpu())
+            if "cuda" in self._random_state and self.device.type == "cuda":
+                torch.cuda.set_rng_state(self._random_state["cuda"].cpu(), self.device)
             self._random_state = None
         elif self.trainer.world_size > 1:  # each process draws its own
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
@@ -204,18 +180,20 @@ class SegmentationTask(L.LightningModule):
         if self.trainer.world_size > 1:
             for buffer in self.network.buffers():
                 torch.distributed.broadcast(buffer, src=0)
-        self._val_scores = FixedThresholdScores(len(self._data.val_clips)).to(self.device)
+        data: ClipData = self.trainer.datamodule  # type: ignore[attr-defined]
+        self._val_scores = FixedThresholdScores(len(data.val_clips)).to(self.device)
         self._finite = torch.tensor(True, device=self.device)
-        self._start_streaming()
+        streaming = self.about["streaming"]
+        network = prepare_network(copy.deepcopy(self.network), streaming["image_size"])
+        self._runner = ClipRunner(lambda: StreamSegmenter(network, **streaming))
 
     def validation_step(self, frame: Frame, batch_idx: int) -> None:
-        assert self._val_scores is not None
-        for done, probability in self._stream(frame):
+        assert self._val_scores is not None and self._runner is not None
+        for done, probability, _ in self._runner.push([frame]):
             self._finite = self._finite & torch.isfinite(probability).all()
-            if done.mask is None:  # a frame that nobody annotated
-                continue
-            shown = normalize_map(probability, self.maps)
-            self._val_scores.update(shown, done.mask.to(shown.device), done.clip)
+            if done.mask is not None:  # a frame that somebody annotated
+                shown = normalize_map(probability, self.about["maps"])
+                self._val_scores.update(shown, done.mask.to(shown.device), done.clip)
 
     def on_validation_epoch_end(self) -> None:
         assert self._val_scores is not None
@@ -227,13 +205,13 @@ class SegmentationTask(L.LightningModule):
 
     # --- checkpoints ---
 
-    def describe(self) -> dict[str, Any]:
-        """Return what a checkpoint says about itself, see `sali.models.checkpoint`."""
-        return describe(self.model, self.image_size, self.decode, self.maps, self.smoothing)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["sali"] = self.describe()
-        checkpoint["random_states"] = gathered(self._get_random_state())
+        checkpoint["sali"] = self.about
+        # Stochastic depth draws from the global generators: an exact resume puts them back.
+        state = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint["random_states"] = gathered(state)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Lightning finds the state of a callback by the name of what it monitors.
@@ -251,16 +229,3 @@ class SegmentationTask(L.LightningModule):
                 len(states),
                 world_size,
             )
-
-    # Stochastic depth draws from the global generators: an exact resume puts them back.
-
-    def _get_random_state(self) -> dict[str, Tensor]:
-        state = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            state["cuda"] = torch.cuda.get_rng_state(self.device)
-        return state
-
-    def _set_random_state(self, state: dict[str, Tensor]) -> None:
-        torch.set_rng_state(state["cpu"].cpu())
-        if "cuda" in state and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)

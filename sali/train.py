@@ -38,8 +38,7 @@ def _with_folder(cfg: DictConfig) -> DictConfig:
     """Return a configuration whose folder does not need Hydra's command."""
     if HydraConfig.initialized():
         return cfg
-    own = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(own, dict)
+    own: Any = OmegaConf.to_container(cfg, resolve=False)
     if own["paths"]["output_dir"] == "${hydra:runtime.output_dir}":
         started.cache_clear()  # a process may train more than once
         own["paths"]["output_dir"] = f"outputs/{own['name']}/{started()}"

@@ -40,7 +40,7 @@ from sali.run.folder import claimed, compared, refuse_other_resume
 from sali.run.io import write_json
 from sali.run.loggers import finished, forget_wandb_run
 from sali.run.preemption import stopping_at_once
-from sali.run.processes import is_first, meeting_point, place
+from sali.run.processes import is_first, meeting_point
 from sali.run.record import provenance, tracked
 from sali.streaming import prepare_network
 from sali.task import MONITOR
@@ -156,10 +156,7 @@ def _train(
         raise ConfigError("no epoch was validated, so there is no best checkpoint to test")
     log.info("best %s: %.4f", MONITOR, best.best_model_score)
 
-    facts = {
-        "checkpoint": cfg.test_checkpoint,
-        "best": {MONITOR: float(best.best_model_score)},
-    }
+    facts = {"checkpoint": cfg.test_checkpoint, "best": {MONITOR: float(best.best_model_score)}}
     with stopping_at_once(output):
         meet = meeting_point()
         # A folder of its own unless the maps are kept: nothing else in the run is touched.
@@ -278,12 +275,11 @@ def _predict_test(
     """Write maps as `<maps>/<source>/<frame>.png`; every process those of its own clips."""
     checkpoint = read_checkpoint(path)
     network.load_state_dict(checkpoint.state)
-    rank, num_processes = place()
     options = Options(
         precision=PRECISIONS.get(str(trainer.precision), "32"),
         num_workers=cfg.data.num_workers,
         prefetch_factor=cfg.data.prefetch_factor,
-        quiet=rank > 0,
+        quiet=not trainer.is_global_zero,
         corruption=trainer.datamodule.corruption,  # type: ignore[attr-defined]
     )
     settings = {**checkpoint.settings, **checkpoint.settings["streaming"], "video": {}}
@@ -291,4 +287,4 @@ def _predict_test(
     network = prepare_network(
         network.to(trainer.strategy.root_device), settings["image_size"], options.precision
     )
-    predict(sources[rank::num_processes], network, settings, writers, options)
+    predict(sources[trainer.global_rank :: trainer.world_size], network, settings, writers, options)

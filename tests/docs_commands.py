@@ -23,7 +23,7 @@ from torch.distributed.run import get_args_parser as torchrun_parser
 
 from benchmarks.__main__ import CONFIG as BENCHMARK
 from sali.cli import with_arguments
-from sali.config import check_config, command_file, config_dir, known_keys
+from sali.config import check_config, command_file, commands, config_dir, known_keys
 from sali.evaluate import settings_from
 from sali.streaming.prepare import PRECISIONS
 
@@ -84,7 +84,7 @@ def check_module(module: str, arguments: Sequence[str]) -> str:
         return check_program(arguments, module=module)
     given = get_args_parser().parse_args(list(arguments))
     keys = {override.partition("=")[0] for override in given.overrides}
-    if keys & LATER - known_keys():
+    if keys & LATER - frozenset().union(*map(known_keys, commands())):
         return "later"
     check_overrides(name[1], with_arguments(given.overrides), given.multirun, given.config_dir)
     return "composed"

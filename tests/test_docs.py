@@ -136,7 +136,7 @@ def test_every_page_can_be_reached():
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_options_in_the_text_exist(page):
     """`key`, `key=value`, `group=option` and paths; values are checked where they are options."""
-    known, all_groups = known_keys(), groups()
+    known, all_groups = set().union(*(known_keys(f.stem) for f in CONFIGS.glob("*.yaml"))), groups()
     sections = {key.split(".")[0] for key in known}
     found = Counter()
     for code in codes(page):

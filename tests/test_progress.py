@@ -96,7 +96,7 @@ def test_whole_clips_have_a_rate_too():
 
 def test_a_long_epoch_is_logged_before_its_end(monkeypatch, caplog):
     clock = [0.0]
-    monkeypatch.setattr("sali.callbacks.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("sali.callbacks.training.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(TrainingProgress, "get_metrics", lambda *_: {"train/loss": 0.25})
     trainer = Mock(is_global_zero=True, current_epoch=0, max_epochs=3, global_step=7)
     progress = TrainingProgress(update_every_n_steps=1, log_every_n_minutes=5)

@@ -1,8 +1,8 @@
 """What accompanies a training: progress, records, dashboards."""
 
 from sali.callbacks.dashboards import LogArtifacts, OnTested, ShowTest, log_scores
-from sali.callbacks.freeze import Freeze
-from sali.callbacks.progress import (
+from sali.callbacks.training import (
+    Freeze,
     GradientNorm,
     MemoryStatistics,
     TrainingProgress,

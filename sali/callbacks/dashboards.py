@@ -30,9 +30,8 @@ class OnTested(Protocol):
 class ShowTest(L.Callback):
     """Log the scores, tables and pictures of a test, and draw some frames for it.
 
-    Written to `figures/` of the run: `overlays_<subset>.jpg`, frames at even distances with the
-    true mask in yellow and the prediction in cyan, and `clip_<subset>.gif`, the beginning of the
-    first clip.
+    Written to `figures/` of the run: `overlays_<subset>.jpg`, frames at even distances with true
+    mask and prediction, and `clip_<subset>.gif`, the beginning of the first clip.
 
     Args:
         overlays: Frames of a subset on its sheet; 0 for no sheet.
@@ -63,12 +62,17 @@ class ShowTest(L.Callback):
             if self.film_frames:
                 path = figures / f"clip_{subset}.gif"
                 write_gif(maps[0], path, self.film_frames, self.frames_per_second, self.width)
-                show_video(trainer, f"{key}/clip", path)
+                for logger in trainer.loggers:  # TensorBoard would need moviepy and shows none
+                    if isinstance(logger, WandbLogger):
+                        logger.log_video(f"{key}/clip", [str(path)], trainer.global_step)
             for name in ("worst_frames", "precision_recall"):
                 path = figures / f"{name}_{subset}.png"
                 if path.is_file():
                     show_image(trainer, f"{key}/{name}", path)
-            _show_clips(trainer, tested.output / "clips.csv", subset)
+            with (tested.output / "clips.csv").open(newline="", encoding="utf-8") as file:
+                clips = [row for row in csv.DictReader(file) if row.pop("subset") == subset]
+            cells = [[_number(text) for text in row.values()] for row in clips]
+            show_table(trainer, f"{key}/clips", list(clips[0]), cells)
             if f"{subset}/precision" in curves:
                 columns = ["thresholds", "precision", "sensitivity"]
                 values = [curves[columns[0]], *(curves[f"{subset}/{name}"] for name in columns[1:])]
@@ -90,14 +94,6 @@ def log_scores(trainer: L.Trainer, metrics: dict[str, Any]) -> None:
         logger.save()
 
 
-def _show_clips(trainer: L.Trainer, path: Path, subset: str) -> None:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.pop("subset") == subset]
-    columns = list(rows[0])
-    cells = [[_number(row[name]) for name in columns] for row in rows]
-    show_table(trainer, f"test/{subset}/clips", columns, cells)
-
-
 def _number(text: str) -> float | str | None:
     try:
         return float(text) if text else None
@@ -108,10 +104,7 @@ def _number(text: str) -> float | str | None:
 class LogArtifacts(L.Callback):
     """Log checkpoint or maps as artifacts of the W&B run after the test; offline too.
 
-    Args:
-        checkpoint: File to log as `model-<run id>`.
-        log_model: Whether to log it.
-        log_maps: Whether to log the maps of the test as `maps-<run id>`.
+    They are named `model-<run id>` and `maps-<run id>`.
     """
 
     def __init__(self, checkpoint: str, log_model: bool, log_maps: bool) -> None:
@@ -145,14 +138,6 @@ def show_image(trainer: L.Trainer, key: str, path: Path) -> None:
         elif isinstance(logger, TensorBoardLogger):
             picture = np.asarray(Image.open(path).convert("RGB"))
             logger.experiment.add_image(key, picture, trainer.global_step, dataformats="HWC")
-
-
-def show_video(trainer: L.Trainer, key: str, path: Path) -> None:
-    """Log a GIF; W&B takes the file as it is, TensorBoard would need moviepy and shows none."""
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            kind = path.suffix.removeprefix(".")
-            logger.log_video(key, [str(path)], trainer.global_step, format=[kind])
 
 
 def show_table(

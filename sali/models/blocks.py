@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+NUM_LEVELS = 3
 Pyramid = list[Tensor]
 """Feature maps of strides 8, 16 and 32, [B, C, H/8, W/8] first."""
 
@@ -10,11 +11,7 @@ Pyramid = list[Tensor]
 class ConvBN(nn.Module):
     """Convolution without bias and batch norm; the size is kept and there is no activation.
 
-    Args:
-        in_channels: Number of channels in.
-        out_channels: Number of channels out.
-        kernel: Side, or (height, width), of the filter; odd.
-        dilation: Spacing of the filter's taps.
+    The kernel is the side, or (height, width), of the filter; odd.
     """
 
     def __init__(

@@ -42,22 +42,18 @@ class Checkpoint:
     state: Mapping[str, Tensor]
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def network(
-        self, trust: Collection[str] = (), changes: Mapping[str, Any] | None = None
-    ) -> VideoSegmenter:
+    def network(self, trust: Collection[str] = ()) -> VideoSegmenter:
         """Return the network in evaluation mode.
 
         Args:
             trust: Packages whose code may be run, in addition to those of
                 `sali.models.nodes.PACKAGES`.
-            changes: Values of the model node to change, by dotted name; they must fit the weights.
 
         Raises:
             WeightsError: A node that does not build, or tensors that do not fit.
         """
-        node = _changed(self.model, changes or {})
         try:
-            network = instantiate(node, trust)
+            network = instantiate(self.model, trust)
         except Exception as error:  # whatever the classes that the file names make of its values
             versions = f"made by sali {self.version or 'unknown'}, this is sali {__version__}"
             raise WeightsError(f"{self.path} ({versions}): {error}") from error
@@ -136,20 +132,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def load_network(
-    path: str | Path, trust: Collection[str] = (), changes: Mapping[str, Any] | None = None
+    path: str | Path, trust: Collection[str] = ()
 ) -> tuple[VideoSegmenter, dict[str, Any]]:
     """Return the network of a checkpoint in evaluation mode, and the settings of its training.
 
-    Args:
-        path: A checkpoint of `sali.train`, or the released `.pth`.
-        trust: See `Checkpoint.network`.
-        changes: See `Checkpoint.network`.
-
-    Raises:
-        WeightsError: See `read_checkpoint` and `Checkpoint.network`.
+    See `read_checkpoint` and `Checkpoint.network`.
     """
     checkpoint = read_checkpoint(path)
-    return checkpoint.network(trust, changes), checkpoint.settings
+    return checkpoint.network(trust), checkpoint.settings
 
 
 def start_from(network: VideoSegmenter, path: str | Path) -> LoadReport:
@@ -165,13 +155,3 @@ def start_from(network: VideoSegmenter, path: str | Path) -> LoadReport:
         raise WeightsError(f"this checkpoint cannot start this network: {report}")
     log.info("trained from scratch: %s", ", ".join(sorted(new_parts)) or "nothing")
     return report
-
-
-def _changed(node: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    changed = dict(node)
-    for name, value in changes.items():
-        first, _, rest = name.partition(".")
-        if first not in changed:
-            raise WeightsError(f"the checkpoint's model has no {name}; it has {', '.join(changed)}")
-        changed[first] = _changed(changed[first], {rest: value}) if rest else value
-    return changed

@@ -46,10 +46,7 @@ class VideoState(ABC):
 
     @abstractmethod
     def step(self, features: Features) -> Tensor | None:
-        """Take the features of the next frame.
-
-        Args:
-            features: Features [1, ...] of `VideoSegmenter.encode`.
+        """Take the features [1, ...] of the next frame, see `VideoSegmenter.encode`.
 
         Returns:
             Logits [1, 1, h, w] of the oldest frame without a result, on any grid; None while the
@@ -124,10 +121,7 @@ class VideoSegmenter(nn.Module, ABC):
 
     @abstractmethod
     def start(self, **settings: Any) -> VideoState:
-        """Begin a video.
-
-        Args:
-            settings: Changes of `video_settings`.
+        """Begin a video; the settings are changes of `video_settings`.
 
         Raises:
             ValueError: An unknown setting or a value that does not fit.

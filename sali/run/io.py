@@ -16,11 +16,8 @@ def atomic_write(path: Path, sync: bool = False) -> Iterator[Path]:
     """Provide a temporary path in the same folder, renamed to `path` when the block succeeds.
 
     Readers see the old content or the new one, never a part. If the block fails, the temporary
-    file is removed and what was there stays.
-
-    Args:
-        path: Final path of a file, or of a folder that does not exist yet. Its parent is created.
-        sync: Wait until the file is on disk before the rename, so that it survives a power cut.
+    file is removed and what was there stays. A folder must not exist yet; its parent is created.
+    With `sync` the file is on disk before the rename, so that it survives a power cut.
 
     Yields:
         `.<name>.<process id>.partial`, which the block writes.
@@ -40,12 +37,8 @@ def atomic_write(path: Path, sync: bool = False) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def require_writable(folder: Path, key: str = "output") -> None:
-    """Refuse a folder for results that could not be made or written to.
-
-    Args:
-        folder: Folder; it may be absent.
-        key: Name of the setting.
+def require_writable(folder: Path) -> None:
+    """Refuse a folder, which may be absent, for results that could not be written to it.
 
     Raises:
         ConfigError: It, or what it should be in, is a file or write-protected.
@@ -53,9 +46,9 @@ def require_writable(folder: Path, key: str = "output") -> None:
     above = (path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     there = next(above)
     if not there.is_dir():
-        raise ConfigError(f"{key} {there} is a file; wanted a folder")
+        raise ConfigError(f"output {there} is a file; wanted a folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"{key} {there} cannot be written to; choose another")
+        raise ConfigError(f"output {there} cannot be written to; choose another")
 
 
 def write_text(path: Path, content: str) -> None:

@@ -25,12 +25,8 @@ else:
     def lock(file: IO[Any], start: int = 0, length: int = 0) -> bool:
         """Lock bytes of an open file for this process; return whether no other process has.
 
-        Processes that this one starts do not inherit the lock, and so cannot outlive it with it.
-
-        Args:
-            file: File, open for writing; nothing needs to be in it.
-            start: First byte.
-            length: Number of bytes; 0 for all that follow.
+        A length of 0 is that of all bytes that follow. Processes that this one starts do not
+        inherit the lock, and so cannot outlive it with it.
         """
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
@@ -46,16 +42,18 @@ def locked(path: Path, names: Sequence[str]) -> Iterator[str | None]:
     Each name has a byte of the file, by its hash; so processes that have different names run
     side by side. Who leaves last removes the file, and the folder if it was made and is empty.
 
-    Args:
-        path: The file; its folder is created.
-        names: Names.
-
     Yields:
         The first name that another process has; None if all are locked.
     """
     is_new = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
-    file, taken = _open_locked(path, names)
+    while True:
+        file = path.open("a")
+        taken = next((name for name in names if not lock(file, _byte(name), 1)), None)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+        file.close()  # the process that had it removed it meanwhile
     try:
         yield taken
     finally:
@@ -65,16 +63,6 @@ def locked(path: Path, names: Sequence[str]) -> Iterator[str | None]:
         if is_new:
             with suppress(OSError):  # something was written, or another process is there
                 path.parent.rmdir()
-
-
-def _open_locked(path: Path, names: Sequence[str]) -> tuple[IO[Any], str | None]:
-    while True:
-        file = path.open("a")
-        taken = next((name for name in names if not lock(file, _byte(name), 1)), None)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file, taken
-        file.close()  # the process that had it removed it meanwhile
 
 
 def _byte(name: str) -> int:

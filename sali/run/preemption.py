@@ -46,7 +46,7 @@ class Preemption(L.Callback):
         self._is_asked = self._is_saved = self._goes_in_queue = False
         _handle(signal.SIGTERM, self._ask)
         if "SLURM_JOB_ID" in os.environ:
-            _handle(signal.SIGUSR1, self._ask_and_queue)
+            _handle(signal.SIGUSR1, self._ask)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
@@ -72,11 +72,9 @@ class Preemption(L.Callback):
         self._is_saved = self._is_saved or self._are_asked(trainer)  # the last epoch's is there
         self._stop_if_saved(trainer)
 
-    def _ask(self, *_: Any) -> None:
+    def _ask(self, number: int, _: Any) -> None:
         self._is_asked = True
-
-    def _ask_and_queue(self, *_: Any) -> None:
-        self._is_asked = self._goes_in_queue = True
+        self._goes_in_queue = self._goes_in_queue or number == signal.SIGUSR1
 
     def _are_asked(self, trainer: L.Trainer) -> bool:
         """Return whether any process was asked to stop."""

@@ -53,15 +53,6 @@ def gathered(value: Any) -> list[Any]:
     return values
 
 
-def place() -> tuple[int, int]:
-    """Return the rank of this process and the number of connected processes; else (0, 1)."""
-    from torch import distributed
-
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()
-
-
 def meeting_point() -> Callable[[], None]:
     """Return a function in which every process waits for all others, however long that takes.
 
@@ -71,7 +62,7 @@ def meeting_point() -> Callable[[], None]:
     """
     from torch import distributed
 
-    if place()[1] == 1:
+    if not (distributed.is_available() and distributed.is_initialized()):
         return lambda: None
     group = distributed.new_group(backend="gloo", timeout=timedelta(days=365))
 

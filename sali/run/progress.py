@@ -48,8 +48,7 @@ def progress_bar(unit: str, background: bool = True, quiet: bool = False) -> "Pr
 
     Args:
         unit: Name of what is counted, in the plural.
-        background: Whether a thread redraws the bar. Otherwise only `refresh` does, so that nothing
-            disturbs what is timed.
+        background: Whether a thread redraws the bar, which could disturb what is timed.
         quiet: Whether to draw nothing, even if a person watches.
     """
     from rich.progress import (

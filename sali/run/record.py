@@ -20,14 +20,8 @@ from sali.run.state import set_failed, set_state, watched
 log = logging.getLogger(__name__)
 
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "lightning",
-    "hydra-core",
-    "timm",
-    "albumentations",
-    "torchmetrics",
-    "numpy",
+    *("torch", "torchvision", "lightning", "hydra-core"),
+    *("timm", "albumentations", "torchmetrics", "numpy"),
 )
 
 

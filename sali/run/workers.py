@@ -18,11 +18,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Workers:
-    """Processes that each take whole clips.
-
-    Attributes:
-        pool: The processes; None works in this one.
-    """
+    """Processes that each take whole clips; without a pool this one does."""
 
     pool: Executor | None
 
@@ -33,17 +29,10 @@ class Workers:
         num_frames: Sequence[int],
         label: str,
     ) -> list[Result]:
-        """Apply a function to all tasks.
+        """Return the results of a function in the order of its tasks, one tuple of arguments each.
 
-        Args:
-            function: Function at the top level of a module, so that processes can import it.
-            tasks: Arguments of the function, one tuple per clip.
-            num_frames: Length of each task; long ones start first, so that no process works alone
-                on one at the end.
-            label: Description of the progress bar.
-
-        Returns:
-            Results in the order of the tasks, whichever finished first.
+        Processes import the function, so it is at the top level of a module. The tasks of most
+        frames start first, so that no process works alone on one at the end.
 
         Raises:
             UserError: Whatever a task raises, or a process that was killed.

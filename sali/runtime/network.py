@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sali.errors import ConfigError
 from sali.models.checkpoint import load_network as load_checkpoint
 from sali.models.contract import ClipBatch, Features, VideoSegmenter, VideoState
-from sali.models.sali.attention import LevelRead, MemoryAttention
+from sali.models.sali.state import LevelRead, MemoryAttention
 from sali.runtime.bundle import Bundle, find_bundle
 from sali.runtime.states import Read, State
 

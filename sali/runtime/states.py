@@ -14,7 +14,7 @@ Features = list[np.ndarray]
 
 
 class Read(NamedTuple):
-    """One read of the memory on one level, see `sali.models.sali.attention.LevelRead`."""
+    """One read of the memory on one level, see `sali.models.sali.state.LevelRead`."""
 
     frame: np.ndarray
     position: np.ndarray

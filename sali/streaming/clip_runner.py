@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -25,13 +26,13 @@ class Segmented(NamedTuple):
     attention: Attention | None
 
 
+@dataclass
 class _Clip:
     """A clip under way: its segmenter and the frames whose results are still to come."""
 
-    def __init__(self, segmenter: StreamSegmenter) -> None:
-        self.segmenter = segmenter
-        self.expected = 0
-        self.waiting: deque[Frame] = deque()
+    segmenter: StreamSegmenter
+    expected: int = 0
+    waiting: deque[Frame] = field(default_factory=deque)
 
     def take(self, probability: Tensor | None) -> Iterator[Segmented]:
         if probability is not None:
@@ -41,11 +42,9 @@ class _Clip:
 class ClipRunner:
     """Push frames of clips in order; take results as they become known.
 
-    Several clips may be under way at once; each has a segmenter, and so a memory, of its own. One
-    that looks ahead gives a frame's result one push later; the last frame of a clip flushes it.
-
-    Args:
-        make_segmenter: Makes the segmenter of a clip; all share one network.
+    Several clips may be under way at once; each has a segmenter, and so a memory, of its own, that
+    `make_segmenter` makes; all share one network. One that looks ahead gives a frame's result one
+    push later; the last frame of a clip flushes it.
 
     Attributes:
         segmenter: Segmenter of the clip that the last frame belonged to.
@@ -68,14 +67,13 @@ class ClipRunner:
         self.segmenter = clips[-1].segmenter
         arrived = [(f, c) for f, c in zip(items, clips, strict=True) if isinstance(f, Frame)]
         if arrived:
+            frames, own = zip(*arrived, strict=True)
             for frame, clip in arrived:
                 clip.waiting.append(frame)
             results = step_tensors(
-                [clip.segmenter for _, clip in arrived],
-                [frame.image for frame, _ in arrived],
-                [frame.size for frame, _ in arrived],
+                [c.segmenter for c in own], [f.image for f in frames], [f.size for f in frames]
             )
-            for (_, clip), result in zip(arrived, results, strict=True):
+            for clip, result in zip(own, results, strict=True):
                 yield from clip.take(result)
         for item, clip in zip(items, clips, strict=True):
             if item.is_last:
@@ -87,19 +85,14 @@ class ClipRunner:
 
         `next_frame` is the number of the frame to push first then: the first one without a result.
         """
-        under_way = self._clips[clip]
-        waiting = under_way.waiting
-        return {
-            "next_frame": waiting[0].number if waiting else under_way.expected,
-            "segmenter": under_way.segmenter.state(),
-        }
+        own = self._clips[clip]
+        next_frame = own.waiting[0].number if own.waiting else own.expected
+        return {"next_frame": next_frame, "segmenter": own.segmenter.state()}
 
     def resume(self, clip: int, state: dict[str, Any]) -> None:
         """Resume a clip from its `next_frame`."""
-        resumed = _Clip(self._make_segmenter())
+        self._clips[clip] = resumed = _Clip(self._make_segmenter(), state["next_frame"])
         resumed.segmenter.load_state(state["segmenter"])
-        resumed.expected = state["next_frame"]
-        self._clips[clip] = resumed
 
     def _clip_of(self, frame: StreamItem) -> _Clip:
         if frame.number == 0:

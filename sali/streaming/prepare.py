@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,10 +80,8 @@ def fold_batch_norms(network: VideoSegmenter, image_size: int) -> None:
         network.set_submodule(conv_name, folded)
         network.set_submodule(norm_name, _what_follows(norm))
     difference = (_logits(network, image) - expected).abs().max() / expected.abs().max()
+    log.debug("folded %d batch norms, logits differ by %.2g of the largest", len(pairs), difference)
     if difference < TOLERANCE:
-        log.debug(
-            "folded %d batch norms, logits differ by %.2g of the largest", len(pairs), difference
-        )
         return
     for name, module in before.items():
         network.set_submodule(name, module)
@@ -115,20 +114,17 @@ def _conv_bn_pairs(network: nn.Module, run: Callable[[], Any]) -> dict[str, str]
     pairs: dict[str, str] = {}
     handles = []
 
-    def watch(name: str, module: nn.Module) -> None:
-        def after(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if isinstance(module, nn.Conv2d):
-                outputs.append((output, name))
-                return
-            for tensor, conv_name in outputs:
-                if tensor is inputs[0]:
-                    pairs[conv_name] = name
-
-        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
-            handles.append(module.register_forward_hook(after))
+    def after(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            outputs.append((output, name))
+            return
+        for tensor, conv_name in outputs:
+            if tensor is inputs[0]:
+                pairs[conv_name] = name
 
     for name, module in network.named_modules():
-        watch(name, module)
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            handles.append(module.register_forward_hook(partial(after, name)))
     try:
         run()
     finally:

@@ -15,6 +15,9 @@ from sali.models.blocks import resize
 from sali.models.contract import Attention, Features, VideoSegmenter
 from sali.streaming.prepare import PRECISIONS
 
+MAPS = ("probability", "minmax")
+"""Rules of the 8-bit maps that are written and scored, see `normalize_map`."""
+
 
 class StreamSegmenter:
     """Probability of polyp for every pixel of every frame of one video.
@@ -88,13 +91,9 @@ class StreamSegmenter:
             self._average = state["average"].to(self.device, copy=True)
 
     def step(self, frame: np.ndarray) -> np.ndarray | None:
-        """Take one frame, return the probability map of a frame.
+        """Take one frame, RGB uint8 [H, W, 3] of any size; return the probability map of a frame.
 
-        Args:
-            frame: RGB uint8 [H, W, 3] of any size.
-
-        Returns:
-            float32 [H, W] in 0..1 at the frame's own size; see the class for which frame's.
+        The map is float32 [H, W] in 0..1 at the frame's own size; see the class for which frame's.
 
         Raises:
             ValueError: Not such an array.
@@ -114,11 +113,7 @@ class StreamSegmenter:
 
     @torch.inference_mode()
     def take(self, features: Features, output_size: tuple[int, int]) -> Tensor | None:
-        """Take the features [1, ...] of the next frame, and the size (H, W) of its map.
-
-        Returns:
-            Probability, float32 [H, W], see `step`.
-        """
+        """Take the features [1, ...] of the next frame, and the size (H, W) of its map."""
         self._sizes.append(output_size)
         with self._autocast():
             return self._finished(self.video.step(features))
@@ -158,24 +153,14 @@ def step_streams(
 ) -> list[np.ndarray | None]:
     """Advance several streams by one frame each; their frames are encoded as one batch.
 
-    Args:
-        segmenters: Segmenters of one network and one image size, one per stream.
-        frames: One frame for each, see `StreamSegmenter.step`.
-
-    Returns:
-        What `step` returns, for each.
+    The segmenters, one per stream, have one network and one image size; see
+    `StreamSegmenter.step` for frames and results.
     """
     for frame in frames:
-        if (
-            not isinstance(frame, np.ndarray)
-            or frame.dtype != np.uint8
-            or frame.ndim != 3
-            or frame.shape[2] != 3
-            or not frame.size
-        ):
-            what = type(frame).__name__
-            if isinstance(frame, np.ndarray):
-                what = f"{frame.dtype} {frame.shape}"
+        is_array = isinstance(frame, np.ndarray)
+        what = f"{frame.dtype} {frame.shape}" if is_array else type(frame).__name__
+        is_rgb = is_array and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
+        if not is_rgb or not frame.size:
             raise ValueError(f"frame: got {what}, wanted RGB uint8 [H, W, 3] as a NumPy array")
     images = [
         to_tensor(resize_frame(frame, segmenter.image_size))
@@ -210,3 +195,24 @@ def step_tensors(
 
 def _as_array(probability: Tensor | None) -> np.ndarray | None:
     return None if probability is None else probability.cpu().numpy()
+
+
+def normalize_map(probability: Tensor, rule: str) -> Tensor:
+    """Return what a map [H, W] shows, as floats of 0..1.
+
+    The rule "probability" leaves it alone. "minmax" stretches the frame's own range to 0..1, as
+    released: every frame then has a pixel of 1, polyp or not. A constant frame is left.
+    """
+    if rule == "probability":
+        return probability
+    if rule != "minmax":
+        raise ValueError(f"maps {rule!r} is not one of {MAPS}")
+    low, high = probability.aminmax()
+    span = high - low
+    return torch.where(span > 0, (probability - low) / span.clamp_min(1e-12), probability)
+
+
+def to_map(probability: Tensor, rule: str) -> Tensor:
+    """Return the uint8 map [H, W]; "minmax" truncates as released, "probability" rounds."""
+    scaled = normalize_map(probability, rule) * 255
+    return (scaled if rule == "minmax" else scaled.round()).to(torch.uint8)

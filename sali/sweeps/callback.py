@@ -13,12 +13,13 @@ from hydra.core.override_parser.types import ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from sali.cli import quoted
 from sali.errors import ConfigError
 from sali.run.folder import claim
 from sali.run.io import read_json, write_json
 from sali.run.record import provenance
 from sali.run.state import JOB, SWEEP
-from sali.sweeps.job import OUTPUT, quoted
+from sali.sweeps.job import OUTPUT
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,9 @@ class Sweep(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take the folder of a single run before Hydra writes into it."""
-        own = OmegaConf.to_container(config, resolve=False)
-        assert isinstance(own, dict)
+        own: Any = OmegaConf.to_container(config, resolve=False)
         try:
-            claim(Path(config.hydra.run.dir), {str(key): value for key, value in own.items()})
+            claim(Path(config.hydra.run.dir), own)
         except ConfigError as error:  # Hydra would turn it into a warning
             sys.exit(f"error: {error}")
 
@@ -51,7 +51,7 @@ class Sweep(Callback):
         with read_write(config), open_dict(config):
             config.hydra.sweep.dir = str(folder)
             config.hydra.overrides.hydra += [
-                f"hydra.sweep.dir={quoted(folder)}",
+                f"hydra.sweep.dir={quoted(str(folder))}",
                 f"hydra.job.config.override_dirname.exclude_keys=[{','.join(left_out)}]",
             ]
         given = {"id": uuid.uuid4().hex, "num_jobs": num_jobs(config), **provenance()}

@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sali.cli import quoted
 from sali.errors import UserError
 from sali.run.folder import difference
 from sali.run.io import read_json, write_json
@@ -52,17 +53,6 @@ def job_name(dirname: str) -> str:
 OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 
-def quoted(path: Path) -> str:
-    """Return a path as a value in Hydra's grammar."""
-    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def objective(folder: Path) -> float:
-    """Return the best held-out score of a finished job."""
-    (best,) = read_json(folder / METRICS)["best"].values()
-    return float(best)
-
-
 def run_job(module: str, cfg: DictConfig) -> float | None:
     """Run one job as `python -m <module>`, unless it has finished before.
 
@@ -73,8 +63,9 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
     """
     own = HydraConfig.get()
     folder = Path(own.runtime.output_dir)
+    sweep = read_json(folder.parent / SWEEP)
     record = {
-        "sweep": read_json(folder.parent / SWEEP).get("id"),
+        "sweep": sweep.get("id"),
         "number": own.job.num,
         "overrides": list(own.overrides.task),
         "config": OmegaConf.to_container(cfg, resolve=False),
@@ -82,18 +73,18 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
     try:
         with _locked(folder) as lock:
             if _is_done(folder, record):
-                log.info("%s: finished before, best score %.4f", folder.name, objective(folder))
-                write_json(folder / JOB, {**record, "error": None})
-                return objective(folder)
-            _prepare(folder, record)
-            total = read_json(folder.parent / SWEEP).get("num_jobs")
-            place = f"{own.job.num + 1}" + (f" of {total}" if total else "")
-            log.info("%s: started (%s); its output is in %s", folder.name, place, folder / OUTPUT)
-            code = _run(_command(module, folder), folder, lock)
-            error = _error(folder, code)
-            if error is not None:
-                write_json(folder / STATUS, {"state": "failed", "error": error})
-                raise JobError(error)
+                how = "finished before, "
+            else:
+                how = ""
+                _prepare(folder, record)
+                total = sweep.get("num_jobs")
+                place = f"{own.job.num + 1}" + (f" of {total}" if total else "")
+                output = folder / OUTPUT
+                log.info("%s: started (%s); its output is in %s", folder.name, place, output)
+                error = _error(folder, _run(_command(module, folder), folder, lock))
+                if error is not None:
+                    write_json(folder / STATUS, {"state": "failed", "error": error})
+                    raise JobError(error)
     except JobError as error:
         log.error("%s: FAILED: %s", folder.name, error)
         known = read_json(folder / JOB) or record
@@ -101,8 +92,9 @@ def run_job(module: str, cfg: DictConfig) -> float | None:
         write_json(folder / JOB, {**known, **now})
         return None
     write_json(folder / JOB, {**record, "error": None})
-    log.info("%s: best score %.4f", folder.name, objective(folder))
-    return objective(folder)
+    (best,) = read_json(folder / METRICS)["best"].values()  # of the held-out cases
+    log.info("%s: %sbest score %.4f", folder.name, how, best)
+    return float(best)
 
 
 def _command(module: str, folder: Path) -> list[str]:
@@ -115,7 +107,7 @@ def _command(module: str, folder: Path) -> list[str]:
         *own.overrides.task,
         *searched,
         "hydra.mode=RUN",
-        f"hydra.run.dir={quoted(folder)}",
+        f"hydra.run.dir={quoted(str(folder))}",
     ]
 
 

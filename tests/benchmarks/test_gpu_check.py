@@ -58,8 +58,8 @@ def test_a_failing_check_is_one_row_and_the_rest_goes_on(monkeypatch):
 
     monkeypatch.setattr(gpu_parts, "deform_conv", broken)
     _, rows = results_of("checks=[alignment,read]", "read.tolerance=-1")
-    assert rows["alignment against the CPU, 32, auto"]["result"] == "failed"
-    assert rows["alignment against the CPU, 32, auto"]["reason"] == (
+    assert rows["alignment against the CPU, auto, 32"]["result"] == "failed"
+    assert rows["alignment against the CPU, auto, 32"]["reason"] == (
         "RuntimeError: CUDA error: no kernel image"
     )
     assert "wanted at most" in rows["memory read against the CPU, 32"]["reason"]

@@ -23,7 +23,9 @@ from sali.streaming import StreamSegmenter
 
 
 def golden_weights(path):
-    return read_checkpoint(path).network(changes={"backbone.drop_path_rate": 0.0})
+    checkpoint = read_checkpoint(path)
+    checkpoint.model["backbone"]["drop_path_rate"] = 0.0
+    return checkpoint.network()
 
 
 def woken_network(**changes):

@@ -6,7 +6,7 @@ import torch
 from conftest import small_network
 
 from sali.models.blocks import resize
-from sali.models.sali.attention import LevelRead, MemoryAttention
+from sali.models.sali.state import LevelRead, MemoryAttention
 from sali.streaming import StreamSegmenter
 
 OPTIONS = dict(image_size=256, max_frames=2, every=1, eviction="least_used", neighbor="previous")

@@ -41,9 +41,9 @@ def test_memory_bank_with_released_eviction(golden_modules, cap):
         if k.startswith(f"cap{cap}_")
     }
     bank = MemoryBank(cap, int(golden["every"]), "released")
-    for t, step in enumerate(replay_bank(golden, bank)):
-        np.testing.assert_allclose(step.read, golden["readout"][t], atol=1e-4, err_msg=f"frame {t}")
-        assert step.sizes == golden["sizes"][t].tolist(), f"frame {t}"
+    for t, (read, sizes) in enumerate(replay_bank(golden, bank)):
+        np.testing.assert_allclose(read, golden["readout"][t], atol=1e-4, err_msg=f"frame {t}")
+        assert sizes == golden["sizes"][t].tolist(), f"frame {t}"
     assert t + 1 == len(golden["keys"])
     usage = torch.cat([level.usage for level in bank.levels])
     life = torch.cat([level.life for level in bank.levels])

@@ -11,7 +11,7 @@ from conftest import GOLDEN
 from sali.data.samples import to_tensor
 from sali.losses import boundary_weight, structure_loss
 from sali.models.blocks import resize
-from sali.models.checkpoint import load_network
+from sali.models.checkpoint import read_checkpoint
 from sali.models.contract import ClipBatch
 from sali.models.sali.released import rename_released
 from sali.ops import read
@@ -22,7 +22,9 @@ NEAR_TIE = 2e-6
 
 @pytest.fixture(scope="module")
 def network(released_checkpoint):
-    return load_network(released_checkpoint, changes={"backbone.drop_path_rate": 0.0})[0]
+    checkpoint = read_checkpoint(released_checkpoint)
+    checkpoint.model["backbone"]["drop_path_rate"] = 0.0
+    return checkpoint.network()
 
 
 def upsampled(logits):

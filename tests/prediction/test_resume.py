@@ -12,7 +12,7 @@ from sali.config import config_dir
 from sali.predict import predict
 from sali.prediction.writers import pictures
 from sali.streaming import StreamSegmenter
-from sali.streaming.maps import to_map
+from sali.streaming.segmenter import to_map
 
 STREAMING = dict(image_size=256, max_frames=2, every=2, eviction="least_used", neighbor="previous")
 

@@ -19,7 +19,7 @@ def score(lr: float, seed: int) -> float:
 def main() -> None:
     given = dict(a.lstrip("+").split("=", 1) for a in sys.argv[1:] if not a.startswith("--"))
     assert given["hydra.mode"] == "RUN"
-    folder = Path(given["hydra.run.dir"].strip('"'))
+    folder = Path(given["hydra.run.dir"].strip("'"))
     with (folder / "runs.txt").open("a") as file:
         file.write(f"{os.getpid()}\n")
     status = folder / "status.json"

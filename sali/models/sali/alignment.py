@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sali.models.blocks import Pyramid, resize
+from sali.models.blocks import NUM_LEVELS, Pyramid, resize
 from sali.ops import KERNELS, deform_conv
 
 NEGATIVE_SLOPE = 0.1
@@ -74,13 +74,7 @@ class DeformConv(nn.Module):
 def carry(image: Tensor, taps: Taps, kernel: str) -> Tensor:
     """Return the mean of an image over the positions that taps read, weighted by their modulation.
 
-    Args:
-        image: Image [B, 1, H, W], e.g. probabilities.
-        taps: Taps of all offset groups.
-        kernel: Key of `sali.ops.KERNELS`.
-
-    Returns:
-        Image [B, 1, H, W] within the range of the given one; zero is read outside of it.
+    Both images are [B, 1, H, W], of the same range; zero is read outside of the given one.
     """
     offset, modulation = taps
     groups = modulation.shape[1] // 9
@@ -96,8 +90,7 @@ class ShortTermAlignment(nn.Module):
     Args:
         channels: Channels of the pyramids.
         groups: Offset groups of the deformable convolutions.
-        kernel: Deformable kernel, a key of `sali.ops.KERNELS`.
-        num_levels: Levels of the pyramids.
+        kernel: Deformable kernel, one of `sali.ops.KERNELS`.
         probability: Whether the network also aligns the neighbor's own probability, see `align`,
             and gives it to the fusion.
         max_offset: Bound of the shifts of every level in pixels of that level, approached smoothly:
@@ -113,7 +106,6 @@ class ShortTermAlignment(nn.Module):
         channels: int,
         groups: int,
         kernel: str,
-        num_levels: int = 3,
         probability: bool = False,
         max_offset: float | None = None,
     ) -> None:
@@ -124,19 +116,19 @@ class ShortTermAlignment(nn.Module):
             raise ValueError(f"align kernel {kernel!r} is not one of {sorted(KERNELS)}")
         self.kernel = kernel
         self.probability = probability
-        finer = num_levels - 1
+        finer = NUM_LEVELS - 1
 
         def convs(in_channels: int, count: int) -> nn.ModuleList:
             return nn.ModuleList(
                 [nn.Conv2d(in_channels, channels, 3, padding=1) for _ in range(count)]
             )
 
-        self.compare = convs(2 * channels, num_levels)
+        self.compare = convs(2 * channels, NUM_LEVELS)
         # The coarsest level has no offset from above to take in.
         self.refine = convs(2 * channels, finer).append(nn.Conv2d(channels, channels, 3, padding=1))
         self.smooth = convs(channels, finer)
         self.deform = nn.ModuleList(
-            [DeformConv(channels, groups, kernel, max_offset) for _ in range(num_levels)]
+            [DeformConv(channels, groups, kernel, max_offset) for _ in range(NUM_LEVELS)]
         )
         self.merge = convs(2 * channels, finer)
 

@@ -135,19 +135,15 @@ class MemoryBank:
             raise ValueError(f"memory.max_frames: got {max_frames}, wanted frames, at least 0")
         if every < 1:
             raise ValueError(f"memory.every: got {every}, wanted a number of frames, at least 1")
-        limits = {
-            "min_confidence": min_confidence,
-            "min_sharpness": min_sharpness,
-            "scene_cut": scene_cut,
-        }
-        for name, value in limits.items():
-            if not 0 <= value < 1:
-                raise ValueError(f"memory.{name}: got {value}, wanted 0 or more, below 1")
         self.max_frames = max_frames
         self.every = every
         self.min_confidence = min_confidence
         self.min_sharpness = min_sharpness
         self.scene_cut = scene_cut
+        for name in ("min_confidence", "min_sharpness", "scene_cut"):
+            if not 0 <= getattr(self, name) < 1:
+                got = getattr(self, name)
+                raise ValueError(f"memory.{name}: got {got}, wanted 0 or more, below 1")
         self._evict = EVICTIONS[eviction]
         self.levels: list[Level] = []
         self.grids: list[int] = []
@@ -181,12 +177,7 @@ class MemoryBank:
         self.levels = []
 
     def add(self, frame: list[KeyValue], index: int) -> None:
-        """Store a frame's (weighted) elements, then evict.
-
-        Args:
-            frame: Key [1, Ck, HW] and value [1, Cv, HW] per level.
-            index: Number of the frame in its clip.
-        """
+        """Store the (weighted) elements of the frame of this number in its clip, then evict."""
         new = []
         for key, value in frame:
             count = key.shape[2]
@@ -201,18 +192,18 @@ class MemoryBank:
                 )
             )
         self.grids = [level.size for level in new]
-        if not self.levels:
-            self.first = index
         if self.levels:
             new = [old.append(fresh) for old, fresh in zip(self.levels, new, strict=True)]
+        else:
+            self.first = index
         self.levels = self._evict(new, self.grids, self.max_frames)
 
     def statistics(self) -> dict[str, float]:
         """Return numbers on what is stored.
 
-        `memory_frames`: elements of the finest level in whole frames. `memory_fill`: these over
-        the cap. `memory_usage_per_read`: softmax weight that an element received per read, mean
-        over the elements of all levels. `memory_unread_share`: elements that no query ever read.
+        `memory_frames` counts the finest level in whole frames, `memory_fill` over the cap;
+        `memory_usage_per_read` is the softmax weight that an element received per read, mean over
+        the elements of all levels; `memory_unread_share` are those that no query ever read.
         """
         frames = self.levels[0].size / self.grids[0] if self.levels else 0.0
         total = max(1, sum(self.sizes))

@@ -1,4 +1,7 @@
-"""Decoder of SINet-V2 (Fan et al., TPAMI 2021): a coarse map, refined by reverse attention."""
+"""SINet-V2 (Fan et al., TPAMI 2021) behind its backbone: from features to four side logits.
+
+Many channels become few, and the decoder refines a coarse map by reverse attention.
+"""
 
 from typing import NamedTuple
 
@@ -9,17 +12,49 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sali.models.blocks import ConvBN, Pyramid, resize
 
+BRANCH_KERNELS = (3, 5, 7)
 REVERSAL_GROUPS = (1, 4, 32)
+
+
+class ReceptiveFieldBlock(nn.Module):
+    """Four branches of growing receptive field (RFB, Liu et al., ECCV 2018), and a 1x1 shortcut."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList([nn.Sequential(ConvBN(in_channels, channels, 1))])
+        for k in BRANCH_KERNELS:
+            self.branches.append(
+                nn.Sequential(
+                    ConvBN(in_channels, channels, 1),
+                    ConvBN(channels, channels, (1, k)),
+                    ConvBN(channels, channels, (k, 1)),
+                    ConvBN(channels, channels, 3, dilation=k),
+                )
+            )
+        self.merge = ConvBN(channels * len(self.branches), channels, 3)
+        self.shortcut = ConvBN(in_channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        merged = self.merge(torch.cat([branch(x) for branch in self.branches], 1))
+        return torch.relu(merged + self.shortcut(x))
+
+
+class Reduction(nn.Module):
+    """One receptive field block for each level of the backbone."""
+
+    def __init__(self, in_channels: list[int], channels: int) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList([ReceptiveFieldBlock(c, channels) for c in in_channels])
+
+    def forward(self, features: Pyramid) -> Pyramid:
+        return [level(x) for level, x in zip(self.levels, features, strict=True)]
 
 
 class SideLogits(NamedTuple):
     """Logits of the four supervised heads, each [B, 1, h, w] on its own grid.
 
-    Attributes:
-        coarse: Head of the neighbor connection decoder, stride 8.
-        level3: Head of stride 32.
-        level2: Head of stride 16.
-        level1: Head of stride 8; the prediction.
+    The coarse ones, of stride 8, are those of the neighbor connection decoder; `level1` is the
+    prediction.
     """
 
     coarse: Tensor

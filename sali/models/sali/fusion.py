@@ -21,20 +21,14 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     With a dimension for heads, and values padded to the channels of the keys, PyTorch takes its
     fused kernel, which never builds the HW x M matrix.
     """
-    channels = value.shape[2]
-    padded = F.pad(value, (0, query.shape[2] - channels))
-    query, key, value = query.unsqueeze(1), key.unsqueeze(1), padded.unsqueeze(1)
-    attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-    return attended.squeeze(1)[..., :channels]
+    padded = F.pad(value, (0, query.shape[2] - value.shape[2]))
+    query, key, padded = query.unsqueeze(1), key.unsqueeze(1), padded.unsqueeze(1)
+    attended = F.scaled_dot_product_attention(query, key, padded, scale=1.0)
+    return attended.squeeze(1)[..., : value.shape[2]]
 
 
 class PooledNonLocal(nn.Module):
-    """Non-local block (Wang et al., CVPR 2018) whose keys and values are max-pooled.
-
-    Args:
-        channels: Number of channels in and out.
-        pool: Side of the pooling window.
-    """
+    """Non-local block (Wang et al., CVPR 2018) whose keys and values are max-pooled."""
 
     def __init__(self, channels: int, pool: int) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sali.models.blocks import Pyramid, resize
+from sali.models.blocks import NUM_LEVELS, Pyramid, resize
 from sali.ops import memory_read
 
 
@@ -25,12 +25,7 @@ class KeyValue(NamedTuple):
 def weigh_values(levels: list[KeyValue], masks: list[Tensor]) -> list[KeyValue]:
     """Multiply the values of a frame by 1 + softmax over all positions of its mask.
 
-    Args:
-        levels: Elements of the frame, one level each.
-        masks: Per level, a mask or its logits [B, 1, H, W] on the level's grid.
-
-    Returns:
-        The same keys with weighted values.
+    Per level the mask, or its logits, is [B, 1, H, W] on the level's grid.
     """
     weighted = []
     for (key, value), mask in zip(levels, masks, strict=True):
@@ -61,7 +56,6 @@ class LongTermInteraction(nn.Module):
         value_channels: Channels of a value; readout and the query's own value are stacked, so
             this is half of `channels`.
         top_k: Memory elements read per query.
-        num_levels: Levels of the pyramid.
         num_frames: Number of memory frames in a training sample.
         mask_in_values: Whether the values of a memory frame also see its mask: the true one in
             training, the network's own probability in a stream. Those of the current frame, whose
@@ -77,7 +71,6 @@ class LongTermInteraction(nn.Module):
         key_channels: int,
         value_channels: int,
         top_k: int,
-        num_levels: int = 3,
         num_frames: int = 1,
         mask_in_values: bool = False,
     ) -> None:
@@ -93,20 +86,18 @@ class LongTermInteraction(nn.Module):
         self.num_frames = num_frames
         self.mask_in_values = mask_in_values
         self.to_key = nn.ModuleList(
-            [nn.Conv2d(channels, key_channels, 3, padding=1) for _ in range(num_levels)]
+            [nn.Conv2d(channels, key_channels, 3, padding=1) for _ in range(NUM_LEVELS)]
         )
         seen = channels + mask_in_values
         self.to_value = nn.ModuleList(
-            [nn.Conv2d(seen, value_channels, 3, padding=1) for _ in range(num_levels)]
+            [nn.Conv2d(seen, value_channels, 3, padding=1) for _ in range(NUM_LEVELS)]
         )
 
     def project(self, pyramid: Pyramid, masks: list[Tensor] | None = None) -> list[KeyValue]:
         """Return keys and values of every position of every level.
 
-        Args:
-            pyramid: Features of a frame.
-            masks: Mask or probability [B, 1, H, W] on the grid of each level, for values that see
-                it; None for zeros.
+        Values that see a mask are given it, or a probability, [B, 1, H, W] on the grid of each
+        level; None for zeros.
         """
         elements = []
         for level, x in enumerate(pyramid):
@@ -121,12 +112,7 @@ class LongTermInteraction(nn.Module):
     def forward(
         self, pyramid: Pyramid, query: list[KeyValue], memory: list[KeyValue]
     ) -> tuple[Pyramid, list[Tensor]]:
-        """Read the memory at every position of the current frame.
-
-        Args:
-            pyramid: Features of the current frame; gives the grids.
-            query: Keys and values of the current frame.
-            memory: Elements to read from.
+        """Read the memory at every position of the current frame, whose elements are the query.
 
         Returns:
             The remembered pyramid (readout stacked on the query's value), and per level the usage

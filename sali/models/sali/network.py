@@ -18,7 +18,7 @@ from sali.models.contract import (
 )
 from sali.models.sali.alignment import ShortTermAlignment, Taps
 from sali.models.sali.bank import MemoryBank
-from sali.models.sali.decoder import Decoder, SideLogits
+from sali.models.sali.decoder import Decoder, Reduction, SideLogits
 from sali.models.sali.fusion import FUSIONS, POOLS
 from sali.models.sali.memory import (
     KeyValue,
@@ -27,7 +27,6 @@ from sali.models.sali.memory import (
     masks_on_levels,
     weigh_values,
 )
-from sali.models.sali.reduction import Reduction
 from sali.models.sali.state import SALIState
 
 MIN_SIDE = 32 * max(POOLS)
@@ -127,14 +126,7 @@ class SALI(VideoSegmenter):
         return self.backbone.load_pretrained()
 
     def start(self, **settings: Any) -> SALIState:
-        """Begin a video.
-
-        Args:
-            settings: `neighbor` and the arguments of the memory bank, see `MemoryBank`.
-
-        Raises:
-            ValueError: An unknown setting or a value that does not fit.
-        """
+        """Begin a video; the settings are `neighbor` and the arguments of the `MemoryBank`."""
         if problem := unknown_settings(list(settings), self):
             raise ValueError(problem)
         neighbor = settings.pop("neighbor", self.neighbor)
@@ -206,12 +198,9 @@ class SALI(VideoSegmenter):
     ) -> tuple[SideLogits, list[Tensor]]:
         """Segment the current frame from pyramids.
 
-        Args:
-            current: Pyramid of the frame.
-            neighbor: Pyramid of a frame next to it; needed with a short-term alignment.
-            query: Keys and values of the frame; needed with a long-term memory.
-            memory: Elements to read; the frame's own ones for the first frame of a clip.
-            probability: Probability [B, 1, h, w] of the neighbor; needed if it is aligned too.
+        With a short-term alignment it needs a neighbor, and its probability [B, 1, h, w] if that is
+        aligned too; with a long-term memory keys and values of the frame (`query`), and the
+        elements to read: the frame's own ones for the first frame of a clip.
 
         Returns:
             The side logits, and the usage of the memory's elements [1, N] per level.

@@ -12,22 +12,20 @@ from torch import Tensor
 
 from sali.errors import WeightsError
 from sali.models.backbone import Backbone
-from sali.models.weights import original_pvt_to_timm
-
-StateDict = Mapping[str, Tensor]
+from sali.models.weights import StateDict, original_pvt_to_timm
 
 RELEASED_VARIANTS = [f"pvt_v2_b{i}" for i in (5, 2, 4, 3, 1, 0)]
 
 # Released name -> ours, by prefix; the first rule that matches is used.
 _Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 _RENAMES: list[_Rule] = [
-    (r"backbone\.feat_net\.rfb([234])_1\.", lambda m: f"reduction.levels.{int(m[1]) - 2}."),
-    (r"backbone\.decoder\.NCD\.", "decoder.coarse."),
-    (r"backbone\.decoder\.RS([345])\.", lambda m: f"decoder.stages.{int(m[1]) - 3}."),
-    (r"membranch\.Key(\d)\.", r"long_term.to_key.\1."),
-    (r"membranch\.Value(\d)\.", r"long_term.to_value.\1."),
-    (r"pcd_align\.", "short_term."),
-    (r"nlnet\.", "fusion."),
+    (r"^backbone\.feat_net\.rfb([234])_1\.", lambda m: f"reduction.levels.{int(m[1]) - 2}."),
+    (r"^backbone\.decoder\.NCD\.", "decoder.coarse."),
+    (r"^backbone\.decoder\.RS([345])\.", lambda m: f"decoder.stages.{int(m[1]) - 3}."),
+    (r"^membranch\.Key(\d)\.", r"long_term.to_key.\1."),
+    (r"^membranch\.Value(\d)\.", r"long_term.to_value.\1."),
+    (r"^pcd_align\.", "short_term."),
+    (r"^nlnet\.", "fusion."),
 ]
 _PARTS: list[_Rule] = [
     (r"\.branch(\d)\.", r".branches.\1."),
@@ -82,14 +80,12 @@ def rename_released(state: StateDict) -> dict[str, Tensor]:
     for name, tensor in plain.items():
         if name.startswith(_PVT_PREFIX):
             continue
-        new = next(
-            (re.sub(rf"^{old}", by, name) for old, by in _RENAMES if re.match(old, name)), None
-        )
-        if new is None:
+        rule = next((rule for rule in _RENAMES if re.match(rule[0], name)), None)
+        if rule is None:
             raise WeightsError(f"tensor {name!r} is not of the released SALI network")
-        for old, by in _PARTS:
-            new = re.sub(old, by, new)
-        renamed[new] = tensor
+        for old, by in (rule, *_PARTS):
+            name = re.sub(old, by, name)
+        renamed[name] = tensor
     return renamed
 
 
@@ -133,11 +129,6 @@ def released_node(state: StateDict) -> dict[str, Any]:
 
 def model_node(options: Mapping[str, Any], streaming: Mapping[str, Any]) -> dict[str, Any]:
     """Return the model node of options as checkpoints before format 2 held them.
-
-    Args:
-        options: `backbone`, `drop_path_rate`, `channels`, `long_term`, `key_channels`,
-            `value_channels`, `top_k`, `align_kernel`, `offset_groups`, `fusion`.
-        streaming: `max_frames`, `every`, `eviction`, `neighbor`; others are passed over.
 
     Raises:
         WeightsError: One of them is missing.

@@ -94,41 +94,29 @@ def _compile(library: Path) -> None:
         os.environ["PATH"] = path
 
 
-def _gist(error: Exception) -> str:
-    """Return the lines in which the compiler names errors, or all lines."""
-    lines = str(error).splitlines()
-    named = [line for line in lines if "error:" in line]
-    return f"{type(error).__name__}: " + "\n".join(named or lines)
-
-
 @functools.cache
-def _load() -> str | None:
-    """Return None, or why the operators are not available."""
-    if os.environ.get(OFF) == "0":
-        return f"{OFF}=0"
+def _load() -> bool:
     try:
+        if os.environ.get(OFF) == "0":
+            raise RuntimeError(f"{OFF}=0")
         torch.ops.load_library(build())
     except (RuntimeError, OSError, ImportError) as error:
-        return _gist(error)
+        lines = str(error).splitlines()
+        named = [line for line in lines if "error:" in line]  # the compiler's, if it fails
+        reason = "\n".join(named or lines)
+        warnings.warn(
+            "the C++ operators are not in use, PyTorch computes the same results more slowly. They "
+            f"need a C++ compiler (g++ or clang). Reason: {type(error).__name__}: {reason}",
+            stacklevel=3,
+        )
+        return False
     # Registers shapes and gradients with what the library defined.
     import sali.ops.native.registration  # noqa: F401
 
-    return None
-
-
-@functools.cache
-def _warn(why: str) -> None:
-    warnings.warn(
-        "the C++ operators are not in use, PyTorch computes the same results more slowly. "
-        f"They need a C++ compiler (g++ or clang). Reason: {why}",
-        stacklevel=3,
-    )
+    return True
 
 
 @torch.compiler.assume_constant_result
 def available() -> bool:
-    """Return whether `torch.ops.sali` exists; the first call compiles. Warns once if not."""
-    why = _load()
-    if why is not None:
-        _warn(why)
-    return why is None
+    """Return whether `torch.ops.sali` exists; the first call compiles, and warns if not."""
+    return _load()

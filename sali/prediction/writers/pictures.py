@@ -14,15 +14,15 @@ from sali.errors import ConfigError, DataError
 from sali.metrics.operating_point import OperatingPoint
 from sali.prediction.result import MARK, ClipWriter, Result
 from sali.report.overlay import draw_overlay
-from sali.streaming.maps import RULES, to_map
+from sali.streaming.segmenter import MAPS, to_map
 
 PNG_LEVEL = 1  # of 9: a third larger than at the usual 6, in a quarter of the time
 
 
 def map_pictures(root: Path, rule: str) -> ClipWriter:
     """Return a writer of maps, `<clip>/<frame>.png` of the frame's size, by a rule of `to_map`."""
-    if rule not in RULES:
-        raise ConfigError(f"maps: got {rule!r}, wanted one of {RULES}")
+    if rule not in MAPS:
+        raise ConfigError(f"maps: got {rule!r}, wanted one of {MAPS}")
     return _pictures(root, ".png", lambda result: to_map(result.tensor, rule).cpu().numpy())
 
 

@@ -1,15 +1,18 @@
-"""What a training shows while it runs: progress, gradients, speed, use of the memory."""
+"""What accompanies a training: progress, gradients, speed, use of the memory, frozen parts."""
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
+from torch import nn
 from torchmetrics import MeanMetric
 
+from sali.errors import ConfigError
 from sali.run.progress import console, is_watched
 
 log = logging.getLogger(__name__)
@@ -27,15 +30,12 @@ class TrainingProgress(RichProgressBar):
     """
 
     def __init__(self, update_every_n_steps: int, log_every_n_minutes: float) -> None:
-        for name, value in (
-            ("update_every_n_steps", update_every_n_steps),
-            ("log_every_n_minutes", log_every_n_minutes),
-        ):
-            if value <= 0:
-                raise ValueError(f"{name}: got {value}, wanted a number above 0")
         super().__init__(refresh_rate=10, theme=RichProgressBarTheme(metrics_format=".4f"))
         self.update_every_n_steps = update_every_n_steps
         self.log_every_n_minutes = log_every_n_minutes
+        for name in ("update_every_n_steps", "log_every_n_minutes"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, wanted a number above 0")
         self._logged = 0.0
 
     @property
@@ -66,12 +66,7 @@ class TrainingProgress(RichProgressBar):
         self._logged = time.monotonic()
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if time.monotonic() - self._logged >= 60 * self.log_every_n_minutes:
@@ -166,3 +161,33 @@ class MemoryStatistics(L.Callback):
         for name, mean in self._means.items():
             task.log(f"val/{name}", mean.compute(), sync_dist=True)
         self._means = {}
+
+
+class Freeze(L.Callback):
+    """Keep parts of the network as an earlier stage left them, statistics of batch norms included.
+
+    Args:
+        modules: Names of parts of the network, with dots for parts of parts.
+
+    Raises:
+        ConfigError: No part of this name, when the training starts.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self.modules = tuple(modules)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        network = pl_module.network
+        assert isinstance(network, nn.Module)
+        for name in self.modules if stage == "fit" else ():
+            try:
+                network.get_submodule(name).requires_grad_(False)
+            except AttributeError as error:
+                known = ", ".join(name for name, _ in network.named_children())
+                raise ConfigError(
+                    f"callbacks.freeze.modules: got {name}, wanted parts of the network ({known})"
+                ) from error
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for name in self.modules:
+            pl_module.get_submodule(f"network.{name}").eval()
