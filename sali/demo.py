@@ -38,13 +38,15 @@ def demo(cfg: DictConfig) -> None:
         raise ConfigError(f"precision: got {cfg.precision!r}, wanted one of {[*PRECISIONS]}")
     # Readable by this user alone; Gradio holds uploads in it too.
     with tempfile.TemporaryDirectory(prefix="sali_demo_", ignore_cleanup_errors=True) as private:
-        os.environ["GRADIO_TEMP_DIR"] = private  # is read when Gradio is imported
+        served = Path(private) / "served"  # a client may name what is in it, not the samples
+        served.mkdir(mode=0o700)
+        os.environ["GRADIO_TEMP_DIR"] = str(served)  # is read when Gradio is imported
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ["HF_HUB_OFFLINE"] = "1"
-        _serve(cfg, Path(private))
+        _serve(cfg, served, Path(private) / "samples")
 
 
-def _serve(cfg: DictConfig, private: Path) -> None:
+def _serve(cfg: DictConfig, served: Path, drawn: Path) -> None:
     from sali.app.models import Models
     from sali.app.page import Page
     from sali.app.play import Limits
@@ -74,10 +76,10 @@ def _serve(cfg: DictConfig, private: Path) -> None:
     exporting = {"clip_rate": cfg.clip_rate, **cfg.video.overlay}
 
     def make_session() -> Session:
-        folder = private / secrets.token_urlsafe(24)
+        folder = served / secrets.token_urlsafe(24)
         return Session(folder, models, limits, playing, exporting, point)
 
-    samples = _samples(cfg, private / "samples")
+    samples = _samples(cfg, drawn)
     page = Page(models, samples, View(**cfg.display), make_session, cfg)
     max_bytes = int(cfg.limits.megabytes * MEGABYTE)
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import FileData
 
 from sali.app.models import Models, Options
 from sali.app.play import ENDS, Play
@@ -88,6 +89,7 @@ class Page:
                     file_types=sorted(VIDEO_SUFFIXES),
                     height=180,
                 )
+                self.file.preprocess = _path_of  # type: ignore[method-assign, assignment]
                 self.model = gr.Dropdown([*models.paths], value=first, label="Model")
                 with gr.Accordion("Settings", open=False):
                     memory, every = self._sliders(first)
@@ -146,6 +148,8 @@ class Page:
     # Events
 
     def _opened(self, request: gr.Request) -> tuple[Any, ...]:
+        self._left(request)  # a page is opened once; what runs under its name ends
+        self._open = {name: one for name, one in self._open.items() if not one.closed}
         session = self._open[_page_of(request)] = self._make_session()
         return session, self._shown(session)
 
@@ -207,14 +211,17 @@ class Page:
         except UserError as error:
             raise _told(error) from error
         seen, buttons = None, _buttons(play)
-        while play.state not in ENDS:
-            began = time.monotonic()
-            now = play.state, len(play.peaks), play.unreadable, session.threshold
-            if now != seen:
-                yield session, self._shown(session), *buttons
-                seen, buttons = now, (gr.skip(), gr.skip())
-            pause = began + 1 / self._cfg.pictures_per_second - time.monotonic()
-            time.sleep(max(0.0, pause))
+        try:
+            while play.state not in ENDS:
+                began = time.monotonic()
+                now = play.state, len(play.peaks), play.unreadable, session.threshold
+                if now != seen:
+                    yield session, self._shown(session), *buttons
+                    seen, buttons = now, (gr.skip(), gr.skip())
+                pause = began + 1 / self._cfg.pictures_per_second - time.monotonic()
+                time.sleep(max(0.0, pause))
+        finally:  # also if nobody looks any more, so that no more than max_users run
+            play.cancel()
         yield session, self._shown(session), *_buttons(play)
 
     def _shown(self, session: Session) -> dict[str, Any]:
@@ -253,6 +260,11 @@ class Page:
         except UserError as error:
             raise _told(error) from error
         return session, str(file)
+
+
+def _path_of(upload: FileData | None) -> str | None:
+    """Return the path of an uploaded file; Gradio's own function leaves an empty file each time."""
+    return None if upload is None else upload.path
 
 
 def _page_of(request: gr.Request) -> str:

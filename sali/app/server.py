@@ -33,7 +33,7 @@ def serve(blocks: gr.Blocks, host: str, port: int, open_browser: bool, max_bytes
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), stop)
-    guards = [Middleware(Guard)]
+    guards = [Middleware(Guard, max_bytes=max_bytes)]
     if host in LOOPBACK:  # so that no page of the web reaches it under a name of its own
         guards.append(Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"]))
     else:

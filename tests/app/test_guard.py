@@ -3,8 +3,11 @@
 import pytest
 
 pytest.importorskip("starlette", reason="starlette comes with gradio, which is not installed")
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from sali.app.guard import Guard
 
@@ -13,7 +16,7 @@ HOME = "http://127.0.0.1:7860"
 
 @pytest.fixture(scope="module")
 def client():
-    return TestClient(Guard(PlainTextResponse("the page")), base_url=HOME)
+    return TestClient(Guard(PlainTextResponse("the page"), max_bytes=1000), base_url=HOME)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +77,30 @@ def test_every_answer_has_the_headers(client, path):
     assert "default-src 'self'" in headers["Content-Security-Policy"]
     assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
     assert not any(name.startswith("access-control") for name in headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "status"),
+    [("upload", 10_500, 200), ("upload", 11_500, 413), ("queue/join", 1_000_001, 413)],
+)
+def test_what_says_that_it_is_too_long_is_not_read(client, path, size, status):
+    assert client.post(f"/gradio_api/{path}", content=b"x" * size).status_code == status
+
+
+async def reading(scope, receive, send):
+    """An application that reads a request to its end, as the parser of forms does."""
+    await Request(scope, receive).body()
+    await PlainTextResponse("read")(scope, receive, send)
+
+
+@pytest.mark.parametrize(("path", "chunks"), [("upload", 3), ("queue/join", 250)])
+def test_what_does_not_say_its_length_ends_too(path, chunks):
+    client = TestClient(Guard(reading, max_bytes=1000), base_url=HOME)
+    assert client.post(f"/gradio_api/{path}", content=iter([b"x" * 5000] * 2)).text == "read"
+    with pytest.raises(MultiPartException, match="maximum allowed size"):  # the parser cleans up
+        client.post(f"/gradio_api/{path}", content=iter([b"x" * 5000] * chunks))
+
+
+def test_there_is_no_websocket(client):
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/gradio_api/queue/join"):
+        pass

@@ -26,6 +26,9 @@ from tests.soak.watch import Watch, verdict
 
 FRAMES = list_images(SAMPLE / "Frame/case2_1")
 RATE = 10
+WARM_UP = 12
+"""Uploads before the first sample: each thread of Gradio's pool that decodes, draws or encodes for
+the first time keeps buffers of its own, which is growth that ends."""
 
 
 def say(line: str) -> None:
@@ -135,6 +138,17 @@ def soak_clips(folder: Path, given: argparse.Namespace) -> bool:
     return bad or len(list((folder / "maps").glob("clip*"))) != given.clips
 
 
+def visits(url: str, uploads: list[Path], number: int, num_users: int) -> list[User]:
+    """Let users share a number of uploads, and return them when they have left."""
+    shares = [range(n, number, num_users) for n in range(num_users)]
+    users = [User(url, [uploads[i % len(uploads)] for i in share]) for share in shares]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    return users
+
+
 def soak_uploads(folder: Path, given: argparse.Namespace) -> bool:
     """Let users upload, run and download side by side."""
     process = start(
@@ -146,15 +160,11 @@ def soak_uploads(folder: Path, given: argparse.Namespace) -> bool:
         say("uploads: the app did not start")
         return True
     threading.Thread(target=process.stdout.read, daemon=True).start()  # so that it never waits
+    uploads = [video(folder / f"upload{n}.mp4", 4) for n in range(4)]
+    visits(url, uploads, WARM_UP, given.users)
     watch = Watch(process, folder / "tmp", given.every)
     watch.start()
-    uploads = [video(folder / f"upload{n}.mp4", 4) for n in range(4)]
-    shares = [range(n, given.uploads, given.users) for n in range(given.users)]
-    users = [User(url, [uploads[i % len(uploads)] for i in share]) for share in shares]
-    for user in users:
-        user.start()
-    for user in users:
-        user.join()
+    users = visits(url, uploads, given.uploads, given.users)
     watch.stop()
     failures = [failure for user in users for failure in user.failures]
     say(

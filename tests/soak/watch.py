@@ -1,5 +1,6 @@
 """What a process and those that it started hold, over time."""
 
+import os
 import subprocess
 import threading
 import time
@@ -52,7 +53,8 @@ class Watch(threading.Thread):
                     threads += one.num_threads()
             except psutil.NoSuchProcess:
                 continue
-            files = sum(1 for path in self._temporary.rglob("*") if not path.is_dir())
+            # Unlike `rglob` it bears that folders vanish meanwhile.
+            files = sum(len(names) for _, _, names in os.walk(self._temporary))
             now = time.monotonic() - began
             self.samples.append(Sample(now, memory, int(handles), int(threads), files))
 
