@@ -132,6 +132,13 @@ def evaluate_clips(
     `facts` is what the caller adds to metrics.json.
     """
     attributes = read_attributes(settings.attributes) if settings.attributes else None
+    if attributes is not None:
+        unknown = [clip.name for clip in clips if clip.name not in attributes]
+        if unknown:
+            raise DataError(
+                f"the attribute file has no row for {len(unknown)} clips, e.g. {unknown[0]}; a "
+                "clip without attributes needs a row too"
+            )
     if settings.with_vps and settings.short_clips == "error":
         _refuse_short(clips)
     if settings.runs is not None:

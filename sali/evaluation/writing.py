@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from sali.data.clip_tables import write_rows
-from sali.errors import DataError
 from sali.evaluation.differences import dice_max_intervals, differences
 from sali.evaluation.results import MethodResults, clip_rows, score_names
 from sali.evaluation.scoring import frame_columns
@@ -85,12 +84,6 @@ def attribute_rows(
     rows: list[dict[str, Any]] = []
     names = sorted({name for own in attributes.values() for name in own})
     for method in methods:
-        unknown = [clip.name for clip in method.clips if clip.name not in attributes]
-        if unknown:
-            raise DataError(
-                f"the attribute file has no row for {len(unknown)} clips, e.g. {unknown[0]}; a "
-                "clip without attributes needs a row too"
-            )
         for subset, own in method.by_subset.items():
             for name in [*names, NO_ATTRIBUTE]:
                 clips = [c for c in own if name in (attributes[c.name] or (NO_ATTRIBUTE,))]

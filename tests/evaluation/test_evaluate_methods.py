@@ -166,3 +166,4 @@ def test_attribute_files_that_do_not_fit(trees, tmp_path, text, message):
     file.write_text(text)
     with pytest.raises(DataError, match=message):
         score(trees[0], trees[1] / "far", tmp_path / "out", attributes=file)
+    assert not (tmp_path / "out/metrics.json").exists()  # before anything is scored
