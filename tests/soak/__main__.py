@@ -30,7 +30,7 @@ WARM_UP = 4
 """Uploads before the first sample, which load what is loaded once."""
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 """Without it glibc gives threads arenas of their own, which keep what was freed in them: the app
-grew by a quarter in its first twenty uploads. With one arena it is level, and what grows is a leak."""
+grew by a quarter in its first twenty uploads. With one it is level, and what grows is a leak."""
 
 
 def say(line: str) -> None:
