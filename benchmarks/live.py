@@ -74,13 +74,13 @@ def measure_live(
 
 def write_sample(video: Path) -> None:
     """Write the clip that comes with the package as a video file."""
+    frames = [read_frame(file)[0] for file in sorted(SAMPLE.glob("Frame/*/*"))]
     with av.open(str(video), "w") as container:
         stream = container.add_stream("libx264", rate=RATE)
         stream.pix_fmt = "yuv420p"
-        for file in sorted(SAMPLE.glob("Frame/*/*")):
-            frame = av.VideoFrame.from_ndarray(read_frame(file)[0], "rgb24")
-            stream.width, stream.height = frame.width, frame.height
-            container.mux(stream.encode(frame))
+        stream.height, stream.width = frames[0].shape[:2]
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         container.mux(stream.encode(None))
 
 
