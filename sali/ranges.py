@@ -79,8 +79,8 @@ _KEYS: dict[Range, str] = {
         data.spec.test_clips_per_subset data.spec.train_clips data.still_motion.knots display.width
         evaluation.num_workers fallback.image_size generated.train_clips largest_every
         largest_memory last_frames limit_test_clips longest_side max_step max_users max_waiting
-        memory.every memory.key_channels memory.num_frames memory.top_k memory.value_channels
-        meter_frames min_run model.channels model.multiple model.net.classes num_workers
+        memory.every memory.key_channels memory.top_k memory.value_channels meter_frames
+        min_run model.channels model.multiple model.net.classes num_workers
         prefetch_factor recordings.height report.film.max_frames report.min_run
         scheduler.every_epochs streams subsets.train subsets.unseen_easy subsets.unseen_hard
         thumbnail_width time_order.max_step tracks.min_area trainer.accumulate_grad_batches
@@ -104,9 +104,8 @@ _KEYS: dict[Range, str] = {
         quality_limits.max_dark quality_limits.max_glare report.bad_dice scheduler.final_fraction
         scheduler.warmup_fraction time_order.min_gain""",
     _BELOW_ONE: """
-        backbone.drop_path_rate clinical.alarm_rates fallback.smoothing memory.min_confidence
-        memory.min_sharpness memory.scene_cut operating_point.false_alarm_rate
-        operating_point.min_regions optimizer.betas smoothing""",
+        backbone.drop_path_rate clinical.alarm_rates fallback.smoothing
+        operating_point.false_alarm_rate operating_point.min_regions optimizer.betas smoothing""",
     _INSIDE: """
         bootstrap.confidence data.validation_fraction operating_point.thresholds threshold""",
     Range(0, 1, without_least=True): "clinical.threshold tracks.min_iou",

@@ -115,7 +115,7 @@ def test_stray_missing_and_broken_values_are_refused(overrides, message):
         check_config(composed(*overrides), "train")
 
 
-@pytest.mark.parametrize("choice", ["memory=rich", "align.max_offset=2", "memory.every=2"])
+@pytest.mark.parametrize("choice", ["memory.max_frames=3", "align.max_offset=2", "memory.every=2"])
 def test_a_part_that_the_model_does_not_have_is_refused(choice):
     check_config(composed(choice), "train")
     check_config(composed("ablation=full", "model=unet"), "train")  # changes nothing

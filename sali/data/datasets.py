@@ -18,7 +18,7 @@ from sali.data.motion import StillMotion
 from sali.data.samples import Frame, Unreadable, to_tensor
 from sali.data.sampling import sample_frames, skip_at, still_times
 from sali.errors import ConfigError, FrameError
-from sali.models.contract import ClipBatch, memory_roles
+from sali.models.contract import ClipBatch
 
 if TYPE_CHECKING:  # it needs albumentations, which takes seconds to import
     from sali.data.corruption import BadRuns
@@ -90,7 +90,6 @@ class SampleDataset(Dataset[ClipBatch]):
     def __post_init__(self) -> None:
         require_masks(self.clips, self.sparse)
         assert self.cache is None or self.reader.decode == "fast"
-        self.num_memory = max(1, sum(role.startswith("memory") for role in self.roles))
         self.annotated = [
             [i for i, mask in enumerate(clip.masks) if mask or clip.is_polyp_free]
             for clip in self.clips
@@ -122,16 +121,15 @@ class SampleDataset(Dataset[ClipBatch]):
         c, current = self.positions[index]
         skip = skip_at(epoch, self.max_skip)
         if len(self.clips[c]) == 1 and self.motion is not None:
-            times = still_times(skip, self.neighbor, rng, self.num_memory)
+            times = still_times(skip, self.neighbor, rng)
             moved = self.motion(*self._read(c, 0), [times[role] for role in self.roles], rng)
             return np.stack(moved[0]), np.stack(moved[1]), [True] * len(self.roles), rng
         length = len(self.clips[c])
-        picked = sample_frames(length, current, skip, self.neighbor, rng, self.num_memory)
-        for role in memory_roles(self.num_memory):
-            # What is stored of a frame depends on its mask: the annotated one that is nearest.
-            if picked[role] not in self.annotated[c]:
-                distances = {abs(i - picked[role]): i for i in self.annotated[c]}
-                picked[role] = distances[min(distances)]
+        picked = sample_frames(length, current, skip, self.neighbor, rng)
+        # What is stored of a frame depends on its mask: the annotated one that is nearest.
+        if picked["memory"] not in self.annotated[c]:
+            distances = {abs(i - picked["memory"]): i for i in self.annotated[c]}
+            picked["memory"] = distances[min(distances)]
         numbers = [picked[role] for role in self.roles]
         frames, masks = zip(*(self._read(c, number) for number in numbers), strict=True)
         known = [number in self.annotated[c] for number in numbers]

@@ -9,7 +9,6 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from sali.errors import ConfigError
-from sali.models.contract import memory_roles
 
 NEIGHBORS = ("previous", "next")
 
@@ -35,15 +34,13 @@ def sample_frames(
     max_skip: int,
     neighbor: str,
     rng: np.random.Generator,
-    num_memory: int = 1,
 ) -> dict[str, int]:
     """Return the frame numbers of memory, current and neighbor frame in a clip.
 
     With neighbor "previous" nothing looks ahead: the memory frame is earlier than the current one
     and the neighbor is the frame before; the first frame stands for both itself. With "next" it is
     as released: the neighbor is the next frame (for the last frame the previous), and the first
-    frame's memory is the second. Memory frames are at most `max_skip` frames away; `num_memory` of
-    them are drawn, each for itself, see `memory_roles`.
+    frame's memory is the second. The memory frame is at most `max_skip` frames away.
 
     Raises:
         ConfigError: Unknown `neighbor`.
@@ -57,22 +54,17 @@ def sample_frames(
     else:
         raise ConfigError(f"neighbor {neighbor!r} is not one of {NEIGHBORS}")
     first = max(current - max_skip, 0)
-    memories = {
-        role: int(rng.integers(first, current)) if current else first_memory
-        for role in memory_roles(num_memory)
-    }
-    return {**memories, "current": current, "neighbor": nearest}
+    memory = int(rng.integers(first, current)) if current else first_memory
+    return {"memory": memory, "current": current, "neighbor": nearest}
 
 
-def still_times(
-    max_skip: int, neighbor: str, rng: np.random.Generator, num_memory: int = 1
-) -> dict[str, int]:
+def still_times(max_skip: int, neighbor: str, rng: np.random.Generator) -> dict[str, int]:
     """Return the times of memory, current and neighbor frame of a clip simulated from a still.
 
     The arguments are those of `sample_frames`.
     """
-    memories = {role: -int(rng.integers(1, max_skip + 1)) for role in memory_roles(num_memory)}
-    return {**memories, "current": 0, "neighbor": 1 if neighbor == "next" else -1}
+    memory = -int(rng.integers(1, max_skip + 1))
+    return {"memory": memory, "current": 0, "neighbor": 1 if neighbor == "next" else -1}
 
 
 def draw_with_shares(

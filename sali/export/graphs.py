@@ -225,11 +225,8 @@ class _Step(nn.Module):
         logits = network.decoder(fused)
         stored = []
         if network.long_term is not None:
-            sides = logits.on_levels()
             own = [KeyValue(k.mT, v.mT) for k, v in zip(key, value, strict=True)]
-            if network.long_term.mask_in_values:
-                own = network.long_term.project(pyramid, [side.sigmoid() for side in sides])
-            stored = [e.value[0].mT for e in weigh_values(own, sides)]
+            stored = [e.value[0].mT for e in weigh_values(own, logits.on_levels())]
         return [logits.level1, *usages, *stored]
 
 

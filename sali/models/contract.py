@@ -79,8 +79,7 @@ class VideoSegmenter(nn.Module, ABC):
     outside this package is a subclass and one YAML file of the group `model`.
 
     Attributes:
-        roles: Frames of a training sample, in order; of "memory" (and "memory2", "memory3" ... for
-            several), "current" and "neighbor".
+        roles: Frames of a training sample, in order; of "memory", "current" and "neighbor".
         pretrained: Part that starts from weights made elsewhere, None if there is none. It is
             trained at a learning rate of its own.
     """
@@ -146,11 +145,6 @@ class VideoSegmenter(nn.Module, ABC):
             if parameter.requires_grad:
                 groups["pretrained" if id(parameter) in inside else "new"].append(parameter)
         return groups
-
-
-def memory_roles(number: int) -> tuple[str, ...]:
-    """Return the roles of several memory frames: memory, memory2, memory3 ..."""
-    return tuple("memory" if i == 1 else f"memory{i}" for i in range(1, number + 1))
 
 
 def frames_by_role(network: VideoSegmenter, sample: ClipBatch) -> dict[str, tuple[Tensor, Tensor]]:

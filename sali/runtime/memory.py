@@ -92,29 +92,18 @@ class MemoryBank:
         ConfigError: An unknown rule or a number out of range.
     """
 
-    def __init__(
-        self,
-        max_frames: int,
-        every: int,
-        eviction: str,
-        min_confidence: float = 0,
-        min_sharpness: float = 0,
-        scene_cut: float = 0,
-    ) -> None:
-        shares = (min_confidence, min_sharpness, scene_cut)
+    def __init__(self, max_frames: int, every: int, eviction: str) -> None:
         if eviction not in EVICTIONS:
             raise ConfigError(f"eviction: got {eviction!r}, wanted one of {sorted(EVICTIONS)}")
-        if max_frames < 0 or every < 1 or not all(0 <= share < 1 for share in shares):
+        if max_frames < 0 or every < 1:
             raise ConfigError(
-                f"memory: got max_frames={max_frames}, every={every} and shares {shares}; wanted "
-                "at least 0, at least 1, and shares of 0 or more, below 1"
+                f"memory: got max_frames={max_frames} and every={every}; wanted at least 0 and at "
+                "least 1"
             )
         self.max_frames, self.every = max_frames, every
-        self.min_confidence, self.min_sharpness, self.scene_cut = shares
         self._evict = EVICTIONS[eviction]
         self.levels: list[Level] = []
         self.grids: list[int] = []
-        self.first = 0  # number of the first frame that was stored
 
     def elements(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return keys [N, Ck] and values [N, Cv] of every level, filled up to whole frames."""
@@ -135,12 +124,7 @@ class MemoryBank:
 
     def wants(self, index: int) -> bool:
         """Return whether the frame of this number in its clip is due to be stored."""
-        is_due = not self.levels or (index - self.first) % self.every == 0
-        return self.max_frames > 0 and is_due
-
-    def clear(self) -> None:
-        """Forget all frames."""
-        self.levels, self.grids = [], []
+        return self.max_frames > 0 and index % self.every == 0
 
     def add(self, frame: list[tuple[np.ndarray, np.ndarray]], index: int) -> None:
         """Store a frame's elements, then evict.
@@ -163,18 +147,16 @@ class MemoryBank:
         self.grids = [level.size for level in new]
         if self.levels:
             new = [old.append(fresh) for old, fresh in zip(self.levels, new, strict=True)]
-        else:
-            self.first = index
         self.levels = self._evict(new, self.grids, self.max_frames)
 
     def state(self) -> dict[str, Any]:
         """Return a copy of everything that is stored, arrays and numbers."""
         levels = [{name: x.copy() for name, x in vars(level).items()} for level in self.levels]
-        return {"levels": levels, "grids": list(self.grids), "first": self.first}
+        return {"levels": levels, "grids": list(self.grids)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Store what the bank stored whose `state` this is."""
-        self.grids, self.first = list(state["grids"]), state["first"]
+        self.grids = list(state["grids"])
         self.levels = [
             Level(**{name: x.copy() for name, x in level.items()}) for level in state["levels"]
         ]

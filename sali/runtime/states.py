@@ -83,7 +83,6 @@ class MemoryState(State):
         self._previous: Features | None = None  # neighbor of the frame to come
         self._probability: np.ndarray | None = None  # of that neighbor, where it is used
         self._waiting: Features | None = None  # frame whose neighbor has not come yet
-        self._total_sharpness = 0.0  # of all frames, where it is used
 
     def step(self, features: Features) -> np.ndarray | None:
         if not self.looks_ahead:
@@ -102,13 +101,6 @@ class MemoryState(State):
     ) -> np.ndarray:
         bank, levels = self.bank, self._levels
         pyramid, keys, values = (current[i * levels : (i + 1) * levels] for i in range(3))
-        if bank is not None and bank.scene_cut:
-            last = self._previous
-            if last and scene_distance(last[:levels], pyramid) >= bank.scene_cut:
-                bank.clear()
-                self._previous = self._probability = None
-            if scene_distance(neighbor[:levels], pyramid) >= bank.scene_cut:
-                neighbor, probability = self._previous or current, self._probability
         inputs = _named("pyramid", pyramid)
         if self._options["aligns"]:
             inputs |= _named("neighbor", neighbor[:levels])
@@ -133,7 +125,7 @@ class MemoryState(State):
                     for level, usage, x in zip(bank.levels, usages, pyramid, strict=True)
                 ]
                 bank.count_usage(usages)
-            if self._is_worth_storing(pyramid, logits) and bank.wants(self.num_frames):
+            if bank.wants(self.num_frames):
                 elements = [(k[0], v) for k, v in zip(keys, new_values, strict=True)]
                 bank.add(elements, self.num_frames)
         self.num_frames += 1
@@ -141,28 +133,17 @@ class MemoryState(State):
         self._probability = sigmoid(logits) if self._options["probability"] else None
         return logits
 
-    def _is_worth_storing(self, pyramid: Features, logits: np.ndarray) -> bool:
-        bank = self.bank
-        assert bank is not None
-        if bank.min_sharpness:
-            value = sharpness(pyramid)
-            self._total_sharpness += value
-            if value < bank.min_sharpness * self._total_sharpness / (self.num_frames + 1):
-                return False
-        return not bank.min_confidence or confidence(logits) >= bank.min_confidence
-
     def state(self) -> dict[str, Any]:
         previous, probability = self._previous, self._probability
         return {
             "num_frames": self.num_frames,
             "previous": None if previous is None else [x.copy() for x in previous],
             "probability": None if probability is None else probability.copy(),
-            "total_sharpness": self._total_sharpness,
             "bank": None if self.bank is None else self.bank.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.num_frames, self._total_sharpness = state["num_frames"], state["total_sharpness"]
+        self.num_frames = state["num_frames"]
         self._waiting = self.reads = None
         previous, probability = state["previous"], state["probability"]
         self._previous = None if previous is None else [x.copy() for x in previous]
@@ -179,27 +160,6 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Return probabilities of logits, float32."""
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1, small) / (1 + small)
-
-
-def confidence(logits: np.ndarray) -> float:
-    """Do as `sali.models.sali.worth.confidence`."""
-    probability = sigmoid(logits)
-    polyp = probability[probability > 0.5]
-    return float(polyp.mean() if polyp.size else (1 - probability).mean())
-
-
-def sharpness(pyramid: Features) -> float:
-    """Do as `sali.models.sali.worth.sharpness`."""
-    x = pyramid[0]
-    laplacian = x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
-    return float((laplacian - 4 * x[..., 1:-1, 1:-1]).var((2, 3)).mean())
-
-
-def scene_distance(one: Features, other: Features) -> float:
-    """Do as `sali.models.sali.worth.scene_distance`."""
-    a, b = (np.concatenate([x.mean((2, 3)).ravel() for x in p]) for p in (one, other))
-    total = float(np.linalg.norm(a) + np.linalg.norm(b))
-    return float(np.linalg.norm(a - b) / max(total, 1e-12))
 
 
 def _named(what: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:

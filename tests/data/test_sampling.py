@@ -11,7 +11,6 @@ from sali.data.sampling import (
     clip_indices,
     sample_frames,
     skip_at,
-    still_times,
 )
 
 
@@ -39,21 +38,6 @@ def test_memory_frame_is_drawn_from_the_whole_range():
     rng = np.random.default_rng(0)
     drawn = {sample_frames(50, 30, 5, "previous", rng)["memory"] for _ in range(300)}
     assert drawn == {25, 26, 27, 28, 29}
-
-
-def test_several_memory_frames_are_drawn_one_by_one_and_the_first_is_as_ever():
-    one, three = (
-        sample_frames(50, 30, 5, "previous", np.random.default_rng(3), number) for number in (1, 3)
-    )
-    assert list(three) == ["memory", "memory2", "memory3", "current", "neighbor"]
-    assert three["memory"] == one["memory"]
-    rng = np.random.default_rng(0)
-    drawn = [sample_frames(50, 30, 5, "previous", rng, 3) for _ in range(300)]
-    for role in ("memory", "memory2", "memory3"):
-        assert {numbers[role] for numbers in drawn} == {25, 26, 27, 28, 29}
-    assert any(len({n["memory"], n["memory2"], n["memory3"]}) == 3 for n in drawn)
-    times = still_times(5, "previous", rng, 3)
-    assert all(-5 <= times[role] <= -1 for role in ("memory", "memory2", "memory3"))
 
 
 def test_skip_curriculum():

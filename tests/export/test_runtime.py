@@ -11,7 +11,6 @@ from sali.errors import ConfigError
 from sali.export.graphs import flattened, graphs_of, read
 from sali.models.nodes import instantiate
 from sali.models.sali import bank as torch_bank
-from sali.models.sali import worth
 from sali.models.sali.memory import KeyValue
 from sali.ops import memory_read
 from sali.runtime import memory, states
@@ -90,24 +89,13 @@ def test_the_bank_stores_and_evicts_as_the_torch_bank(rule, cap, every, seed):
                 assert np.array_equal(getattr(level, name), getattr(other, name).numpy()), name
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"eviction": "oldest"}, {"every": 0}, {"max_frames": -1}, {"scene_cut": 1}]
-)
+@pytest.mark.parametrize("wrong", [{"eviction": "oldest"}, {"every": 0}, {"max_frames": -1}])
 def test_the_bank_refuses_what_the_torch_bank_refuses(wrong):
     given = {"max_frames": 3, "every": 1, "eviction": "released", **wrong}
     with pytest.raises(ConfigError):
         memory.MemoryBank(**given)
     with pytest.raises(ValueError, match="wanted"):
         torch_bank.MemoryBank(**given)
-
-
-def test_the_worth_of_a_frame_is_the_same():
-    one, other = ([torch.randn(1, 5, n, n) for n in (8, 4, 2)] for _ in range(2))
-    a, b = ([x.numpy() for x in pyramid] for pyramid in (one, other))
-    assert states.sharpness(a) == pytest.approx(worth.sharpness(one), rel=1e-5)
-    assert states.scene_distance(a, b) == pytest.approx(worth.scene_distance(one, other), rel=1e-5)
-    for logits in (one[0][:, :1], -one[0][:, :1].abs()):
-        assert states.confidence(logits.numpy()) == pytest.approx(worth.confidence(logits))
 
 
 VARIANTS = {
@@ -117,8 +105,8 @@ VARIANTS = {
         {"max_frames": 2, "every": 1, "eviction": "released", "neighbor": "next"},
     ),
     "all options": (
-        {"fusion": "gated", "neighbor_probability": True, "mask_in_values": True},
-        {"max_frames": 2, "every": 2, "scene_cut": 0.02, "min_confidence": 0.51},
+        {"fusion": "gated", "neighbor_probability": True},
+        {"max_frames": 2, "every": 2},
     ),
     "no alignment": ({"align_kernel": None}, {"max_frames": 1, "every": 1}),
     "no memory": ({"long_term": False}, {}),
@@ -137,12 +125,9 @@ def test_the_state_of_a_video_gives_the_results_of_the_torch_path(variant, image
     changes, given = VARIANTS[variant]
     changes = dict(changes)
     probability = changes.pop("neighbor_probability", False)
-    masks = changes.pop("mask_in_values", False)
     node = small_node(**changes)
     if probability:
         node["short_term"]["probability"] = True
-    if masks:
-        node["long_term"]["mask_in_values"] = True
     network = instantiate(node, trust=None).eval()
     with torch.no_grad():
         for name, tensor in network.named_parameters():

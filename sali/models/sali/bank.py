@@ -110,25 +110,12 @@ class MemoryBank:
             nothing.
         every: Every n-th frame is stored, from the first one on.
         eviction: Name of a rule in `EVICTIONS`.
-        min_confidence: Smallest `worth.confidence` of a frame that is stored; 0 stores any.
-        min_sharpness: Smallest `worth.sharpness` of a frame that is stored, relative to the mean
-            over the video so far; 0 stores any.
-        scene_cut: `worth.scene_distance` of consecutive frames from which on everything before is
-            forgotten; 0 never forgets.
 
     Raises:
         ValueError: An unknown rule or a number out of range.
     """
 
-    def __init__(
-        self,
-        max_frames: int,
-        every: int,
-        eviction: str,
-        min_confidence: float = 0,
-        min_sharpness: float = 0,
-        scene_cut: float = 0,
-    ) -> None:
+    def __init__(self, max_frames: int, every: int, eviction: str) -> None:
         if eviction not in EVICTIONS:
             raise ValueError(f"eviction: got {eviction!r}, wanted one of {sorted(EVICTIONS)}")
         if max_frames < 0:
@@ -137,17 +124,9 @@ class MemoryBank:
             raise ValueError(f"memory.every: got {every}, wanted a number of frames, at least 1")
         self.max_frames = max_frames
         self.every = every
-        self.min_confidence = min_confidence
-        self.min_sharpness = min_sharpness
-        self.scene_cut = scene_cut
-        for name in ("min_confidence", "min_sharpness", "scene_cut"):
-            if not 0 <= getattr(self, name) < 1:
-                got = getattr(self, name)
-                raise ValueError(f"memory.{name}: got {got}, wanted 0 or more, below 1")
         self._evict = EVICTIONS[eviction]
         self.levels: list[Level] = []
         self.grids: list[int] = []
-        self.first = 0  # number of the first frame that was stored
 
     @property
     def sizes(self) -> list[int]:
@@ -165,16 +144,8 @@ class MemoryBank:
             level.life += 1
 
     def wants(self, index: int) -> bool:
-        """Return whether the frame of this number in its clip is due to be stored.
-
-        Any frame is while there is none; then every n-th after the first one that was stored.
-        """
-        is_due = not self.levels or (index - self.first) % self.every == 0
-        return self.max_frames > 0 and is_due
-
-    def clear(self) -> None:
-        """Forget all frames."""
-        self.levels = []
+        """Return whether the frame of this number in its clip is due to be stored."""
+        return self.max_frames > 0 and index % self.every == 0
 
     def add(self, frame: list[KeyValue], index: int) -> None:
         """Store the (weighted) elements of the frame of this number in its clip, then evict."""
@@ -194,8 +165,6 @@ class MemoryBank:
         self.grids = [level.size for level in new]
         if self.levels:
             new = [old.append(fresh) for old, fresh in zip(self.levels, new, strict=True)]
-        else:
-            self.first = index
         self.levels = self._evict(new, self.grids, self.max_frames)
 
     def statistics(self) -> dict[str, float]:
@@ -221,11 +190,11 @@ class MemoryBank:
         levels = [
             {name: tensor.clone() for name, tensor in vars(level).items()} for level in self.levels
         ]
-        return {"levels": levels, "grids": list(self.grids), "first": self.first}
+        return {"levels": levels, "grids": list(self.grids)}
 
     def load_state(self, state: dict[str, Any], device: torch.device) -> None:
         """Store, on `device`, what the bank stored whose `state` this is."""
-        self.grids, self.first = list(state["grids"]), state["first"]
+        self.grids = list(state["grids"])
         self.levels = [
             Level(**{name: tensor.to(device, copy=True) for name, tensor in level.items()})
             for level in state["levels"]

@@ -1,6 +1,5 @@
 """Long-term interaction (the paper's LIM): the current frame reads a memory of past polyps."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -39,14 +38,6 @@ def masks_on_levels(mask: Tensor, levels: Pyramid) -> list[Tensor]:
     return [resize(mask, size=(level.shape[2], level.shape[3])) for level in levels]
 
 
-def joined(frames: Sequence[list[KeyValue]]) -> list[KeyValue]:
-    """Return the elements of several frames as one memory, level by level."""
-    return [
-        KeyValue(torch.cat([e.key for e in level], 2), torch.cat([e.value for e in level], 2))
-        for level in zip(*frames, strict=True)
-    ]
-
-
 class LongTermInteraction(nn.Module):
     """Keys and values of a pyramid, and the memory read on each level.
 
@@ -56,58 +47,30 @@ class LongTermInteraction(nn.Module):
         value_channels: Channels of a value; readout and the query's own value are stacked, so
             this is half of `channels`.
         top_k: Memory elements read per query.
-        num_frames: Number of memory frames in a training sample.
-        mask_in_values: Whether the values of a memory frame also see its mask: the true one in
-            training, the network's own probability in a stream. Those of the current frame, whose
-            mask is to be found, see zeros.
 
     Raises:
-        ValueError: If `value_channels` is not half of `channels`, or there are no memory frames.
+        ValueError: If `value_channels` is not half of `channels`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        key_channels: int,
-        value_channels: int,
-        top_k: int,
-        num_frames: int = 1,
-        mask_in_values: bool = False,
-    ) -> None:
+    def __init__(self, channels: int, key_channels: int, value_channels: int, top_k: int) -> None:
         super().__init__()
         if 2 * value_channels != channels:
             raise ValueError(
                 f"value_channels is {value_channels}; readout and query value stacked must give "
                 f"the pyramid's {channels} channels, so set it to {channels // 2}"
             )
-        if num_frames < 1:
-            raise ValueError(f"memory.num_frames: got {num_frames}, wanted at least 1")
         self.top_k = top_k
-        self.num_frames = num_frames
-        self.mask_in_values = mask_in_values
         self.to_key = nn.ModuleList(
             [nn.Conv2d(channels, key_channels, 3, padding=1) for _ in range(NUM_LEVELS)]
         )
-        seen = channels + mask_in_values
         self.to_value = nn.ModuleList(
-            [nn.Conv2d(seen, value_channels, 3, padding=1) for _ in range(NUM_LEVELS)]
+            [nn.Conv2d(channels, value_channels, 3, padding=1) for _ in range(NUM_LEVELS)]
         )
 
-    def project(self, pyramid: Pyramid, masks: list[Tensor] | None = None) -> list[KeyValue]:
-        """Return keys and values of every position of every level.
-
-        Values that see a mask are given it, or a probability, [B, 1, H, W] on the grid of each
-        level; None for zeros.
-        """
-        elements = []
-        for level, x in enumerate(pyramid):
-            seen = x
-            if self.mask_in_values:
-                mask = torch.zeros_like(x[:, :1]) if masks is None else masks[level].to(x.dtype)
-                seen = torch.cat([x, mask], 1)
-            key, value = self.to_key[level](x), self.to_value[level](seen)
-            elements.append(KeyValue(key.flatten(2), value.flatten(2)))
-        return elements
+    def project(self, pyramid: Pyramid) -> list[KeyValue]:
+        """Return keys and values of every position of every level."""
+        projections = zip(pyramid, self.to_key, self.to_value, strict=True)
+        return [KeyValue(key(x).flatten(2), value(x).flatten(2)) for x, key, value in projections]
 
     def forward(
         self, pyramid: Pyramid, query: list[KeyValue], memory: list[KeyValue]

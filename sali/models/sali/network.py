@@ -13,7 +13,6 @@ from sali.models.contract import (
     ClipBatch,
     VideoSegmenter,
     frames_by_role,
-    memory_roles,
     unknown_settings,
 )
 from sali.models.sali.alignment import ShortTermAlignment, Taps
@@ -23,7 +22,6 @@ from sali.models.sali.fusion import FUSIONS, POOLS
 from sali.models.sali.memory import (
     KeyValue,
     LongTermInteraction,
-    joined,
     masks_on_levels,
     weigh_values,
 )
@@ -89,12 +87,8 @@ class SALI(VideoSegmenter):
         self.start()  # refuses settings that do not fit before anything is trained
 
     @property
-    def _memory_roles(self) -> tuple[str, ...]:
-        return memory_roles(0 if self.long_term is None else self.long_term.num_frames)
-
-    @property
     def roles(self) -> tuple[str, ...]:  # type: ignore[override]
-        memory = self._memory_roles
+        memory = ("memory",) if self.long_term is not None else ()
         neighbor = ("neighbor",) if self.short_term is not None else ()
         return (*memory, "current", *neighbor)
 
@@ -222,18 +216,15 @@ class SALI(VideoSegmenter):
         """
         given = frames_by_role(self, sample)
         current, _ = given.pop("current")
-        order = ["current", *given]  # current, then memories, then neighbor
+        order = ["current", *given]  # current, memory, neighbor
         images = [current, *(frames for frames, _ in given.values())]
         pyramids = dict(zip(order, self._encode_frames(images), strict=True))
         query = elements = None
         if self.long_term is not None:
             query = self.long_term.project(pyramids["current"])
-            frames = []
-            for role in self._memory_roles:
-                past = pyramids[role]
-                masks = masks_on_levels(given[role][1], past)
-                frames.append(weigh_values(self.long_term.project(past, masks), masks))
-            elements = joined(frames)
+            past = pyramids["memory"]
+            masks = masks_on_levels(given["memory"][1], past)
+            elements = weigh_values(self.long_term.project(past), masks)
         neighbor = pyramids.get("neighbor")
         probability = self.probability_of(neighbor) if neighbor and self.uses_probability else None
         logits, _ = self.segment(pyramids["current"], neighbor, query, elements, probability)

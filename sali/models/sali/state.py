@@ -11,7 +11,6 @@ from sali.models.blocks import Pyramid, resize
 from sali.models.contract import VideoState
 from sali.models.sali.bank import MemoryBank
 from sali.models.sali.memory import KeyValue, weigh_values
-from sali.models.sali.worth import confidence, scene_distance, sharpness
 
 if TYPE_CHECKING:
     from sali.models.sali.network import SALI
@@ -93,7 +92,6 @@ class SALIState(VideoState):
         self._previous: Pyramid | None = None  # neighbor of the frame to come
         self._probability: Tensor | None = None  # of that neighbor, where it is used
         self._waiting: Pyramid | None = None  # frame whose neighbor has not come yet
-        self._total_sharpness = 0.0  # of all frames, where it is used
 
     def step(self, features: Pyramid) -> Tensor | None:
         if not self.looks_ahead:
@@ -111,13 +109,7 @@ class SALIState(VideoState):
         self, current: Pyramid, neighbor: Pyramid, probability: Tensor | None = None
     ) -> Tensor:
         """Segment a frame; `probability` is that of the neighbor if its result is known."""
-        network, bank, index = self._network, self.bank, self.num_frames
-        if bank is not None and bank.scene_cut:
-            if self._previous and scene_distance(self._previous, current) >= bank.scene_cut:
-                bank.clear()
-                self._previous = self._probability = None
-            if scene_distance(neighbor, current) >= bank.scene_cut:
-                neighbor, probability = self._previous or current, self._probability
+        network, bank = self._network, self.bank
         query: list[KeyValue] | None = None
         memory: list[KeyValue] | None = None
         if network.long_term is not None and bank is not None:
@@ -136,25 +128,12 @@ class SALIState(VideoState):
                     ]
                 )
                 bank.count_usage(usage)
-            if self._is_worth_storing(current, logits.level1) and bank.wants(index):
-                sides = logits.on_levels()
-                if network.long_term is not None and network.long_term.mask_in_values:
-                    query = network.long_term.project(current, [side.sigmoid() for side in sides])
-                bank.add(weigh_values(query, sides), index)
+            if bank.wants(self.num_frames):
+                bank.add(weigh_values(query, logits.on_levels()), self.num_frames)
         self.num_frames += 1
         self._previous = current
         self._probability = logits.level1.sigmoid() if network.uses_probability else None
         return logits.level1
-
-    def _is_worth_storing(self, current: Pyramid, logits: Tensor) -> bool:
-        bank = self.bank
-        assert bank is not None
-        if bank.min_sharpness:
-            value = sharpness(current)
-            self._total_sharpness += value
-            if value < bank.min_sharpness * self._total_sharpness / (self.num_frames + 1):
-                return False
-        return not bank.min_confidence or confidence(logits) >= bank.min_confidence
 
     def state(self) -> dict[str, Any]:
         previous, probability = self._previous, self._probability
@@ -162,13 +141,11 @@ class SALIState(VideoState):
             "num_frames": self.num_frames,
             "previous": None if previous is None else [level.clone() for level in previous],
             "probability": None if probability is None else probability.clone(),
-            "total_sharpness": self._total_sharpness,
             "bank": None if self.bank is None else self.bank.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.num_frames = state["num_frames"]
-        self._total_sharpness = state.get("total_sharpness", 0.0)
         self._waiting = self.attention = None
         device = next(self._network.parameters()).device
         previous, probability = state["previous"], state.get("probability")
