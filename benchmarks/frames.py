@@ -214,7 +214,7 @@ def _fill_as(segmenter: Segmenter, bank: MemoryBank) -> None:
     """Give a segmenter the elements of a bank of PyTorch's."""
     video = segmenter.video
     assert isinstance(video, MemoryState) and video.bank is not None
-    video.bank.grids, video.bank.first = bank.grids, bank.first
+    video.bank.grids = bank.grids
     video.bank.levels = [
         Level(**{name: x.cpu().numpy() for name, x in {**vars(level), "key": level.key.T}.items()})
         for level in bank.levels
