@@ -99,8 +99,6 @@ def _sali_graphs(network: SALI, images: Tensor) -> Graphs:
     for module in network.modules():
         if isinstance(module, DeformConv):
             module.kernel = EXPORTED_KERNEL
-    if network.short_term is not None:
-        network.short_term.kernel = EXPORTED_KERNEL
     with torch.no_grad():
         pyramid = network.encode(images[:1])
         # Of another image: tensors that are one object would become one input.
@@ -121,26 +119,16 @@ def _sali_graphs(network: SALI, images: Tensor) -> Graphs:
         [x.flatten(0, 1) for x in features[i * count :][:count]] for i in (1, 2)
     )
     capacity = network.video_settings.get("max_frames", 0) + 1
-    probability = []
-    if network.uses_probability:
-        probability = [network.probability_of(pyramid)]
-        graphs["alone"] = Graph(_Alone(network), (pyramid,), names("pyramid"), ["probability"])
     memory = names("memory_key", key) + names("memory_value", key)
     graphs["step"] = Graph(
         _Step(network, capacity),
-        (list(pyramid), key, value, list(neighbor), memory_key, memory_value, probability),
-        [
-            *names("pyramid"),
-            *elements,
-            *names("neighbor", neighbor),
-            *memory,
-            *(["probability"] if probability else []),
-        ],
+        (list(pyramid), key, value, list(neighbor), memory_key, memory_value),
+        [*names("pyramid"), *elements, *names("neighbor", neighbor), *memory],
         ["logits", *names("usage", key), *names("new_value", key)],
         dict.fromkeys(memory, 0),
     )
-    options = {"levels": count, "reads_memory": bool(key), "probability": bool(probability)}
-    return Graphs("memory", {**options, "aligns": bool(neighbor)}, graphs)
+    options = {"levels": count, "reads_memory": bool(key), "aligns": bool(neighbor)}
+    return Graphs("memory", options, graphs)
 
 
 class _Encode(nn.Module):
@@ -157,17 +145,6 @@ class _Encode(nn.Module):
         elements = self.network.long_term.project(pyramid)
         rows = [[e.key.mT for e in elements], [e.value.mT for e in elements]]
         return [*pyramid, *rows[0], *rows[1]]
-
-
-class _Alone(nn.Module):
-    """The probability that a frame has by itself, see `SALI.probability_of`."""
-
-    def __init__(self, network: SALI) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pyramid: list[Tensor]) -> Tensor:
-        return self.network.decoder(pyramid).level1.sigmoid()
 
 
 class _Step(nn.Module):
@@ -192,7 +169,6 @@ class _Step(nn.Module):
         neighbor: list[Tensor],
         memory_key: list[Tensor],
         memory_value: list[Tensor],
-        probability: list[Tensor],
     ) -> list[Tensor]:
         """Segment a frame.
 
@@ -203,7 +179,6 @@ class _Step(nn.Module):
             neighbor: Features of a frame next to it.
             memory_key: Keys [N, Ck] that are read.
             memory_value: Values [N, Cv] that are read.
-            probability: Probability [1, 1, h, w] of the neighbor.
 
         Returns:
             Logits [1, 1, h, w], then usage [N] per level, then the weighted values [HW, Cv] per
@@ -219,10 +194,7 @@ class _Step(nn.Module):
                 stacked = torch.cat([readout, v[0]], 1)  # [HW, 2 Cv]
                 remembered.append(stacked.mT.unflatten(1, x.shape[2:])[None])
                 usages.append(usage)
-        fused = network.fuse(
-            pyramid, remembered, neighbor or None, probability[0] if probability else None
-        )
-        logits = network.decoder(fused)
+        logits = network.decoder(network.fuse(pyramid, remembered, neighbor or None))
         stored = []
         if network.long_term is not None:
             own = [KeyValue(k.mT, v.mT) for k, v in zip(key, value, strict=True)]

@@ -90,7 +90,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         WeightsError: Not such a file, or one of a later format.
     """
-    from sali.models.sali.released import is_released, model_node, released_node, rename_released
+    from sali.models.sali.released import (
+        is_released,
+        model_node,
+        released_node,
+        rename_released,
+        without_former_options,
+    )
 
     path, content = Path(path), read_file(path)
     if is_released(content):
@@ -120,7 +126,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         given = about["streaming"]
         streaming = {"image_size": given["image_size"], "smoothing": given.get("smoothing", 0)}
         if file_format == FORMAT:
-            model = dict(about["model"])
+            model = without_former_options(dict(about["model"]))
         else:
             model = model_node(about["network"], about["streaming"])
         settings = {"streaming": streaming, "decode": about["decode"], "maps": about["maps"]}

@@ -13,7 +13,7 @@ from sali.run.io import read_json, write_json
 from sali.runtime.engines import ENGINES, Run
 from sali.runtime.states import STATES, State
 
-FORMAT = 1
+FORMAT = 2
 """Of `bundle.json`."""
 ABOUT = "bundle.json"
 

@@ -10,7 +10,7 @@ import numpy as np
 from sali.data.frames import resize_frame
 from sali.errors import ConfigError
 from sali.runtime.bundle import Bundle
-from sali.runtime.states import Read, sigmoid
+from sali.runtime.states import Read
 
 
 class Segmenter:
@@ -107,8 +107,8 @@ class Segmenter:
         prediction = _resize(logits[0, 0], (side, side))
         size = self._sizes.popleft()
         if not self.smoothing:
-            return sigmoid(_resize(prediction, size))
-        probability = sigmoid(prediction)
+            return _sigmoid(_resize(prediction, size))
+        probability = _sigmoid(prediction)
         if self._average is not None:
             probability += np.float32(self.smoothing) * (self._average - probability)
         self._average = probability
@@ -117,3 +117,9 @@ class Segmenter:
 
 def _resize(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(x, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities of logits, float32."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1, small) / (1 + small)

@@ -61,9 +61,9 @@ class MemoryState(State):
     """Memory bank and neighbor of one video, as `sali.models.sali.state.SALIState` keeps them.
 
     Args:
-        graphs: "step", and "alone" where the neighbor's probability is used.
+        graphs: "step".
         settings: `neighbor` and the arguments of `MemoryBank`, those that the network has.
-        options: {"levels": count, "reads_memory": ..., "aligns": ..., "probability": ...}.
+        options: {"levels": count, "reads_memory": ..., "aligns": ...}.
 
     Raises:
         ConfigError: A setting that does not fit.
@@ -81,12 +81,11 @@ class MemoryState(State):
         self.num_frames = 0
         self._levels = options["levels"]
         self._previous: Features | None = None  # neighbor of the frame to come
-        self._probability: np.ndarray | None = None  # of that neighbor, where it is used
         self._waiting: Features | None = None  # frame whose neighbor has not come yet
 
     def step(self, features: Features) -> np.ndarray | None:
         if not self.looks_ahead:
-            return self._segment(features, self._previous or features, self._probability)
+            return self._segment(features, self._previous or features)
         waiting, self._waiting = self._waiting, features
         return self._segment(waiting, features) if waiting else None
 
@@ -94,11 +93,9 @@ class MemoryState(State):
         waiting, self._waiting = self._waiting, None
         if waiting is None:
             return None
-        return self._segment(waiting, self._previous or waiting, self._probability)
+        return self._segment(waiting, self._previous or waiting)
 
-    def _segment(
-        self, current: Features, neighbor: Features, probability: np.ndarray | None = None
-    ) -> np.ndarray:
+    def _segment(self, current: Features, neighbor: Features) -> np.ndarray:
         bank, levels = self.bank, self._levels
         pyramid, keys, values = (current[i * levels : (i + 1) * levels] for i in range(3))
         inputs = _named("pyramid", pyramid)
@@ -110,10 +107,6 @@ class MemoryState(State):
             inputs |= _named("key", keys) | _named("value", values)
             inputs |= _named("memory_key", [key for key, _ in memory])
             inputs |= _named("memory_value", [value for _, value in memory])
-        if self._options["probability"]:
-            if probability is None:
-                (probability,) = self._graphs["alone"](_named("pyramid", neighbor[:levels]))
-            inputs["probability"] = probability
         logits, *rest = self._graphs["step"](inputs)
         self.reads = None
         if bank is not None:
@@ -130,36 +123,27 @@ class MemoryState(State):
                 bank.add(elements, self.num_frames)
         self.num_frames += 1
         self._previous = current
-        self._probability = sigmoid(logits) if self._options["probability"] else None
         return logits
 
     def state(self) -> dict[str, Any]:
-        previous, probability = self._previous, self._probability
+        previous = self._previous
         return {
             "num_frames": self.num_frames,
             "previous": None if previous is None else [x.copy() for x in previous],
-            "probability": None if probability is None else probability.copy(),
             "bank": None if self.bank is None else self.bank.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.num_frames = state["num_frames"]
         self._waiting = self.reads = None
-        previous, probability = state["previous"], state["probability"]
+        previous = state["previous"]
         self._previous = None if previous is None else [x.copy() for x in previous]
-        self._probability = None if probability is None else probability.copy()
         if self.bank is not None:
             self.bank.load_state(state["bank"])
 
 
 STATES = {"image": State, "memory": MemoryState}
 """Name in `bundle.json` -> what is remembered of a video."""
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities of logits, float32."""
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1, small) / (1 + small)
 
 
 def _named(what: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:

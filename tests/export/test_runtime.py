@@ -104,10 +104,7 @@ VARIANTS = {
         {},
         {"max_frames": 2, "every": 1, "eviction": "released", "neighbor": "next"},
     ),
-    "all options": (
-        {"fusion": "gated", "neighbor_probability": True},
-        {"max_frames": 2, "every": 2},
-    ),
+    "gated": ({"fusion": "gated"}, {"max_frames": 2, "every": 2}),
     "no alignment": ({"align_kernel": None}, {"max_frames": 1, "every": 1}),
     "no memory": ({"long_term": False}, {}),
 }
@@ -124,10 +121,7 @@ def images():
 def test_the_state_of_a_video_gives_the_results_of_the_torch_path(variant, images):
     changes, given = VARIANTS[variant]
     changes = dict(changes)
-    probability = changes.pop("neighbor_probability", False)
     node = small_node(**changes)
-    if probability:
-        node["short_term"]["probability"] = True
     network = instantiate(node, trust=None).eval()
     with torch.no_grad():
         for name, tensor in network.named_parameters():

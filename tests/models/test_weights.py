@@ -71,6 +71,20 @@ def test_own_checkpoint(tmp_path, write):
         assert torch.equal(one, two), name
 
 
+def test_an_option_that_is_gone_may_be_off_and_no_more(tmp_path):
+    path = saved(tmp_path / "own.ckpt", small_network())
+    content = read_file(path)
+    short_term = content["sali"]["model"]["short_term"]
+    for value in (False, True):
+        content["sali"]["model"]["short_term"] = {**short_term, "probability": value}
+        torch.save(content, path)
+        if value:
+            with pytest.raises(WeightsError, match="probability"):
+                load_network(path)
+        else:
+            load_network(path)
+
+
 def test_single_frame_checkpoint_of_format_1(tmp_path):
     off = {"long_term": False, "align_kernel": None}
     path = saved_in_format_1(tmp_path / "single.ckpt", small_network(**off), **off)

@@ -71,19 +71,6 @@ class DeformConv(nn.Module):
         return out.to(x.dtype)
 
 
-def carry(image: Tensor, taps: Taps, kernel: str) -> Tensor:
-    """Return the mean of an image over the positions that taps read, weighted by their modulation.
-
-    Both images are [B, 1, H, W], of the same range; zero is read outside of the given one.
-    """
-    offset, modulation = taps
-    groups = modulation.shape[1] // 9
-    share = modulation / modulation.sum(1, keepdim=True).clamp_min(1e-6)
-    ones, zero = share.new_ones(1, groups, 3, 3), share.new_zeros(1)
-    each = image.to(share.dtype).expand(-1, groups, -1, -1).contiguous()
-    return deform_conv(each, offset, share, ones, zero, kernel=kernel).to(image.dtype)
-
-
 class ShortTermAlignment(nn.Module):
     """Alignment of a neighbor's pyramid with a reference's, from coarse to fine.
 
@@ -91,8 +78,6 @@ class ShortTermAlignment(nn.Module):
         channels: Channels of the pyramids.
         groups: Offset groups of the deformable convolutions.
         kernel: Deformable kernel, one of `sali.ops.KERNELS`.
-        probability: Whether the network also aligns the neighbor's own probability, see `align`,
-            and gives it to the fusion.
         max_offset: Bound of the shifts of every level in pixels of that level, approached smoothly:
             without one, a high learning rate drives the taps out of the picture, where there is
             nothing to align. None: no bound, as released.
@@ -106,7 +91,6 @@ class ShortTermAlignment(nn.Module):
         channels: int,
         groups: int,
         kernel: str,
-        probability: bool = False,
         max_offset: float | None = None,
     ) -> None:
         super().__init__()
@@ -114,8 +98,6 @@ class ShortTermAlignment(nn.Module):
             raise ValueError(f"align.max_offset: got {max_offset}, wanted more than 0, or null")
         if kernel not in KERNELS:
             raise ValueError(f"align kernel {kernel!r} is not one of {sorted(KERNELS)}")
-        self.kernel = kernel
-        self.probability = probability
         finer = NUM_LEVELS - 1
 
         def convs(in_channels: int, count: int) -> nn.ModuleList:
@@ -134,12 +116,7 @@ class ShortTermAlignment(nn.Module):
 
     def forward(self, neighbor: Pyramid, reference: Pyramid) -> Pyramid:
         """Return the pyramid of `neighbor` on the grid of `reference`; same shapes as both."""
-        return self.align(neighbor, reference)[0]
-
-    def align(self, neighbor: Pyramid, reference: Pyramid) -> tuple[Pyramid, list[Taps]]:
-        """Return what `forward` does, and the taps of each level, for `carry`."""
         aligned: Pyramid = []
-        all_taps: list[Taps] = []
         coarse_offset = coarse = None
         for level in reversed(range(len(reference))):
             x = neighbor[level]
@@ -153,21 +130,11 @@ class ShortTermAlignment(nn.Module):
                 offset = _leaky(self.smooth[level](offset))
             deform = self.deform[level]
             assert isinstance(deform, DeformConv)
-            taps = deform.taps(offset)
-            features = deform(x, taps)
+            features = deform(x, deform.taps(offset))
             if coarse is not None:
                 features = self.merge[level](torch.cat([features, resize(coarse, scale=2)], 1))
             if level > 0:
                 features = _leaky(features)
             aligned.insert(0, features)
-            all_taps.insert(0, taps)
             coarse_offset, coarse = offset, features
-        return aligned, all_taps
-
-    def carry(self, probability: Tensor, taps: list[Taps]) -> list[Tensor]:
-        """Return a neighbor's probability [B, 1, h, w] on the reference's grid of every level."""
-        grids = [level.offset.shape[2:] for level in taps]
-        return [
-            carry(resize(probability, size=(grid[0], grid[1])), level, self.kernel)
-            for grid, level in zip(grids, taps, strict=True)
-        ]
+        return aligned

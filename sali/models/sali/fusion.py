@@ -56,38 +56,28 @@ class Fusion(nn.Module):
         residual: False is the released wiring, in which the decoder sees the fused pyramid only.
             True adds it to the current frame's own features through a last layer that starts at
             zero, so the network starts as its single-frame self.
-        num_maps: Number of further maps per level that the fusion sees, e.g. 1 for a probability.
     """
 
-    def __init__(self, channels: int, residual: bool, num_maps: int = 0) -> None:
+    def __init__(self, channels: int, residual: bool) -> None:
         super().__init__()
         self.residual = residual
         self.attend = nn.ModuleList([PooledNonLocal(2 * channels, pool) for pool in POOLS])
-        self.squeeze = nn.ModuleList([ConvBN(2 * channels + num_maps, channels, 3) for _ in POOLS])
+        self.squeeze = nn.ModuleList([ConvBN(2 * channels, channels, 3) for _ in POOLS])
         if residual:
             for block in self.squeeze:
                 nn.init.zeros_(block.bn.weight)  # type: ignore[union-attr, arg-type]
 
-    def forward(
-        self,
-        first: Pyramid,
-        second: Pyramid,
-        current: Pyramid,
-        maps: list[Tensor] | None = None,
-    ) -> Pyramid:
+    def forward(self, first: Pyramid, second: Pyramid, current: Pyramid) -> Pyramid:
         """Return the fused pyramid, of the same shapes.
 
         Args:
             first: One aligned pyramid, of the memory.
             second: The other one, of the neighbor; the order of the two matters.
             current: Pyramid of the current frame.
-            maps: Per level, further maps [B, num_maps, H, W] on the current frame's grid.
         """
         fused = []
         for level, pair in enumerate(zip(first, second, strict=True)):
             seen = self.attend[level](torch.cat(pair, 1))
-            if maps is not None:
-                seen = torch.cat([seen, maps[level].to(seen.dtype)], 1)
             fused.append(self.combine(level, current[level], seen))
         return fused
 
@@ -112,12 +102,11 @@ class GatedFusion(Fusion):
 
     Args:
         channels: Channels of the pyramids.
-        num_maps: See `Fusion`.
     """
 
-    def __init__(self, channels: int, num_maps: int = 0) -> None:
-        super().__init__(channels, residual=True, num_maps=num_maps)
-        self.gate = nn.ModuleList([_gate(3 * channels + num_maps, channels) for _ in POOLS])
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, residual=True)
+        self.gate = nn.ModuleList([_gate(3 * channels, channels) for _ in POOLS])
 
     def combine(self, level: int, current: Tensor, seen: Tensor) -> Tensor:
         lean = self.gate[level](torch.cat([current, seen], 1)).tanh()

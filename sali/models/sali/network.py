@@ -15,7 +15,7 @@ from sali.models.contract import (
     frames_by_role,
     unknown_settings,
 )
-from sali.models.sali.alignment import ShortTermAlignment, Taps
+from sali.models.sali.alignment import ShortTermAlignment
 from sali.models.sali.bank import MemoryBank
 from sali.models.sali.decoder import Decoder, Reduction, SideLogits
 from sali.models.sali.fusion import FUSIONS, POOLS
@@ -75,11 +75,7 @@ class SALI(VideoSegmenter):
         self.reduction = Reduction(backbone.channels, channels)
         self.long_term = long_term(channels=channels) if long_term else None
         self.short_term = short_term(channels=channels) if short_term else None
-        self.fusion = (
-            FUSIONS[fusion](channels, num_maps=int(self.uses_probability))
-            if self.long_term or self.short_term
-            else None
-        )
+        self.fusion = FUSIONS[fusion](channels) if self.long_term or self.short_term else None
         self.decoder = Decoder(channels)
         self.neighbor = neighbor
         self.context_gradient = context_gradient
@@ -91,11 +87,6 @@ class SALI(VideoSegmenter):
         memory = ("memory",) if self.long_term is not None else ()
         neighbor = ("neighbor",) if self.short_term is not None else ()
         return (*memory, "current", *neighbor)
-
-    @property
-    def uses_probability(self) -> bool:
-        """Whether the neighbor's own probability is aligned and fused, see `probability_of`."""
-        return self.short_term is not None and self.short_term.probability
 
     @property
     def pretrained(self) -> nn.Module:
@@ -140,47 +131,26 @@ class SALI(VideoSegmenter):
         """Return the pyramid of normalised images [B, 3, H, W]."""
         return self.reduction(self.backbone(images))
 
-    @torch.no_grad()
-    def probability_of(self, neighbor: Pyramid) -> Tensor:
-        """Return the probability [B, 1, h, w] that the neighbor has by itself.
-
-        It stands for that of its own result where this is not known: in training samples, for the
-        first frame of a video, and for a neighbor that is the next frame.
-        """
-        return self.decoder(neighbor).level1.sigmoid()
-
     def fuse(
-        self,
-        current: Pyramid,
-        remembered: Pyramid | None,
-        neighbor: Pyramid | None,
-        probability: Tensor | None = None,
+        self, current: Pyramid, remembered: Pyramid | None, neighbor: Pyramid | None
     ) -> Pyramid:
         """Return the pyramid to decode; an absent memory or neighbor is the current frame."""
         if self.fusion is None:
             return current
-        maps = None
         if self.short_term is None:
             neighbor = None  # a stream has one all the same
         else:
             if neighbor is None:
                 raise ValueError("the network has a short-term alignment, so it needs a neighbor")
             if remembered is None:
-                neighbor, taps = self.short_term.align(neighbor, current)
+                neighbor = self.short_term(neighbor, current)
             else:
                 # One pass for both: the same weights move memory and neighbor.
                 moving = [torch.cat(pair) for pair in zip(remembered, neighbor, strict=True)]
-                both, taps = self.short_term.align(moving, [torch.cat([x, x]) for x in current])
+                both = self.short_term(moving, [torch.cat([x, x]) for x in current])
                 remembered = [level.chunk(2)[0] for level in both]
                 neighbor = [level.chunk(2)[1] for level in both]
-            if self.uses_probability:
-                if probability is None:
-                    raise ValueError(
-                        "the network aligns the neighbor's probability, so it needs it"
-                    )
-                taps = [Taps(*(part[-len(probability) :] for part in level)) for level in taps]
-                maps = self.short_term.carry(probability, taps)
-        return self.fusion(remembered or current, neighbor or current, current, maps)
+        return self.fusion(remembered or current, neighbor or current, current)
 
     def segment(
         self,
@@ -188,13 +158,12 @@ class SALI(VideoSegmenter):
         neighbor: Pyramid | None = None,
         query: list[KeyValue] | None = None,
         memory: list[KeyValue] | None = None,
-        probability: Tensor | None = None,
     ) -> tuple[SideLogits, list[Tensor]]:
         """Segment the current frame from pyramids.
 
-        With a short-term alignment it needs a neighbor, and its probability [B, 1, h, w] if that is
-        aligned too; with a long-term memory keys and values of the frame (`query`), and the
-        elements to read: the frame's own ones for the first frame of a clip.
+        With a short-term alignment it needs a neighbor; with a long-term memory keys and values of
+        the frame (`query`), and the elements to read: the frame's own ones for the first frame of a
+        clip.
 
         Returns:
             The side logits, and the usage of the memory's elements [1, N] per level.
@@ -204,7 +173,7 @@ class SALI(VideoSegmenter):
             if query is None or memory is None:
                 raise ValueError("the network has a long-term memory, so it needs query and memory")
             remembered, usage = self.long_term(current, query, memory)
-        return self.decoder(self.fuse(current, remembered, neighbor, probability)), usage
+        return self.decoder(self.fuse(current, remembered, neighbor)), usage
 
     def forward(self, sample: ClipBatch) -> list[Tensor]:
         """Return the four side logits of the current frames, the prediction last.
@@ -226,8 +195,7 @@ class SALI(VideoSegmenter):
             masks = masks_on_levels(given["memory"][1], past)
             elements = weigh_values(self.long_term.project(past), masks)
         neighbor = pyramids.get("neighbor")
-        probability = self.probability_of(neighbor) if neighbor and self.uses_probability else None
-        logits, _ = self.segment(pyramids["current"], neighbor, query, elements, probability)
+        logits, _ = self.segment(pyramids["current"], neighbor, query, elements)
         return list(logits)
 
     def _encode_frames(self, frames: list[Tensor]) -> list[Pyramid]:

@@ -127,6 +127,17 @@ def released_node(state: StateDict) -> dict[str, Any]:
     )
 
 
+def without_former_options(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a node of format 2 without `align.probability=false`, an option that is gone.
+
+    A network that was trained with it keeps the option, which is then refused.
+    """
+    short_term = node.get("short_term")
+    if isinstance(short_term, Mapping) and short_term.get("probability") is False:
+        short_term = {name: v for name, v in short_term.items() if name != "probability"}
+    return {**node, "short_term": short_term} if "short_term" in node else node
+
+
 def model_node(options: Mapping[str, Any], streaming: Mapping[str, Any]) -> dict[str, Any]:
     """Return the model node of options as checkpoints before format 2 held them.
 

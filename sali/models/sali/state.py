@@ -90,12 +90,11 @@ class SALIState(VideoState):
         self.num_frames = 0
         self._network = network
         self._previous: Pyramid | None = None  # neighbor of the frame to come
-        self._probability: Tensor | None = None  # of that neighbor, where it is used
         self._waiting: Pyramid | None = None  # frame whose neighbor has not come yet
 
     def step(self, features: Pyramid) -> Tensor | None:
         if not self.looks_ahead:
-            return self._segment(features, self._previous or features, self._probability)
+            return self._segment(features, self._previous or features)
         waiting, self._waiting = self._waiting, features
         return self._segment(waiting, features) if waiting else None
 
@@ -103,21 +102,16 @@ class SALIState(VideoState):
         waiting, self._waiting = self._waiting, None
         if waiting is None:
             return None
-        return self._segment(waiting, self._previous or waiting, self._probability)
+        return self._segment(waiting, self._previous or waiting)
 
-    def _segment(
-        self, current: Pyramid, neighbor: Pyramid, probability: Tensor | None = None
-    ) -> Tensor:
-        """Segment a frame; `probability` is that of the neighbor if its result is known."""
+    def _segment(self, current: Pyramid, neighbor: Pyramid) -> Tensor:
         network, bank = self._network, self.bank
         query: list[KeyValue] | None = None
         memory: list[KeyValue] | None = None
         if network.long_term is not None and bank is not None:
             query = network.long_term.project(current)
             memory = bank.elements() or query
-        if network.uses_probability and probability is None:
-            probability = network.probability_of(neighbor)
-        logits, usage = network.segment(current, neighbor, query, memory, probability)
+        logits, usage = network.segment(current, neighbor, query, memory)
         self.attention = None
         if query is not None and bank is not None:
             if bank.levels:
@@ -132,15 +126,13 @@ class SALIState(VideoState):
                 bank.add(weigh_values(query, logits.on_levels()), self.num_frames)
         self.num_frames += 1
         self._previous = current
-        self._probability = logits.level1.sigmoid() if network.uses_probability else None
         return logits.level1
 
     def state(self) -> dict[str, Any]:
-        previous, probability = self._previous, self._probability
+        previous = self._previous
         return {
             "num_frames": self.num_frames,
             "previous": None if previous is None else [level.clone() for level in previous],
-            "probability": None if probability is None else probability.clone(),
             "bank": None if self.bank is None else self.bank.state(),
         }
 
@@ -148,9 +140,8 @@ class SALIState(VideoState):
         self.num_frames = state["num_frames"]
         self._waiting = self.attention = None
         device = next(self._network.parameters()).device
-        previous, probability = state["previous"], state.get("probability")
+        previous = state["previous"]
         self._previous = previous and [level.to(device, copy=True) for level in previous]
-        self._probability = None if probability is None else probability.to(device, copy=True)
         if self.bank is not None:
             self.bank.load_state(state["bank"], device)
 
