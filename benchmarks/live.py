@@ -55,7 +55,7 @@ def measure_live(
     """
     ways: dict[str, dict[str, Any]] = {"released": {"setup": asdict(setup)}}
     ways |= {
-        f"torch {name}": {"ckpt": ckpt, "precision": variant.precision}
+        f"torch {name}": {"ckpt": ckpt, "precision": str(variant.precision)}
         for name, variant in variants.items()
     }
     ways |= {Path(folder).name: {"bundle": folder} for folder in bundles}

@@ -156,8 +156,12 @@ def test_slurm_job_goes_back_in_the_queue(tmp_path, monkeypatch):
 
 
 def wandb_files(folder: Path) -> list[dict]:
-    """Content of all offline runs of a run's folder, in order of time."""
-    files = (folder / "wandb").glob("offline-run-*/*.wandb")
+    """Content of all offline runs of a run's folder, in order of time.
+
+    A process of W&B's writes them and may end a moment after the run: its exit code is waited for.
+    """
+    files = list((folder / "wandb").glob("offline-run-*/*.wandb"))
+    wait_for(lambda: all(read_run(path)["exit_code"] is not None for path in files))
     return [read_run(path) for path in sorted(files, key=lambda path: path.stat().st_mtime)]
 
 
