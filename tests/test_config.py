@@ -104,7 +104,7 @@ def test_compat_reaches_the_parts_that_it_names():
         (["+max_epochs=3"], "did you mean 'trainer.max_epochs'"),
         (
             ["+align.zzz=3"],
-            r"align has \['kernel', 'max_offset', 'module', 'offset_groups', 'probability'\]",
+            r"align has \['kernel', 'max_offset', 'module', 'offset_groups'\]",
         ),
         (["data.root=???"], "no value for data.root"),
         (["data.root=${nowhere}"], "cannot be resolved"),
