@@ -28,7 +28,7 @@ def write_report(results: Results, output: Path) -> None:
     write_json(output / "benchmark.json", results)
     (output / "benchmark.md").write_text(markdown(results))
     for group, tables in results["tables"].items():
-        times = {name: rows for name, rows in tables.items() if "median ms" in _columns(rows)}
+        times = {name: rows for name, rows in tables.items() if "q1 ms" in _columns(rows)}
         if times:
             plot_times(times, output / f"times_{group}", group)
     for name, curve in results["curves"].items():
