@@ -144,7 +144,7 @@ def run_page(run: RunFolder, options: ReportOptions) -> str:
         notes.append("There are no curves of the test: the folder holds no curves.npz.")
     differences = scores.difference_table(run.metrics)
     return render(
-        kind="Training and test" if run.status else Evaluation,
+        kind="Training and test" if run.status else "Evaluation",
         title=run.title,
         facts=run.facts,
         state=state,
@@ -165,7 +165,7 @@ def sweep_page(folder: Path, sweep: Sweep) -> str:
     """Return the page of a sweep."""
     table, *published = sweep_tables(sweep, "Scores by setting")
     return render(
-        kind=Sweep,
+        kind="Sweep",
         title=f"Sweep {folder.resolve().name}",
         facts=sweep.facts,
         state="incomplete" if sweep.failed else "finished",

@@ -39,9 +39,7 @@ from sali.report.style import (
 FIXED_THRESHOLD, _FIXED_NAME = 0.5, "dice_vps_at_0.5"
 NUM_BINS = 15
 _LABEL_CHARACTERS = 34
-_INSIDE: dict[str, Any] = {
-    **{"fontsize": SMALL, "labelcolor": INK, "framealpha": 0.9, "edgecolor": PALE}
-}
+_INSIDE: dict[str, Any] = dict(fontsize=SMALL, labelcolor=INK, framealpha=0.9, edgecolor=PALE)
 """Look of a legend within the axes."""
 Interval = tuple[float, float, float]
 """A value, the low and the high end of its interval; NaN for ends that are not known."""

@@ -34,6 +34,7 @@ def test_a_page_says_what_was_run_and_how_it_did(tmp_path):
         "Best val/frame_dice_at_0.5 0.6250",
         "not a medical device",
         "never evaluated for patient care",
+        "Training and test",
     ):
         assert text in page.text
     written = json.loads((tmp_path / "metrics.json").read_text())
@@ -234,6 +235,7 @@ def test_methods_are_side_by_side(tmp_path):
         write_frames(tmp_path / name / "frames.csv", clips, method=index)
     write_films(tmp_path, clips, methods=("A", "B"))
     page = Page(tmp_path)
+    assert '<p class="kind">Evaluation</p>' in (tmp_path / "report.html").read_text()
     assert page.tables["Differences between methods"][1][:4] == ["seen_easy", "A", "B", "2"]
     assert page.tables["Differences between methods"][1][4] == "+0.1000 [+0.0200, +0.2000] *"
     clip = page.clip("case2_1")

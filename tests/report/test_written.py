@@ -187,6 +187,7 @@ def test_a_sweep_shows_its_settings_and_what_failed(tmp_path):
     write_job(tmp_path / "job3", 3, 0.2, 2, 0, error="ValueError: <b>broken</b>")
     write_sweep(tmp_path)
     page = Page(tmp_path)
+    assert '<p class="kind">Sweep</p>' in (tmp_path / "report.html").read_text()
     header, *rows = page.tables["Scores by setting"]
     found = {(row[0], row[1]): dict(zip(header, row, strict=True)) for row in rows}
     assert found["seen_easy", "optimizer.lr=0.1"]["dice_max"] == "0.6150 ± 0.0071"
