@@ -3,20 +3,15 @@
 import csv
 import io
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from app_parts import save_checkpoint
-from miniature import ROOT, wait_for
+from live_server import serving
+from miniature import wait_for
 from video_files import smooth_frames, write_video
 
 from sali.data.frames import read_size
@@ -25,97 +20,13 @@ from sali.models.shipped import SAMPLE
 
 pytest.importorskip("gradio", reason="gradio is not installed")
 pytestmark = pytest.mark.slow
-# Whatever the server wants from another machine is written down.
-WATCHING = """
-import sys
-
-def watch(event, details):
-    if event == "socket.connect":
-        host = details[1][0] if isinstance(details[1], tuple) else "local"
-    elif event == "socket.getaddrinfo":
-        host = details[0] or "local"
-    else:
-        return
-    host = host.decode() if isinstance(host, bytes) else str(host)
-    if host not in ("local", "localhost", "::1", "::", "0.0.0.0") and not host.startswith("127."):
-        with open({outside!r}, "a") as file:
-            file.write(f"{{event}} {{host}}\\n")
-
-sys.addaudithook(watch)
-from sali.demo import main
-main()
-"""
 FAST = smooth_frames(8, 96, 120)
-
-
-class Server:
-    """``python -m sali.demo`` in a process and a temporary folder of its own."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.temporary = folder / "tmp"
-        self.temporary.mkdir()
-        self.outside = folder / "outside.txt"
-        checkpoint = save_checkpoint(folder / "small.ckpt")
-        script = folder / "server.py"
-        script.write_text(WATCHING.format(outside=str(self.outside)))
-        given = {
-            "ckpt": checkpoint,
-            "port": 0,
-            "open_browser": "false",
-            "generated.frames_per_clip": 24,
-            "generated.height": 96,
-            "generated.width": 120,
-            "generated.polyp_free_clips": 0,
-            "limits.megabytes": 2,
-            "limits.seconds": 30,
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), *(f"{k}={v}" for k, v in given.items()), *options],
-            cwd=folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "OMP_NUM_THREADS": "1",
-                "TMPDIR": str(self.temporary),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        said = []
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            said.append(line)
-            if ready := re.search(r"ready: (http\S+)", line):
-                self.url = ready[1]
-                return
-        pytest.fail("".join(said))
-
-    def held(self) -> list[Path]:
-        """Files of pages: uploads, maps, results; not the drawn clips."""
-        held: list[Path] = []
-        for folder, inside, names in os.walk(self.temporary):  # bears that folders vanish
-            inside[:] = [name for name in inside if name != "samples"]
-            for path in (Path(folder) / name for name in names):
-                with suppress(FileNotFoundError):
-                    held += [path] if path.stat().st_size else []
-        return held
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(120) == 0
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    running = Server(tmp_path_factory.mktemp("server"))
-    try:
+    with serving(tmp_path_factory.mktemp("server")) as running:
         yield running
-        running.stop()
-    finally:
-        running.process.kill()
-    assert not running.outside.exists(), running.outside.read_text()
-    assert list(running.temporary.iterdir()) == []  # nothing is left of anything
 
 
 class Visit:
@@ -333,8 +244,7 @@ def test_uploads(visit, tmp_path, server):
 
 
 def test_what_nobody_uses_is_deleted_though_the_page_is_open(browser, tmp_path):
-    server = Server(tmp_path, "keep_minutes=0.03")
-    try:
+    with serving(tmp_path, "keep_minutes=0.03") as server:
         user = Visit(browser, server.url)
         user.start()
         user.state("finished")
@@ -342,9 +252,6 @@ def test_what_nobody_uses_is_deleted_though_the_page_is_open(browser, tmp_path):
         user.start()
         user.page.get_by_text("reload").wait_for(timeout=20_000)
         user.close()
-        server.stop()
-    finally:
-        server.process.kill()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -358,17 +265,11 @@ def test_every_control_has_a_name_and_fits_the_screen(visit, width):
 
 
 def test_a_server_that_is_stopped_in_mid_run_leaves_nothing(browser, tmp_path, long_video):
-    server = Server(tmp_path, f"samples={long_video}")
-    try:
+    with serving(tmp_path, f"samples={long_video}") as server:
         user = Visit(browser, server.url)
         user.start()
         wait_for(user.frames)
         assert server.held()
-        server.stop()
-    finally:
-        server.process.kill()  # nothing happens to one that has ended
-    assert list(server.temporary.iterdir()) == []
-    assert not server.outside.exists()
     user.close()
 
 

@@ -10,8 +10,8 @@ import zlib
 import numpy as np
 import pytest
 from hostile_client import BOUNDARY, Client, answer_of, form, new_page
+from live_server import serving
 from miniature import wait_for
-from test_app_page import Server
 from video_files import smooth_frames, write_video
 
 pytest.importorskip("gradio", reason="gradio is not installed")
@@ -20,14 +20,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    running = Server(tmp_path_factory.mktemp("server"))
-    try:
+    with serving(tmp_path_factory.mktemp("server")) as running:
         yield running
-        running.stop()
-    finally:
-        running.process.kill()
-    assert not running.outside.exists(), running.outside.read_text()
-    assert list(running.temporary.iterdir()) == []
 
 
 @pytest.fixture
