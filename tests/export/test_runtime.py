@@ -1,5 +1,7 @@
 """The NumPy runtime does what the torch path does: memory, state of a video, results."""
 
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from sali.models.nodes import instantiate
 from sali.models.sali import bank as torch_bank
 from sali.models.sali.memory import KeyValue
 from sali.ops import memory_read
-from sali.runtime import memory, states
+from sali.runtime import engines, memory, states
 
 GRIDS = [64, 16, 4]
 
@@ -96,6 +98,18 @@ def test_the_bank_refuses_what_the_torch_bank_refuses(wrong):
         memory.MemoryBank(**given)
     with pytest.raises(ValueError, match="wanted"):
         torch_bank.MemoryBank(**given)
+
+
+@pytest.mark.parametrize(("precision", "hint"), [("32", "f32"), ("int8", "f32"), ("16", None)])
+def test_openvino_computes_in_float32_unless_half_precision_is_asked_for(
+    precision, hint, monkeypatch, tmp_path
+):
+    """Else it takes bfloat16 on processors that have it, also for what int8 leaves in float."""
+    runtime = MagicMock()
+    monkeypatch.setattr(engines, "installed", lambda *_: runtime)
+    engines.openvino(tmp_path / "graph.xml", precision, None)
+    options = runtime.Core().compile_model.call_args.args[2]
+    assert options.get("INFERENCE_PRECISION_HINT") == hint
 
 
 VARIANTS = {
