@@ -127,6 +127,13 @@ def test_unreadable_frame_stops_with_whole_clips_only_or_is_skipped(
     assert "4 maps of 2 clips, 1 frames skipped" in skipping.stdout + skipping.stderr
     assert len(read_maps(tmp_path / "m")) == 4
 
+    for frame in clips.glob("*/*"):
+        frame.write_bytes(frame.read_bytes()[:300])
+    nothing = run_predict(*arguments[:2], f"output={tmp_path}/n", "on_bad_frame=skip")
+    assert nothing.returncode == 1 and read_maps(tmp_path / "n") == {}
+    (line,) = [x for x in nothing.stderr.splitlines() if x.startswith("error:")]
+    assert "none of the 5 frames" in line
+
 
 def test_processes_of_torchrun_take_whole_clips_each(own_checkpoint, clips, tmp_path, monkeypatch):
     from hydra import compose, initialize_config_dir

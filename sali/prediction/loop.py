@@ -70,6 +70,8 @@ def predict(
         raise DataError(f"stopped: {error}") from error
     if resume:
         resume.close()
+    if counts["skipped"] and not counts["frames"]:
+        raise DataError(f"none of the {counts['skipped']} frames could be read, see the lines above")
     return {"clips": len(sources), **counts}
 
 
