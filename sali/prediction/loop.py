@@ -71,7 +71,7 @@ def predict(
     if resume:
         resume.close()
     if counts["skipped"] and not counts["frames"]:
-        raise DataError(f"none of the {counts['skipped']} frames could be read, see the lines above")
+        raise DataError(f"none of the {counts['skipped']} frames could be read, see above")
     return {"clips": len(sources), **counts}
 
 

@@ -118,7 +118,13 @@ class SALI(VideoSegmenter):
         if neighbor not in NEIGHBORS:
             raise ValueError(f"neighbor: got {neighbor!r}, wanted one of {NEIGHBORS}")
         bank = self._bank(**settings) if self._bank is not None else None
-        return SALIState(self, bank, neighbor == "next" and self.short_term is not None)
+        return SALIState(
+            segment=self.segment,
+            project=self.long_term.project if self.long_term is not None else None,
+            bank=bank,
+            looks_ahead=neighbor == "next" and self.short_term is not None,
+            device=next(self.parameters()).device,
+        )
 
     def merge_layers(self) -> None:
         self.decoder.coarse.merge_layers()

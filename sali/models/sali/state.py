@@ -1,7 +1,7 @@
 """What SALI remembers of one video, how a frame is segmented with it, and what it read."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,10 +10,16 @@ from torch import Tensor
 from sali.models.blocks import Pyramid, resize
 from sali.models.contract import VideoState
 from sali.models.sali.bank import MemoryBank
+from sali.models.sali.decoder import SideLogits
 from sali.models.sali.memory import KeyValue, weigh_values
 
-if TYPE_CHECKING:
-    from sali.models.sali.network import SALI
+Segment = Callable[
+    [Pyramid, Pyramid, list[KeyValue] | None, list[KeyValue] | None],
+    tuple[SideLogits, list[Tensor]],
+]
+"""`SALI.segment`."""
+Project = Callable[[Pyramid], list[KeyValue]]
+"""Makes keys and values of a frame."""
 
 
 class LevelRead(NamedTuple):
@@ -79,39 +85,48 @@ class SALIState(VideoState):
     the result of the frame before, None for the first, and `flush` returns the last.
 
     Args:
-        network: Network that segments the frames.
+        segment: Segments a frame, with its neighbor, keys and memory.
+        project: Makes keys and values of a frame; None without a long-term memory.
         bank: An empty memory bank; None without a long-term memory.
         looks_ahead: Whether the neighbor is the next frame.
+        device: Where the network is.
     """
 
-    def __init__(self, network: "SALI", bank: MemoryBank | None, looks_ahead: bool) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        project: Project | None,
+        bank: MemoryBank | None,
+        looks_ahead: bool,
+        device: torch.device,
+    ) -> None:
         self.bank = bank
         self.looks_ahead = looks_ahead
         self.num_frames = 0
-        self._network = network
+        self._segment, self._project, self._device = segment, project, device
         self._previous: Pyramid | None = None  # neighbor of the frame to come
         self._waiting: Pyramid | None = None  # frame whose neighbor has not come yet
 
     def step(self, features: Pyramid) -> Tensor | None:
         if not self.looks_ahead:
-            return self._segment(features, self._previous or features)
+            return self._advance(features, self._previous or features)
         waiting, self._waiting = self._waiting, features
-        return self._segment(waiting, features) if waiting else None
+        return self._advance(waiting, features) if waiting else None
 
     def flush(self) -> Tensor | None:
         waiting, self._waiting = self._waiting, None
         if waiting is None:
             return None
-        return self._segment(waiting, self._previous or waiting)
+        return self._advance(waiting, self._previous or waiting)
 
-    def _segment(self, current: Pyramid, neighbor: Pyramid) -> Tensor:
-        network, bank = self._network, self.bank
+    def _advance(self, current: Pyramid, neighbor: Pyramid) -> Tensor:
+        bank = self.bank
         query: list[KeyValue] | None = None
         memory: list[KeyValue] | None = None
-        if network.long_term is not None and bank is not None:
-            query = network.long_term.project(current)
+        if self._project is not None and bank is not None:
+            query = self._project(current)
             memory = bank.elements() or query
-        logits, usage = network.segment(current, neighbor, query, memory)
+        logits, usage = self._segment(current, neighbor, query, memory)
         self.attention = None
         if query is not None and bank is not None:
             if bank.levels:
@@ -139,11 +154,10 @@ class SALIState(VideoState):
     def load_state(self, state: dict[str, Any]) -> None:
         self.num_frames = state["num_frames"]
         self._waiting = self.attention = None
-        device = next(self._network.parameters()).device
         previous = state["previous"]
-        self._previous = previous and [level.to(device, copy=True) for level in previous]
+        self._previous = previous and [level.to(self._device, copy=True) for level in previous]
         if self.bank is not None:
-            self.bank.load_state(state["bank"], device)
+            self.bank.load_state(state["bank"], self._device)
 
     def statistics(self) -> dict[str, float]:
         return {} if self.bank is None else self.bank.statistics()
