@@ -88,6 +88,7 @@ def with_arguments(overrides: list[str]) -> list[str]:
     - `model.net._target_=package.Class model.net.depth=3`: no file declares `depth`, and Hydra
       would want `++model.net.depth=3`. The class's signature checks it later.
     - `output=2024_01`: a folder's name is text, though it looks like a number; `~` is the home.
+    - `source=/data/é (2)/a=b`: so is a path with characters that have a meaning in Hydra's grammar.
     """
     overrides = [_with_text(argument) for argument in overrides]
     named = [arg.partition("._target_=")[0].lstrip("+") for arg in overrides if "._target_=" in arg]
@@ -105,9 +106,17 @@ def _with_text(override: str) -> str:
         return override
     plain = value[1:-1] if value[:1] in ("'", '"') and value[-1:] == value[:1] else value
     whole = os.path.expanduser(plain)
-    if whole == plain and not _LIKE_A_NUMBER.fullmatch(value):
+    if whole == plain and not _LIKE_A_NUMBER.fullmatch(value) and _is_grammatical(override):
         return override
     return f"{key}={quoted(whole)}"
+
+
+def _is_grammatical(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def quoted(text: str) -> str:

@@ -12,6 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from miniature import ROOT, overrides
 
+from sali.cli import quoted
 from sali.config import build, check_config, config_dir
 from sali.errors import ConfigError
 
@@ -24,7 +25,7 @@ def _importable(monkeypatch):
 
 
 def composed(*more, folders=()):
-    path = ",".join(map(str, [OUTSIDE / "configs", *folders]))
+    path = ",".join(quoted(str(folder)) for folder in [OUTSIDE / "configs", *folders])
     given = ["paths.output_dir=out", "data.root=data", f"hydra.searchpath=[{path}]"]
     with initialize_config_dir(config_dir(), version_base="1.3"):
         return compose("train", overrides=[*given, *more])

@@ -10,6 +10,7 @@ from miniature import assert_same_end, overrides
 from PIL import Image
 from test_outside import OUTSIDE
 
+from sali.cli import quoted
 from sali.config import config_dir
 from sali.data.listing import frame_key
 from sali.errors import UserError, WeightsError
@@ -26,7 +27,8 @@ def _importable(monkeypatch):
 
 
 def run(data_root, output, *more):
-    given = [*overrides(data_root, output, *more), f"hydra.searchpath=[{OUTSIDE / 'configs'}]"]
+    searched = f"hydra.searchpath=[{quoted(str(OUTSIDE / 'configs'))}]"
+    given = [*overrides(data_root, output, *more), searched]
     with initialize_config_dir(config_dir(), version_base="1.3"):
         return train(compose("train", overrides=given))
 

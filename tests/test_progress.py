@@ -74,7 +74,7 @@ def test_where_nobody_watches_there_are_log_lines_only(environment):
 
 
 def test_what_goes_to_a_file_stays_there(environment, tmp_path):
-    script = f"{sys.executable} -c '{SCRIPT}' > {tmp_path / 'log.txt'}"
+    script = f"'{sys.executable}' -c '{SCRIPT}' > '{tmp_path / 'log.txt'}'"
     shown = "\n".join(terminal.screen(terminal.run(["bash", "-c", script], environment)))
     assert re.search("8/8 +frames", shown) and "the end" not in shown
     assert (tmp_path / "log.txt").read_text().splitlines() == LOGGED
