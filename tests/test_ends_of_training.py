@@ -1,13 +1,15 @@
 """How a training ends: within an epoch, by numbers that are not finite, by Ctrl-C."""
 
+import os
 import signal
 
 import pytest
 import torch
-from miniature import run, status
+from miniature import assert_same_end, run, status
 
 from sali.errors import ConfigError, DivergedError
 from sali.models.weights import read_file
+from sali.run.preemption import PreemptedError
 from sali.task import MONITOR, SegmentationTask
 
 
@@ -90,3 +92,24 @@ def test_ctrl_c_is_an_interruption_and_says_how_to_resume(
         assert signal.getsignal(signal.SIGINT) is handler
     assert run(data_root, tmp_path, "ckpt_path=auto")["best"]
     assert status(tmp_path)["state"] == "finished"
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_sigterm_in_the_last_step_of_an_epoch_leaves_out_no_validation(
+    data_root, tmp_path, monkeypatch, step
+):
+    def ask(loss):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss
+
+    whole, cut, more = tmp_path / "whole", tmp_path / "cut", ("trainer.limit_train_batches=2",)
+    run(data_root, whole, *more)
+    with monkeypatch.context() as patched:
+        at_step(patched, step, ask)
+        with pytest.raises(PreemptedError):
+            run(data_root, cut, *more)
+    assert read_file(cut / "checkpoints/last.ckpt")["global_step"] == step + 1
+    run(data_root, cut, *more, "ckpt_path=auto")
+    assert_same_end(whole, cut, 4)
+    best, other = (read_file(folder / "checkpoints/best.ckpt") for folder in (whole, cut))
+    assert best["global_step"] == other["global_step"]

@@ -135,7 +135,14 @@ def test_slurm_job_goes_back_in_the_queue(tmp_path, monkeypatch):
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    trainer = Mock(world_size=1, accumulate_grad_batches=2, is_global_zero=True)
+    trainer = Mock(
+        world_size=1,
+        accumulate_grad_batches=2,
+        is_global_zero=True,
+        check_val_every_n_epoch=1,
+        current_epoch=0,
+        val_check_batch=100,
+    )
     trainer.strategy.reduce_boolean_decision = lambda decision, all: decision
     preemption = Preemption(str(tmp_path / "checkpoints/last.ckpt"), check_every_n_steps=10)
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]

@@ -21,8 +21,10 @@ class PreemptedError(UserError):
 class Preemption(L.Callback):
     """Checkpoint and stop on SIGTERM: at the end of the training step, with `PreemptedError`.
 
-    Any process may get the signal; all stop after the same step. In a validation the signal waits
-    for the next training step. The test that follows has `stopping_at_once`.
+    Any process may get the signal; all stop after the same step. In a validation, and in a step
+    that one follows, the signal waits for the next step or the end of the epoch, where
+    `ModelCheckpoint` saves: from a checkpoint before the validation Lightning would go on without
+    it. The test that follows has `stopping_at_once`.
 
     Under SLURM, SIGUSR1 does the same and puts the job back in the queue.
 
@@ -41,9 +43,11 @@ class Preemption(L.Callback):
         self.path = Path(path)
         self.check_every_n_steps = check_every_n_steps
         self._is_asked = self._is_saved = self._goes_in_queue = False
+        self._stops_after_epoch = False
 
     def on_train_start(self, trainer: L.Trainer, task: Any) -> None:
         self._is_asked = self._is_saved = self._goes_in_queue = False
+        self._stops_after_epoch = False
         _handle(signal.SIGTERM, self._ask)
         if "SLURM_JOB_ID" in os.environ:
             _handle(signal.SIGUSR1, self._ask)
@@ -55,6 +59,9 @@ class Preemption(L.Callback):
             return  # half of a step is not in a checkpoint
         is_time = trainer.world_size == 1 or trainer.global_step % self.check_every_n_steps == 0
         if is_time and self._are_asked(trainer):
+            if _is_validated_after(trainer, batch_idx):
+                self._stops_after_epoch = trainer.is_last_batch
+                return
             trainer.save_checkpoint(self.path)
             self._is_saved = True
 
@@ -67,6 +74,9 @@ class Preemption(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, task: Any) -> None:
         self._stop_if_saved(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: Any) -> None:
+        self._is_saved = self._is_saved or self._stops_after_epoch
 
     def on_train_end(self, trainer: L.Trainer, task: Any) -> None:
         self._is_saved = self._is_saved or self._are_asked(trainer)  # the last epoch's is there
@@ -85,6 +95,17 @@ class Preemption(L.Callback):
             if self._goes_in_queue and trainer.is_global_zero:
                 subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
             _stop(self.path.parent.parent)
+
+
+def _is_validated_after(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Return whether a validation follows a batch of the epoch, as Lightning's loop decides."""
+    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_batch
+    if not trainer.enable_validation or (every and (trainer.current_epoch + 1) % every):
+        return False
+    if interval is None or interval == float("inf"):
+        return trainer.is_last_batch
+    batch = trainer.fit_loop.total_batch_idx if every is None else batch_idx
+    return (batch + 1) % interval == 0
 
 
 @contextmanager
