@@ -217,6 +217,12 @@ def _mask(path: Path, image: Json, regions: Sequence[Json], size: tuple[int, int
         except (ValueError, TypeError) as error:
             raise FrameError(f"cannot read annotation {region['id']}: {error}") from error
         union |= decoded.astype(np.bool_)
+    if regions and not union.any():
+        numbers = ", ".join(str(region["id"]) for region in regions)
+        raise FrameError(
+            f"{path}: got annotations ({numbers}) that mark no pixel, wanted a region; correct "
+            "or remove them, else the image would count as one without a polyp"
+        )
     return union
 
 

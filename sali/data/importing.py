@@ -13,7 +13,7 @@ from PIL import Image
 from sali.data.frames import Bytes, Mask, check_size, read_frame, read_mask, read_size
 from sali.data.index import STILLS, SUBSETS
 from sali.data.listing import refuse_doubles
-from sali.errors import ConfigError, DataError
+from sali.errors import ConfigError, DataError, FrameError
 from sali.metrics.operating_point import large_regions
 from sali.run.progress import progress_bar
 
@@ -180,6 +180,11 @@ def _write(draft: Path, picture: Picture, writing: Writing) -> bool:
     masks = draft / picture.home.masks
     masks.mkdir(parents=True, exist_ok=True)
     grey = np.asarray(_fitted(mask * np.uint8(255), writing.longest_side))
+    if mask.any() and not (grey > 127).any():
+        raise FrameError(
+            f"{picture.frame}: nothing is left of its mask at longest_side={writing.longest_side}; "
+            "give a larger one, or null"
+        )
     Image.fromarray((grey > 127) * np.uint8(255)).save(masks / f"{picture.stem}.png")
     return bool(mask.any())
 

@@ -124,6 +124,11 @@ def changed(**changes):
         (changed(annotations={"image_id": 7}), DataError, "annotation 1 is of image 7"),
         (changed(annotations={"category_id": 7}), DataError, r"category 7.*1 \(polyp\), 2"),
         (changed(annotations={"segmentation": []}), DataError, "1 has no segmentation"),
+        (
+            changed(annotations={"image_id": 4, "segmentation": [[90, 90, 99, 90, 99, 99]]}),
+            FrameError,
+            r"frame_12.png: got annotations \(1\) that mark no pixel",
+        ),
         (changed(annotations={"segmentation": [[1, 1, 5, 5]]}), DataError, "fewer than 3 points"),
         (
             changed(annotations={"segmentation": {"counts": [3], "size": [HEIGHT, WIDTH]}}),

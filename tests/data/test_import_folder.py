@@ -106,6 +106,12 @@ def test_large_images_are_reduced_with_their_masks(source, tmp_path):
     clip = imported(source, tmp_path / "data", writing=Writing(longest_side=16, quality=90))
     assert {Image.open(path).size for path in (*clip.frames, *clip.masks)} == {(16, 12)}
     assert areas(clip) == [8 * 8, 4 * 8, 0]
+    tiny = np.zeros((480, 640), np.uint8)
+    tiny[100:103, 100:103] = 255
+    Image.new("RGB", (640, 480)).save(source / "images/a.png")
+    Image.fromarray(tiny).save(source / "masks/a.png")
+    with pytest.raises(FrameError, match="a.png: nothing is left of its mask at longest_side=16"):
+        imported(source, tmp_path / "other", writing=Writing(longest_side=16, quality=90))
 
 
 def test_images_without_a_mask_are_what_the_user_says(source, tmp_path):
