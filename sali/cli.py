@@ -5,6 +5,7 @@ import functools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ TEXT_KEYS = {
 _LIKE_A_NUMBER = re.compile(r"[-+]?[\d_.]*\d[\d_.]*(e[-+]?\d+)?|true|false|nan|[-+]?inf", re.I)
 LONG = 100
 """Characters that no option's name has."""
+NOT_COMPOSED = (CompactHydraException, OmegaConfBaseException)
+"""What Hydra and OmegaConf raise; of a name in a list a ValueError of Python's gets through."""
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
 
@@ -68,8 +71,8 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way
             try:
                 app()
-            except (CompactHydraException, OmegaConfBaseException) as error:
-                if full == "1":
+            except (*NOT_COMPOSED, ValueError) as error:
+                if full == "1" or not (isinstance(error, NOT_COMPOSED) or _is_override(error)):
                     raise
                 sys.exit(f"error: {explain(error, config_name)}")
             finally:
@@ -155,6 +158,12 @@ def _with_readable_errors(main: Command) -> Command:
     return wrapped
 
 
+def _is_override(error: Exception) -> bool:
+    """Return whether an error came up while Hydra applied the overrides."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.name == "_apply_overrides_to_config" for frame in frames)
+
+
 def explain(error: Exception, config_name: str) -> str:
     """Return one line about a configuration that does not compose, with the nearest name."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -166,6 +175,12 @@ def explain(error: Exception, config_name: str) -> str:
         return _one_line(
             f"{error.override} cannot be read; a value with = , ( ) {{ }} [ ] quotes or spaces "
             f"wants quotes of its own: {name}={quoted(value)}, and the shell's around all of it"
+        )
+    if not isinstance(error, NOT_COMPOSED):
+        name = str(error).rpartition(": ")[2]
+        return (
+            f"an override names {name} in a list; wanted an entry's number, or the whole list: "
+            "KEY=[...]"
         )
     key = re.search(r"Could not override '([^']+)'", str(error))
     if key and not key[1].startswith("hydra"):

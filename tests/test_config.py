@@ -147,6 +147,7 @@ def test_a_stray_key_of_an_experiment_file_is_refused(group, tmp_path):
         ("data.root=???", "no value for data.root"),
         ("data.root", "'data.root' has no value; wanted data.root=VALUE"),
         ("logger=null", "logger: got null, wanted one of ['"),
+        ("data.max_skip.a=1", "an override names 'a' in a list; wanted an entry's number"),
         ("fusion=0", "fusion: got 0, wanted one of ['compat', 'gated'"),
         ("fusion={a: 1}", "fusion: got {'a': 1}, wanted one of ['compat', 'gated'"),
         ("weight_decay=[", "weight_decay=[ cannot be read; a value with = , ( ) { } [ ] quotes or"),
