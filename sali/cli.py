@@ -35,8 +35,6 @@ TEXT_KEYS = {
 _LIKE_A_NUMBER = re.compile(r"[-+]?[\d_.]*\d[\d_.]*(e[-+]?\d+)?|true|false|nan|[-+]?inf", re.I)
 LONG = 100
 """Characters that no option's name has."""
-NOT_COMPOSED = (CompactHydraException, OmegaConfBaseException)
-"""What Hydra and OmegaConf raise; of a name in a list a ValueError of Python's gets through."""
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
 
@@ -71,8 +69,8 @@ def command(config_name: str) -> Callable[[Command], Callable[[], None]]:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way
             try:
                 app()
-            except (*NOT_COMPOSED, ValueError) as error:
-                if full == "1" or not (isinstance(error, NOT_COMPOSED) or _is_override(error)):
+            except (CompactHydraException, OmegaConfBaseException, ValueError) as error:
+                if full == "1" or not (_is_of_hydra(error) or names_in_a_list(error)):
                     raise
                 sys.exit(f"error: {explain(error, config_name)}")
             finally:
@@ -158,10 +156,19 @@ def _with_readable_errors(main: Command) -> Command:
     return wrapped
 
 
-def _is_override(error: Exception) -> bool:
-    """Return whether an error came up while Hydra applied the overrides."""
+def _is_of_hydra(error: Exception) -> bool:
+    return isinstance(error, CompactHydraException | OmegaConfBaseException)
+
+
+def names_in_a_list(error: Exception) -> bool:
+    """Return whether an override has a name where a list wants a number.
+
+    OmegaConf lets Python's ValueError of this through, while Hydra applies the overrides.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    return any(frame.name == "_apply_overrides_to_config" for frame in frames)
+    return not _is_of_hydra(error) and any(
+        frame.name == "_apply_overrides_to_config" for frame in frames
+    )
 
 
 def explain(error: Exception, config_name: str) -> str:
@@ -176,7 +183,7 @@ def explain(error: Exception, config_name: str) -> str:
             f"{error.override} cannot be read; a value with = , ( ) {{ }} [ ] quotes or spaces "
             f"wants quotes of its own: {name}={quoted(value)}, and the shell's around all of it"
         )
-    if not isinstance(error, NOT_COMPOSED):
+    if names_in_a_list(error):
         name = str(error).rpartition(": ")[2]
         return (
             f"an override names {name} in a list; wanted an entry's number, or the whole list: "

@@ -7,13 +7,15 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import CompactHydraException
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
+from omegaconf.errors import OmegaConfBaseException
 
 from fuzz.engine import Case, Kind
 from fuzz.mutations import ODD, Random
-from sali.cli import NOT_COMPOSED, explain, no_option, with_arguments
+from sali.cli import explain, names_in_a_list, no_option, with_arguments
 from sali.config import check_config, commands, config_dir, groups, known_keys
 from sali.errors import ConfigError
 
@@ -70,7 +72,9 @@ def composed(command: str, arguments: list[str]) -> None:
         with initialize_config_dir(config_dir(), version_base="1.3"):
             overrides = arguments + (HOME if command == "train" else [])
             cfg = compose(command, overrides=overrides)
-    except (*NOT_COMPOSED, ValueError) as error:
+    except (CompactHydraException, OmegaConfBaseException, ValueError) as error:
+        if type(error) is ValueError and not names_in_a_list(error):
+            raise
         raise ConfigError(explain(error, command)) from error
     check_config(cfg, command)
     _built(command, cfg)
