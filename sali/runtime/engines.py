@@ -26,6 +26,8 @@ def onnx(file: Path, precision: str, threads: int | None) -> Run:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors
+    # The graphs take turns: threads of one that wait in a loop take the processor from the other.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     there = [name for name in wanted if name in runtime.get_available_providers()]
     session = runtime.InferenceSession(str(file), options, providers=there)
