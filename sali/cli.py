@@ -32,6 +32,8 @@ TEXT_KEYS = {
     *("hydra.run.dir", "hydra.sweep.dir", "paths.output_dir"),
 }
 """Keys of files, folders and names."""
+MULTIRUN = ("-m", "--multirun", "sweep=", "hydra.mode=")
+"""How arguments begin that ask for several jobs, in which a comma separates values."""
 _LIKE_A_NUMBER = re.compile(r"[-+]?[\d_.]*\d[\d_.]*(e[-+]?\d+)?|true|false|nan|[-+]?inf", re.I)
 LONG = 100
 """Characters that no option's name has."""
@@ -91,7 +93,8 @@ def with_arguments(overrides: list[str]) -> list[str]:
     - `output=2024_01`: a folder's name is text, though it looks like a number; `~` is the home.
     - `source=/data/é (2)/a=b`: so is a path with characters that have a meaning in Hydra's grammar.
     """
-    overrides = [_with_text(argument) for argument in overrides]
+    multirun = any(argument.startswith(MULTIRUN) for argument in overrides)
+    overrides = [_with_text(argument, multirun) for argument in overrides]
     named = [arg.partition("._target_=")[0].lstrip("+") for arg in overrides if "._target_=" in arg]
     prefixes = tuple(f"{name}." for name in named)
     return [
@@ -100,24 +103,25 @@ def with_arguments(overrides: list[str]) -> list[str]:
     ]
 
 
-def _with_text(override: str) -> str:
+def _with_text(override: str, multirun: bool) -> str:
     """Return an override of a path or name, quoted where Hydra would not take it as it is."""
     key, equals, value = override.partition("=")
     if not equals or key not in TEXT_KEYS:
         return override
     plain = value[1:-1] if value[:1] in ("'", '"') and value[-1:] == value[:1] else value
     whole = os.path.expanduser(plain)
-    if whole == plain and not _LIKE_A_NUMBER.fullmatch(value) and _is_grammatical(override):
+    if whole == plain and not _LIKE_A_NUMBER.fullmatch(value) and _is_read(override, multirun):
         return override
     return f"{key}={quoted(whole)}"
 
 
-def _is_grammatical(override: str) -> bool:
+def _is_read(override: str, multirun: bool) -> bool:
+    """Return whether Hydra takes an override as it is; commas mean something in a multirun only."""
     try:
-        OverridesParser.create().parse_override(override)
+        parsed = OverridesParser.create().parse_override(override)
     except HydraException:
         return False
-    return True
+    return multirun or not parsed.is_sweep_override()
 
 
 def quoted(text: str) -> str:
