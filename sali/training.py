@@ -35,13 +35,13 @@ from sali.prediction.result import is_own
 from sali.prediction.writers.pictures import map_pictures
 from sali.report.options import ReportOptions
 from sali.report.page import report_evaluation, reported
-from sali.run.checkpoints import last_checkpoint
 from sali.run.folder import claimed, compared, refuse_other_resume
 from sali.run.io import write_json
 from sali.run.loggers import finished, forget_wandb_run
 from sali.run.preemption import stopping_at_once
 from sali.run.processes import is_first, meeting_point
 from sali.run.record import provenance, tracked
+from sali.run.state import last_checkpoint
 from sali.streaming import prepare_network
 from sali.task import MONITOR
 

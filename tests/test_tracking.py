@@ -21,11 +21,11 @@ from sali.callbacks import PreemptedError, Preemption
 from sali.cli import _with_readable_errors
 from sali.errors import DataError, WeightsError
 from sali.models.weights import read_file
-from sali.run.checkpoints import AtomicCheckpointIO, last_checkpoint
+from sali.run.checkpoints import AtomicCheckpointIO
 from sali.run.io import atomic_write, read_json, write_json
 from sali.run.loggers import WandbRunLogger, finished, forget_wandb_run
 from sali.run.record import tracked
-from sali.run.state import set_failed
+from sali.run.state import last_checkpoint, set_failed
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):

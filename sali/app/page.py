@@ -149,7 +149,9 @@ class Page:
 
     def _opened(self, request: gr.Request) -> tuple[Any, ...]:
         self._left(request)  # a page is opened once; what runs under its name ends
-        self._open = {name: one for name, one in self._open.items() if not one.closed}
+        for name, one in list(self._open.items()):  # other pages open meanwhile
+            if one.closed:
+                self._open.pop(name, None)
         session = self._open[_page_of(request)] = self._make_session()
         return session, self._shown(session)
 

@@ -1,12 +1,15 @@
 """The server of the page: for this machine and the page alone; other hosts are not asked."""
 
 import logging
+import secrets
 import signal
 import socket
 import threading
 from types import FrameType
+from typing import Any
 
 import gradio as gr
+from gradio import route_utils
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -17,6 +20,17 @@ from sali.errors import ConfigError
 log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class OwnUpload(route_utils.GradioUploadFile):
+    """An upload in a folder of its own, which Gradio names after this hash.
+
+    After that of the content alone equal files of two users would be one, that the first one takes.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.sha.update(secrets.token_bytes())
 
 
 def serve(blocks: gr.Blocks, host: str, port: int, open_browser: bool, max_bytes: int) -> None:
@@ -47,6 +61,7 @@ def serve(blocks: gr.Blocks, host: str, port: int, open_browser: bool, max_bytes
             f"port: cannot listen on {host}:{port} ({error.strerror}); port=0 takes any that is "
             "free"
         ) from error
+    route_utils.GradioUploadFile = OwnUpload  # type: ignore[misc]
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own server for a start
     _, url, _ = blocks.launch(
         server_name=host,

@@ -8,9 +8,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from sali.errors import WeightsError
 from sali.run.io import atomic_write
-
-LAST = "last.ckpt"
-PREVIOUS = "last.previous.ckpt"
+from sali.run.state import LAST, PREVIOUS
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -58,9 +56,3 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"checkpoint {path} cannot be read, it may be truncated "
                 f"({type(error).__name__}); {rest}"
             ) from error
-
-
-def last_checkpoint(output: Path) -> Path | None:
-    """Return the checkpoint that a run's folder is resumed from, if there is one."""
-    folder = output / "checkpoints"
-    return next((path for name in (LAST, PREVIOUS) if (path := folder / name).is_file()), None)

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sali import __version__
-from sali.run.checkpoints import last_checkpoint
 from sali.run.processes import is_first
-from sali.run.state import set_failed, set_state, watched
+from sali.run.state import last_checkpoint, set_failed, set_state, watched
 
 log = logging.getLogger(__name__)
 

@@ -16,6 +16,8 @@ from sali.run.io import read_json, write_json
 
 STATUS = "status.json"
 METRICS = "metrics.json"
+LAST, PREVIOUS = "last.ckpt", "last.previous.ckpt"
+"""The checkpoint that a run is resumed from, and the one before it."""
 JOB, SWEEP = "job.json", "sweep.json"
 """What a job of a sweep was given, in its folder; what the sweep was given, in the one above."""
 POLL_SECONDS = 0.2
@@ -31,6 +33,12 @@ def set_state(folder: Path, state: str, error: str | None = None) -> None:
 def is_finished(folder: Path) -> bool:
     """Return whether a run ended well and left its scores."""
     return read_json(folder / STATUS).get("state") == "finished" and (folder / METRICS).is_file()
+
+
+def last_checkpoint(output: Path) -> Path | None:
+    """Return the checkpoint that a run's folder is resumed from, if there is one."""
+    folder = output / "checkpoints"
+    return next((path for name in (LAST, PREVIOUS) if (path := folder / name).is_file()), None)
 
 
 def set_failed(folder: Path, error: str) -> None:

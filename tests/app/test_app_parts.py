@@ -1,6 +1,7 @@
 """Uploads, checkpoints, thresholds, pictures of past frames, turns."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,3 +140,25 @@ def test_no_checkpoint_is_an_error(tmp_path, monkeypatch, given, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         find_checkpoints(given)
+
+
+def test_pages_may_open_while_another_opens():
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    from sali.app.page import Page
+
+    class Old:
+        """A session that was there before; another page opens while it is looked at."""
+
+        @property
+        def closed(self):
+            page._open["second"] = SimpleNamespace(closed=False)
+            return True
+
+    page = SimpleNamespace(
+        _open={"old": Old()},
+        _left=lambda request: None,
+        _make_session=lambda: SimpleNamespace(closed=False),
+        _shown=lambda session: None,
+    )
+    Page._opened(page, SimpleNamespace(session_hash="first"))
+    assert set(page._open) == {"first", "second"}

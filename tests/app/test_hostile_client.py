@@ -282,6 +282,18 @@ def test_hostile_videos_are_not_taken(server, client, tmp_path):
     assert uploads(server) == before
 
 
+def test_equal_files_of_two_users_are_two_uploads(client, tmp_path):
+    write_video(tmp_path / "a.mp4", smooth_frames(4))
+    data = (tmp_path / "a.mp4").read_bytes()
+    stored = [json.loads(client.upload(data)[1])[0] for _ in range(2)]
+    for path in stored:
+        page = new_page()
+        event(client, "_opened", [], page)
+        last_message(client, page)
+        event(client, "_uploaded", [{"path": path, "meta": {"_type": "gradio.FileData"}}], page)
+        assert "uploaded: a.mp4" in last_message(client, page)
+
+
 def test_what_is_not_ones_own_cannot_be_uploaded_again(server, client):
     """A path in an event would be moved or deleted."""
     (private,) = server.temporary.glob("sali_demo_*")

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -79,7 +80,12 @@ def start(folder: Path, *command: str) -> subprocess.Popen[str]:
     temporary.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
-        env={**os.environ, **ONE_ARENA, "TMPDIR": str(temporary)},
+        env={
+            **os.environ,
+            **ONE_ARENA,
+            "TMPDIR": str(temporary),
+            "TORCHINDUCTOR_CACHE_DIR": str(folder / "torch"),  # PyTorch makes and keeps it
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -161,7 +167,8 @@ def soak_uploads(folder: Path, given: argparse.Namespace) -> bool:
     if url is None:
         say("uploads: the app did not start")
         return True
-    threading.Thread(target=process.stdout.read, daemon=True).start()  # so that it never waits
+    said: deque[str] = deque(maxlen=60)
+    threading.Thread(target=said.extend, args=[process.stdout], daemon=True).start()
     uploads = [video(folder / f"upload{n}.mp4", 4) for n in range(4)]
     visits(url, uploads, WARM_UP, given.users)
     watch = Watch(process, folder / "tmp", given.every)
@@ -173,6 +180,8 @@ def soak_uploads(folder: Path, given: argparse.Namespace) -> bool:
         f"uploads: {sum(user.done for user in users)} of {given.uploads} by {given.users} users, "
         f"{len(watch.samples)} samples; failed: {failures[:3]}"
     )
+    if failures:
+        say("".join(said))
     grew = verdict(watch.samples, say)
     process.send_signal(signal.SIGTERM)
     code = process.wait()
