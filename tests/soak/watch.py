@@ -4,7 +4,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -53,9 +53,7 @@ class Watch(threading.Thread):
                     threads += one.num_threads()
             except psutil.NoSuchProcess:
                 continue
-            # Unlike `rglob` it bears that folders vanish meanwhile.
-            files = sum(len(names) for _, _, names in os.walk(self._temporary))
-            now = time.monotonic() - began
+            now, files = time.monotonic() - began, count_files(self._temporary)
             self.samples.append(Sample(now, memory, int(handles), int(threads), files))
 
     def stop(self) -> None:
@@ -63,7 +61,14 @@ class Watch(threading.Thread):
         self.join()
 
 
-def verdict(samples: list[Sample], tell: Callable[[str], None]) -> bool:
+def count_files(folder: Path) -> int:
+    """Return the number of files in a folder; unlike `rglob` it bears that folders vanish."""
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+def verdict(
+    samples: list[Sample], tell: Callable[[str], None], limits: Mapping[str, float] = LIMITS
+) -> bool:
     """Say how each figure went, and return whether one grew.
 
     The medians of the second and of the last quarter are compared: the first one is the start.
@@ -73,7 +78,7 @@ def verdict(samples: list[Sample], tell: Callable[[str], None]) -> bool:
         return True
     quarter = len(samples) // _PART
     grew = False
-    for name, limit in LIMITS.items():
+    for name, limit in limits.items():
         values = [float(getattr(sample, name)) for sample in samples]
         before, after = median(values[quarter : 2 * quarter]), median(values[-quarter:])
         bad = after - before > limit
