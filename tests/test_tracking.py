@@ -53,6 +53,16 @@ def test_a_folder_is_whole_or_absent(tmp_path):
     assert (tmp_path / "clips/one").is_dir()
 
 
+def test_a_folder_that_another_process_wrote_meanwhile_stays(tmp_path):
+    with pytest.raises(DataError, match=r"clips was written by another process"):
+        with atomic_write(tmp_path / "clips") as draft:
+            for folder in (draft, tmp_path / "clips"):
+                folder.mkdir()
+                (folder / "one").write_text(folder.name)
+    assert [p.name for p in tmp_path.iterdir()] == ["clips"]
+    assert (tmp_path / "clips/one").read_text() == "clips"
+
+
 def test_a_killed_run_is_failed(tmp_path):
     code = f"""
 import os, signal, sys

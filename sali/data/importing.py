@@ -15,6 +15,7 @@ from sali.data.index import STILLS, SUBSETS
 from sali.data.listing import refuse_doubles
 from sali.errors import ConfigError, DataError, FrameError
 from sali.metrics.operating_point import large_regions
+from sali.run.io import put_in_place
 from sali.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ def write_pictures(output: Path, pictures: Sequence[Picture], writing: Writing) 
             num_polyps = sum(_write(draft, picture, writing) for picture in tracked)
         for home in homes:
             (output / home).parent.mkdir(parents=True, exist_ok=True)
-            (draft / home).rename(output / home)
+            put_in_place(draft / home, output / home)
     log.info(
         "%d images, %d of them with a polyp, in %d folders of %s",
         len(pictures),

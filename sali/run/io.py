@@ -1,5 +1,6 @@
 """Files and folders that are whole or absent, and JSON files."""
 
+import errno
 import json
 import os
 import shutil
@@ -29,12 +30,28 @@ def atomic_write(path: Path, sync: bool = False) -> Iterator[Path]:
         if sync:
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
-        partial.replace(path)
+        put_in_place(partial, path)
     finally:  # nothing is left to remove after the rename
         if partial.is_dir():
             shutil.rmtree(partial)
         else:
             partial.unlink(missing_ok=True)
+
+
+def put_in_place(whole: Path, path: Path) -> None:
+    """Rename a file, in place of one that is there, or a folder, which must not be there.
+
+    Raises:
+        DataError: A folder that is there: another process wrote it meanwhile.
+    """
+    try:
+        whole.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise DataError(
+            f"{path} was written by another process meanwhile and is left as it is"
+        ) from error
 
 
 def require_writable(folder: Path) -> None:
