@@ -23,6 +23,10 @@ class DataError(UserError):
     """Missing data, or data of another kind than wanted."""
 
 
+class OvertakenError(DataError):
+    """A folder that another process wrote meanwhile."""
+
+
 class FrameError(UserError):
     """A frame or mask file that cannot be used."""
 

@@ -19,7 +19,7 @@ from wandb_file import read_run
 
 from sali.callbacks import PreemptedError, Preemption
 from sali.cli import _with_readable_errors
-from sali.errors import DataError, WeightsError
+from sali.errors import DataError, OvertakenError, WeightsError
 from sali.models.weights import read_file
 from sali.run.checkpoints import AtomicCheckpointIO
 from sali.run.io import atomic_write, read_json, write_json
@@ -54,13 +54,18 @@ def test_a_folder_is_whole_or_absent(tmp_path):
 
 
 def test_a_folder_that_another_process_wrote_meanwhile_stays(tmp_path):
-    with pytest.raises(DataError, match=r"clips was written by another process"):
-        with atomic_write(tmp_path / "clips") as draft:
-            for folder in (draft, tmp_path / "clips"):
+    path = tmp_path / "clips"
+
+    def write():
+        with atomic_write(path) as draft:
+            for folder in (draft, path):
                 folder.mkdir()
                 (folder / "one").write_text(folder.name)
-    assert [p.name for p in tmp_path.iterdir()] == ["clips"]
-    assert (tmp_path / "clips/one").read_text() == "clips"
+
+    with pytest.raises(OvertakenError, match=r"clips was written by another process"):
+        write()
+    assert list(tmp_path.iterdir()) == [path]
+    assert (path / "one").read_text() == "clips"
 
 
 def test_a_killed_run_is_failed(tmp_path):

@@ -12,7 +12,6 @@ camera nears, passes and returns to. Lengths are in tube radii, angles in radian
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from errno import EEXIST, ENOTEMPTY
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sali.errors import DataError
+from sali.errors import DataError, OvertakenError
 from sali.ranges import check_ranges
 from sali.run.io import atomic_write, write_json
 from sali.run.progress import progress_bar
@@ -287,10 +286,12 @@ def generate(root: Path, spec: SyntheticSpec) -> Path:
                 for clip in progress.track(list(_plan(spec)), description="draw clips"):
                     _write_clip(draft, spec, clip)
                 write_json(draft / "spec.json", wanted)
-    except OSError as error:  # perhaps because another process has finished first
-        if error.errno not in (ENOTEMPTY, EEXIST) or not _is_complete(root, wanted):
-            message = f"cannot write {root}: {error}; check free space and permissions"
-            raise DataError(message) from error
+    except OvertakenError:
+        if not _is_complete(root, wanted):
+            raise
+    except OSError as error:
+        message = f"cannot write {root}: {error}; check free space and permissions"
+        raise DataError(message) from error
     return root
 
 

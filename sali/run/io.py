@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sali.errors import ConfigError, DataError
+from sali.errors import ConfigError, DataError, OvertakenError
 
 
 @contextmanager
@@ -42,14 +42,14 @@ def put_in_place(whole: Path, path: Path) -> None:
     """Rename a file, in place of one that is there, or a folder, which must not be there.
 
     Raises:
-        DataError: A folder that is there: another process wrote it meanwhile.
+        OvertakenError: A folder that is there: another process wrote it meanwhile.
     """
     try:
         whole.replace(path)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        raise DataError(
+        raise OvertakenError(
             f"{path} was written by another process meanwhile and is left as it is"
         ) from error
 
