@@ -3,6 +3,7 @@
 import json
 import secrets
 import socket
+import time
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -51,6 +52,29 @@ class Client:
         headers = [f"Content-Type: multipart/form-data; boundary={BOUNDARY}"]
         status, _, text = self.ask("POST", f"/gradio_api/upload{query}", headers, form(data, name))
         return status, text.decode(errors="replace")
+
+    def config(self):
+        """Return what Gradio says of the page."""
+        text = self.ask("GET", "/config")[2]
+        return json.loads(text[text.index(b"{") : text.rindex(b"}") + 1])  # chunked or not
+
+    def event(self, name, data, page):
+        """Join an event of the page; return the status and the answer."""
+        ids = {one["api_name"]: one["id"] for one in self.config()["dependencies"]}
+        asked = {"data": data, "fn_index": ids[name], "session_hash": page, "trigger_id": None}
+        return self.post("/gradio_api/queue/join", asked)
+
+    def last_message(self, page, seconds=20):
+        """Return what the queue says of a page's events until one is completed."""
+        with self.connection(seconds) as conn:
+            conn.sendall(self.head("GET", f"/gradio_api/queue/data?session_hash={page}"))
+            data, until = b"", time.monotonic() + seconds
+            while b"process_completed" not in data and time.monotonic() < until:
+                more = conn.recv(65536)
+                if not more:
+                    break
+                data += more
+        return data.decode(errors="replace")
 
 
 def form(data, name="a.mp4", whole=True):

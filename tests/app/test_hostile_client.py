@@ -42,32 +42,6 @@ def uploads(server):
     return {path for path in files(server) if "samples" not in path.parts}
 
 
-def event(client, name, data, page):
-    """Join an event of the page; return the status and the answer."""
-    _, _, text = client.ask("GET", "/config")
-    ids = {one["api_name"]: one["id"] for one in json.loads(unchunked(text))["dependencies"]}
-    asked = {"data": data, "fn_index": ids[name], "session_hash": page, "trigger_id": None}
-    return client.post("/gradio_api/queue/join", asked)
-
-
-def unchunked(text):
-    """Return the largest {...} of an answer, chunked or not."""
-    return text[text.index(b"{") : text.rindex(b"}") + 1]
-
-
-def last_message(client, page, seconds=20):
-    """Return what the queue says of a page's events until one is completed."""
-    with client.connection(seconds) as conn:
-        conn.sendall(client.head("GET", f"/gradio_api/queue/data?session_hash={page}"))
-        data, until = b"", time.monotonic() + seconds
-        while b"process_completed" not in data and time.monotonic() < until:
-            more = conn.recv(65536)
-            if not more:
-                break
-            data += more
-    return data.decode(errors="replace")
-
-
 @pytest.mark.parametrize("name", ["content-length", "chunked", "field"])
 def test_more_than_the_limit_is_refused_early_and_nothing_stays(server, client, name):
     before = uploads(server)
@@ -265,8 +239,8 @@ def bombs(folder):
 
 def test_hostile_videos_are_not_taken(server, client, tmp_path):
     page, before = new_page(), uploads(server)
-    assert event(client, "_opened", [], page)[0] == 200
-    last_message(client, page)
+    assert client.event("_opened", [], page)[0] == 200
+    client.last_message(page)
     for name, data in bombs(tmp_path).items():
         status, text = client.upload(data, name)
         assert status in (200, 413), text
@@ -274,8 +248,8 @@ def test_hostile_videos_are_not_taken(server, client, tmp_path):
             continue
         (path,) = json.loads(text[text.index("[") : text.rindex("]") + 1])
         given = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        assert event(client, "_uploaded", [given], page)[0] == 200
-        said = last_message(client, page)
+        assert client.event("_uploaded", [given], page)[0] == 200
+        said = client.last_message(page)
         assert "process_completed" in said and f"uploaded: {name}" not in said, said[-500:]
         assert "Traceback" not in said and str(server.temporary) not in said.split('"title"')[0]
         assert not os.path.exists(path), name  # deleted at once
@@ -288,10 +262,10 @@ def test_equal_files_of_two_users_are_two_uploads(client, tmp_path):
     stored = [json.loads(client.upload(data)[1])[0] for _ in range(2)]
     for path in stored:
         page = new_page()
-        event(client, "_opened", [], page)
-        last_message(client, page)
-        event(client, "_uploaded", [{"path": path, "meta": {"_type": "gradio.FileData"}}], page)
-        assert "uploaded: a.mp4" in last_message(client, page)
+        client.event("_opened", [], page)
+        client.last_message(page)
+        client.event("_uploaded", [{"path": path, "meta": {"_type": "gradio.FileData"}}], page)
+        assert "uploaded: a.mp4" in client.last_message(page)
 
 
 def test_what_is_not_ones_own_cannot_be_uploaded_again(server, client):
@@ -300,12 +274,12 @@ def test_what_is_not_ones_own_cannot_be_uploaded_again(server, client):
     samples = {p for p in (private / "samples").rglob("*") if p.is_file()}
     own = server.temporary.parent / "small.ckpt"
     page = new_page()
-    event(client, "_opened", [], page)
-    last_message(client, page)
+    client.event("_opened", [], page)
+    client.last_message(page)
     for path in (own, next(iter(samples)), "/etc/hostname", private / "served" / "..", "", "."):
         given = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
-        event(client, "_uploaded", [given], page)
-        said = last_message(client, page)
+        client.event("_uploaded", [given], page)
+        said = client.last_message(page)
         assert "uploaded: " not in said
     assert own.is_file() and all(p.is_file() for p in samples)
 
@@ -313,7 +287,7 @@ def test_what_is_not_ones_own_cannot_be_uploaded_again(server, client):
 def test_pages_of_others_and_none(client):
     for page in ("nobody", "", "../..", "a" * 5000):
         for name, data in (("_pause", []), ("_export", []), ("_cancel", []), ("_play", [None] * 6)):
-            status, text = event(client, name, data, page)
+            status, text = client.event(name, data, page)
             assert status in (200, 400, 404, 413, 422, 503) or (page, status) == ("", 500), text
             assert "Traceback" not in text
     for wrong in ({"fn_index": 10**6}, {"fn_index": -1}, {"fn_index": "x"}, {"data": 5}, []):
@@ -327,13 +301,12 @@ def test_runs_that_nobody_looks_at_end(server, client, tmp_path):
     pages = [new_page() for _ in range(12)]
 
     def visit(page):
-        event(client, "_opened", [], page)
-        last_message(client, page)
-        _, _, text = client.ask("GET", "/config")
-        config = json.loads(unchunked(text))
+        client.event("_opened", [], page)
+        client.last_message(page)
+        config = client.config()
         by_label = {c["props"].get("label"): c["props"] for c in config["components"]}
         options = [by_label["Clip"]["value"], 0.5, by_label["Model"]["value"], "32", 5, 5]
-        if event(client, "_play", options, page)[0] == 200:
+        if client.event("_play", options, page)[0] == 200:
             with client.connection(5) as conn:
                 conn.sendall(client.head("GET", f"/gradio_api/queue/data?session_hash={page}"))
                 conn.recv(10)
