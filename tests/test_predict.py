@@ -205,3 +205,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
             predict(cfg)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "maps").exists()
+
+
+def test_prediction_does_without_lightning():
+    code = "import sali.prediction, sali.predictor, sys; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

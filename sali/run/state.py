@@ -1,4 +1,4 @@
-"""`status.json`: whether a run is running, finished or failed.
+"""How a run stands: `status.json`, running, finished or failed, and what it is resumed from.
 
 A killed run cannot write that it failed, and who reads the file, perhaps on another machine, cannot
 look for the process. So a small process that imports the standard library only watches the run.
