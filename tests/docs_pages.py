@@ -2,9 +2,13 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,14 +52,22 @@ def files(page: Path) -> dict[str, str]:
     return shown
 
 
-def write_files(page: Path, folder: Path) -> None:
-    """Make the `files` of a page below a folder, their packages importable."""
-    for path, content in files(page).items():
+@contextmanager
+def written_files(pages: Sequence[Path], folder: Path) -> Iterator[None]:
+    """Make the `files` of pages below a folder; until the end, their packages can be imported."""
+    packages = set()
+    for path, content in (item for page in pages for item in files(page).items()):
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
         if file.suffix == ".py":
             (file.parent / "__init__.py").touch()
+            packages.add(Path(path).parts[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
+    for name in [name for name in sys.modules if name.split(".")[0] in packages]:
+        del sys.modules[name]
 
 
 def logical_lines(text: str) -> list[str]:

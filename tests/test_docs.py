@@ -27,7 +27,7 @@ from docs_pages import (
     links,
     logical_lines,
     section,
-    write_files,
+    written_files,
 )
 
 from sali.config import config_dir, groups, known_keys
@@ -68,10 +68,9 @@ def test_nothing_escapes():
 @pytest.fixture
 def files_of_pages(tmp_path, monkeypatch):
     """Make the files that the pages show, in the folder that commands are then given in."""
-    for page in PAGES:
-        write_files(page, tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
+    with written_files(PAGES, tmp_path):
+        yield
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=ids(COMMANDS))

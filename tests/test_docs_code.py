@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
 import torch
-from docs_pages import ROOT, blocks, files, write_files
+from docs_pages import ROOT, blocks, files, written_files
 from hydra import compose, initialize_config_dir
 from miniature import overrides
 
@@ -27,12 +26,8 @@ SIDE = 256
 def outside(tmp_path_factory):
     """The package and the options of docs/extend.md, importable."""
     folder = tmp_path_factory.mktemp("outside")
-    write_files(EXTEND, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
+    with written_files([EXTEND], folder):
         yield folder
-    for name in [name for name in sys.modules if name.split(".")[0] == "mypackage"]:
-        del sys.modules[name]
 
 
 def composed(outside, command, *given):
