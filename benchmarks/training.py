@@ -16,6 +16,7 @@ from sali.data.synthetic import draw_clip
 from sali.losses import StructureLoss
 from sali.models.blocks import resize
 from sali.models.contract import ClipBatch
+from sali.ops import use_fast_depthwise
 
 ROLES = ("memory", "current", "neighbor")
 
@@ -107,6 +108,8 @@ def make_step(setup: Setup, training: Options, variant: Options | None) -> Calla
             side = (setup.image_size, setup.image_size)
             return loss([resize(logits, size=side) for logits in network(samples)], target)
 
+    if variant is not None:
+        use_fast_depthwise(network)
     if variant is not None and variant["channels_last"]:
         network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=training["lr"])

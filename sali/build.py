@@ -15,6 +15,7 @@ from sali.metrics.operating_point import OperatingPoint
 from sali.models.checkpoint import describe, start_from
 from sali.models.contract import VideoSegmenter
 from sali.models.nodes import instantiate
+from sali.ops import use_fast_depthwise
 from sali.run.processes import shard
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def build_network(cfg: DictConfig) -> VideoSegmenter:
         start_from(network, cfg.init_ckpt)
     elif not network.load_pretrained():
         log.warning("no weights are configured: the network starts from random weights")
+    use_fast_depthwise(network)
     if cfg.channels_last:
         network.to(memory_format=torch.channels_last)
     return network
