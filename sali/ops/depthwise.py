@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from timm.layers import Conv2dSame, pad_same
 from torch import Tensor, nn
 
 
@@ -39,33 +40,57 @@ class DepthwiseConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (x.device.type == "cpu" and torch.is_grad_enabled() and _autocasts_to_bfloat16()):
+        return _convolve(self, x, self.padding) if _is_slow(x) else super().forward(x)
+
+
+class DepthwiseConv2dSame(Conv2dSame):
+    """The same for timm's layer, which pads as TensorFlow does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _is_slow(x):
             return super().forward(x)
-        x = x.to(torch.bfloat16)
-        y = _Float32Backward.apply(
-            x, self.weight, self.stride, self.padding, self.dilation, self.groups
-        )
-        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
+        padded = pad_same(x, self.kernel_size, self.stride, self.dilation)
+        return _convolve(self, padded, (0, 0))
 
 
-def _autocasts_to_bfloat16() -> bool:
-    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+_FAST: dict[type[nn.Module], type[nn.Conv2d]] = {
+    nn.Conv2d: DepthwiseConv2d,
+    Conv2dSame: DepthwiseConv2dSame,
+}
+
+
+def _is_slow(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and torch.is_grad_enabled()
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    )
+
+
+def _convolve(module: nn.Conv2d, x: Tensor, padding: Any) -> Tensor:
+    y: Tensor = _Float32Backward.apply(
+        *(x.to(torch.bfloat16), module.weight),
+        *(module.stride, padding, module.dilation, module.groups),
+    )
+    return y if module.bias is None else y + module.bias.to(y.dtype)[:, None, None]
 
 
 def use_fast_depthwise(network: nn.Module) -> int:
-    """Make the depthwise convolutions of a network `DepthwiseConv2d`, in place; return how many.
+    """Make the depthwise convolutions of a network fast to train, in place; return how many.
 
-    Weights, names and results stay. Subclasses of `nn.Conv2d` are left alone, and padding that is
-    not of zeros.
+    Weights, names and results stay. Other subclasses of `nn.Conv2d` are left alone, and padding
+    that is not of zeros.
     """
     count = 0
     for module in network.modules():
         if (
-            type(module) is nn.Conv2d
+            isinstance(module, nn.Conv2d)
+            and type(module) in _FAST
             and 1 < module.groups == module.in_channels
             and module.padding_mode == "zeros"
             and not isinstance(module.padding, str)
         ):
-            module.__class__ = DepthwiseConv2d
+            module.__class__ = _FAST[type(module)]
             count += 1
     return count

@@ -3,15 +3,17 @@
 import copy
 
 import pytest
+import timm
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
 
 from sali.ops import use_fast_depthwise
 from sali.ops.depthwise import DepthwiseConv2d
 
 
-def depthwise(bias=False, **options):
-    return nn.Conv2d(12, 12, 5, padding=2, groups=12, bias=bias, **options)
+def depthwise(bias=False, layer=nn.Conv2d, **options):
+    return layer(12, 12, 5, padding=2, groups=12, bias=bias, **options)
 
 
 def gradients(conv, x, upstream):
@@ -23,7 +25,10 @@ def gradients(conv, x, upstream):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"dilation": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 2}, {"dilation": 2}, {"layer": Conv2dSame}, {"layer": Conv2dSame, "stride": 2}],
+)
 def test_bfloat16_gradients_are_those_of_float32(bias, options):
     plain = depthwise(bias, **options)
     fast = copy.deepcopy(plain)
@@ -84,6 +89,12 @@ def test_only_plain_depthwise_layers_are_changed():
     after = network.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_every_depthwise_layer_of_the_encoder_of_the_shipped_weights_is_changed():
+    encoder = timm.create_model("tf_efficientnet_lite0", features_only=True)
+    depthwise_layers = [m for m in encoder.modules() if getattr(m, "groups", 1) > 1]
+    assert use_fast_depthwise(encoder) == len(depthwise_layers) == 16
 
 
 def test_a_copy_has_weights_of_its_own():
