@@ -110,8 +110,8 @@ def make_step(setup: Setup, training: Options, variant: Options | None) -> Calla
 
     if variant is not None:
         use_fast_depthwise(network)
-    if variant is not None and variant["channels_last"]:
-        network.to(memory_format=torch.channels_last)
+        if variant["channels_last"]:
+            network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=training["lr"])
 
     def step() -> float:

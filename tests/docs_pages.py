@@ -65,9 +65,11 @@ def written_files(pages: Sequence[Path], folder: Path) -> Iterator[None]:
             packages.add(Path(path).parts[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        yield
-    for name in [name for name in sys.modules if name.split(".")[0] in packages]:
-        del sys.modules[name]
+        try:
+            yield
+        finally:
+            for name in [name for name in sys.modules if name.split(".")[0] in packages]:
+                del sys.modules[name]
 
 
 def logical_lines(text: str) -> list[str]:

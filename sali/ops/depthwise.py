@@ -20,12 +20,11 @@ class _Float32Backward(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.shape
+        gradient, wide_x, wide_weight = gradient.float(), x.float(), weight.float()
         wanted = [*ctx.needs_input_grad[:2], False]
+        geometry = (stride, padding, dilation, False, [0, 0], groups)
         of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-            *(t.float() for t in (gradient, x, weight)),
-            None,
-            *(stride, padding, dilation, False, [0, 0], groups),
-            wanted,
+            gradient, wide_x, wide_weight, None, *geometry, wanted
         )
         if of_x is not None:
             of_x = of_x.to(x.dtype)
@@ -35,19 +34,19 @@ class _Float32Backward(torch.autograd.Function):
 class DepthwiseConv2d(nn.Conv2d):
     """Depthwise convolution; under bfloat16 autocast on a CPU its gradients are those of float32.
 
-    oneDNN has no fast bfloat16 kernel for them: in EfficientNet-Lite0 these 16 layers take more
-    than half of a training step, in float32 a tenth.
+    oneDNN has no fast bfloat16 kernel for them: in EfficientNet-Lite0 these 16 layers take about
+    half of a training step.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return _convolve(self, x, self.padding) if _is_slow(x) else super().forward(x)
+        return _convolve(self, x, self.padding) if _trains_in_bfloat16(x) else super().forward(x)
 
 
 class DepthwiseConv2dSame(Conv2dSame):
     """The same for timm's layer, which pads as TensorFlow does."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _is_slow(x):
+        if not _trains_in_bfloat16(x):
             return super().forward(x)
         padded = pad_same(x, self.kernel_size, self.stride, self.dilation)
         return _convolve(self, padded, (0, 0))
@@ -59,7 +58,7 @@ _FAST: dict[type[nn.Module], type[nn.Conv2d]] = {
 }
 
 
-def _is_slow(x: Tensor) -> bool:
+def _trains_in_bfloat16(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and torch.is_grad_enabled()
@@ -69,17 +68,15 @@ def _is_slow(x: Tensor) -> bool:
 
 
 def _convolve(module: nn.Conv2d, x: Tensor, padding: Any) -> Tensor:
-    y: Tensor = _Float32Backward.apply(
-        *(x.to(torch.bfloat16), module.weight),
-        *(module.stride, padding, module.dilation, module.groups),
-    )
+    geometry = (module.stride, padding, module.dilation, module.groups)
+    y: Tensor = _Float32Backward.apply(x.to(torch.bfloat16), module.weight, *geometry)
     return y if module.bias is None else y + module.bias.to(y.dtype)[:, None, None]
 
 
 def use_fast_depthwise(network: nn.Module) -> int:
     """Make the depthwise convolutions of a network fast to train, in place; return how many.
 
-    Weights, names and results stay. Other subclasses of `nn.Conv2d` are left alone, and padding
+    Weights and names stay. Other subclasses of `nn.Conv2d` are left alone, and padding
     that is not of zeros.
     """
     count = 0
