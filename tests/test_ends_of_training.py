@@ -94,7 +94,7 @@ def test_ctrl_c_is_an_interruption_and_says_how_to_resume(
     assert status(tmp_path)["state"] == "finished"
 
 
-@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("step", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_sigterm_in_the_last_step_of_an_epoch_leaves_out_no_validation(
     data_root, tmp_path, monkeypatch, step
 ):

@@ -144,6 +144,7 @@ def test_peaks_of_memory_are_those_of_fresh_processes():
     assert "| memory of a fresh process | before MiB | peak MiB |" in text
 
 
+@pytest.mark.slow
 def test_another_checkout_is_timed_in_turns(tmp_path):
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__init__.py").touch()
