@@ -217,8 +217,8 @@ def test_help_and_resolved_config_from_another_folder(command, tmp_path):
         assert "output" in done.stdout
         if flags == ["--help"]:
             assert "Research software, not a medical device." in done.stdout
-            if command == "sali.predict":  # the comment beside the key
-                assert "# Probability from which on a pixel is polyp" in done.stdout
+            if command == "sali.predict":
+                assert "\nprecision: " in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
