@@ -82,11 +82,13 @@ def prediction_settings(
     return {**chosen, "video": {**known, **of_compat, **memory}}
 
 
-def operating_point(threshold: str | float, trained: Mapping[str, Any]) -> OperatingPoint:
+def operating_point(
+    threshold: str | float, trained: Mapping[str, Any], precision: str = "32"
+) -> OperatingPoint:
     """Return how a command makes masks of probabilities, and say so in one line.
 
     The threshold is "checkpoint", or a probability, which then stands alone; `trained` are the
-    settings of the checkpoint.
+    settings of the checkpoint. A point that was fitted in another precision is warned of.
     """
     try:
         if threshold != "checkpoint":
@@ -109,6 +111,14 @@ def operating_point(threshold: str | float, trained: Mapping[str, Any]) -> Opera
         100 * point.min_region,
         point.confidence,
     )
+    fitted = stored.get("precision")
+    if fitted not in (None, precision):
+        log.warning(
+            "the operating point was fitted with precision=%s, so with precision=%s it marks more "
+            "or fewer polyp-free frames; fit it again (sali.fit_operating_point)",
+            fitted,
+            precision,
+        )
     return point
 
 

@@ -68,7 +68,7 @@ def _serve(cfg: DictConfig, served: Path, drawn: Path) -> None:
         list(cfg.trust),
     )
     _, settings = models.load(next(iter(models.paths)))
-    point = operating_point(cfg.threshold, settings)
+    point = operating_point(cfg.threshold, settings, str(cfg.precision))
     cfg = cfg.copy()
     cfg.threshold = min(0.999, round(between_levels(point.cut), 3))  # of the slider
     limits = Limits(cfg.limits.seconds, cfg.video.max_pixels)

@@ -16,12 +16,12 @@ from sali.data.frames import read_grey
 from sali.data.index import Clip
 from sali.errors import ConfigError, DataError, WeightsError
 from sali.evaluation import Settings
-from sali.evaluation.inputs import ClipMaps, find_methods, index_truth, read_truth
+from sali.evaluation.inputs import MANIFEST, ClipMaps, find_methods, index_truth, read_truth
 from sali.evaluation.integrity import check_maps
 from sali.metrics.counted_frame import BoolArray, ByteArray
 from sali.metrics.operating_point import Fit, fit_operating_point
 from sali.metrics.vps import match_size
-from sali.run.io import atomic_write
+from sali.run.io import atomic_write, read_json
 from sali.run.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,17 @@ def fit_checkpoint(cfg: DictConfig) -> Fit:
         raise DataError(f"pred: got maps of {', '.join(trees)}, wanted those of this checkpoint")
     report = path.with_suffix(".integrity.txt")
     maps = check_maps(Workers(None), trees, clips, settings, report)
-    return fit_on_maps(path, maps, cfg.operating_point, cfg.detection_iou)
+    (tree,) = trees.values()
+    precision = read_json(tree / MANIFEST).get("precision")
+    return fit_on_maps(path, maps, cfg.operating_point, cfg.detection_iou, precision)
 
 
 def fit_on_maps(
-    checkpoint: Path, maps: Sequence[ClipMaps], choices: DictConfig, detection_iou: float
+    checkpoint: Path,
+    maps: Sequence[ClipMaps],
+    choices: DictConfig,
+    detection_iou: float,
+    precision: str | None,
 ) -> Fit:
     """Fit an operating point on maps of held-out clips, and store it in place of the one before.
 
@@ -63,6 +69,7 @@ def fit_on_maps(
         maps: Clips with their maps, probability x 255.
         choices: Group `operating_point` of the configuration.
         detection_iou: A polyp is detected from this IoU on.
+        precision: What the maps were computed in, see `sali.streaming.prepare`; None: not known.
 
     Raises:
         ConfigError: No polyp-free frame.
@@ -104,7 +111,7 @@ def fit_on_maps(
             f"{checkpoint} is not a checkpoint of sali.train, so it cannot hold an operating "
             "point; give predict a threshold instead"
         )
-    content["sali"]["operating_point"] = fit.content()
+    content["sali"]["operating_point"] = fit.content() | {"precision": precision}
     with atomic_write(checkpoint, sync=True) as partial:
         if checkpoint.suffix == ".safetensors":
             save_safetensors(partial, content["state_dict"], content["sali"])

@@ -22,7 +22,7 @@ from sali.prediction.loop import make_segmenter
 from sali.prediction.resume import Resume, forget
 from sali.prediction.writers.pictures import map_pictures, overlay_pictures
 from sali.run.record import provenance
-from sali.runtime.bundle import find_network
+from sali.runtime.bundle import find_bundle, find_network
 from sali.runtime.network import load_network
 from sali.streaming import prepare_network
 
@@ -43,7 +43,7 @@ class Predictor:
     def __init__(self, cfg: DictConfig) -> None:
         self._cfg = cfg
         network, trained = load_network(find_network(cfg.ckpt), trust=list(cfg.trust))
-        self.point = operating_point(cfg.threshold, trained)
+        self.point = operating_point(cfg.threshold, trained, str(cfg.precision))
         self.settings = prediction_settings(cfg, trained, network)
         shown = {**self.settings, **self.settings["video"]}
         shown.pop("video")
@@ -118,8 +118,11 @@ class Predictor:
 
     def write_manifest(self, output: Path) -> None:
         """Write what the maps in a folder are of, for the evaluation."""
-        about = {"checkpoint": str(self._cfg.ckpt), "settings": self.settings}
-        write_manifest(output, self.point, **about, source=str(self._cfg.source))
+        cfg = self._cfg
+        about = {"checkpoint": str(cfg.ckpt), "settings": self.settings, "source": str(cfg.source)}
+        if find_bundle(cfg.ckpt) is None:  # a bundle has its own
+            about["precision"] = str(cfg.precision)
+        write_manifest(output, self.point, **about)
 
     def identity(self) -> dict[str, Any]:
         """Return everything that the results of a video depend on, except the video itself."""

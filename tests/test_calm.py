@@ -33,7 +33,8 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
     output = tmp_path_factory.mktemp("trained")
-    return output, run(data, output, "trainer.max_epochs=1", "save_maps=true")
+    given = "trainer.max_epochs=1", "trainer.precision=bf16-mixed", "save_maps=true"
+    return output, run(data, output, *given)
 
 
 def predicted(trained, data, output, *more):
@@ -55,6 +56,19 @@ def test_a_training_fits_a_point_and_tests_with_it(trained):
     assert told == {name: stored[name] for name in POINT}
     assert told in metrics["operating_point"]["points"].values()
     assert not (output / "maps/.held_out").exists()
+
+
+def test_it_belongs_to_the_precision_of_predict(trained, data, tmp_path, caplog):
+    told = read_checkpoint(trained[0] / "checkpoints/best.ckpt").settings["operating_point"]
+    assert told["precision"] == "32"
+    maps, _ = predicted(trained, data, tmp_path / "a")
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
+    for name, one in maps.items():
+        (same,) = (trained[0] / "maps").rglob(f"seen_easy/*/{name}.png")
+        np.testing.assert_array_equal(one, np.asarray(Image.open(same)))
+    predicted(trained, data, tmp_path / "b", "precision=bf16")
+    assert "precision=32" in caplog.text and "fit_operating_point" in caplog.text
+    assert json.loads((tmp_path / "b/run.json").read_text())["precision"] == "bf16"
 
 
 def test_a_prediction_uses_it_unless_told_otherwise(trained, data, tmp_path):

@@ -118,14 +118,17 @@ def test_a_checkpoint_gets_a_point_and_keeps_the_rest(trees, checkpoint):
     assert stored["threshold"] == found.point.threshold
     assert stored["polyp_free_frames"] == 6 and stored["polyp_frames"] == 9
     assert stored["false_alarm_rate"] <= 0.2
+    assert stored["precision"] is None, "the maps do not say theirs"
     assert before.state.keys() == after.state.keys()
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 7
     half = checkpoint.with_suffix(".safetensors")
     save_half(checkpoint, half)
     assert read_checkpoint(half).settings["operating_point"] == stored
+    (pred / "run.json").write_text(json.dumps({"operating_point": POINT, "precision": "bf16"}))
     fit(f"ckpt={half}", f"gt={gt}", f"pred={pred}", "operating_point.false_alarm_rate=0.5")
     refitted = read_checkpoint(half)
-    assert refitted.settings["operating_point"] != stored
+    again = refitted.settings["operating_point"]
+    assert again["precision"] == "bf16" and {**again, "precision": None} != stored
     assert refitted.state.keys() == after.state.keys()
 
 
