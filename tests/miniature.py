@@ -24,8 +24,9 @@ TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 
 
 def overrides(data_root, output, *more, pictures=False):
-    """A training that is over in seconds."""
-    drawing = () if pictures else ("callbacks.show_test=null", "report.figures=false")
+    """A training that is over in seconds, by default without any picture or page."""
+    nothing = "callbacks.show_test=null", "report.figures=false", "report.enabled=false"
+    drawing = () if pictures else nothing
     return [
         *drawing,
         f"paths.output_dir={output}",

@@ -48,6 +48,17 @@ def composed_option(option, *overrides):
         return pytest.skip(f"{error.missing_cfg_file} comes with the extra `sweeps`")
 
 
+NETWORKS = {}
+
+
+def network_without_weights(node):
+    """A network on the meta device; most options do not change it, so each is built once."""
+    if (name := repr(node)) not in NETWORKS:
+        with torch.device("meta"):
+            NETWORKS[name] = instantiate(node, trust=None)
+    return NETWORKS[name]
+
+
 @pytest.mark.parametrize("option", options())
 def test_every_option_composes_and_can_be_built(option, tmp_path):
     cfg = composed_option(option, f"paths.output_dir={tmp_path}")
@@ -59,9 +70,7 @@ def test_every_option_composes_and_can_be_built(option, tmp_path):
     for node in [*cfg.logger.values(), *cfg.callbacks.values()]:
         if node:
             build(node)
-    with torch.device("meta"):  # shapes without weights
-        network = instantiate(model_node(cfg), trust=None)
-    task = build_task(cfg, network)
+    task = build_task(cfg, network_without_weights(model_node(cfg)))
     assert task.loss is not None and list(tmp_path.iterdir()) == []
 
 
@@ -199,7 +208,13 @@ def test_cosine_needs_an_end_and_warms_up():
         warmup_cosine(optimizer, float("inf"), 0.1, 0.01)
 
 
-@pytest.mark.parametrize("command", ["sali.train", "sali.predict", "sali.evaluate", "benchmarks"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("sali.train", "sali.predict", "sali.evaluate"),
+        pytest.param("benchmarks", marks=pytest.mark.slow),
+    ],
+)
 def test_help_and_resolved_config_from_another_folder(command, tmp_path):
     required = {
         "sali.predict": ["ckpt=a", "source=b", "output=c"],

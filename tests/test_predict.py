@@ -8,18 +8,28 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN, SMALL, small_network
+from hydra import compose, initialize_config_dir
 from PIL import Image
+
+from sali.config import config_dir
+from sali.errors import UserError
+from sali.predict import predict
 
 ROOT = Path(__file__).parent.parent
 
 
-def run_predict(*overrides, cwd=ROOT):
+def run_predict(*overrides):
+    """Run the command in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "sali.predict", *overrides],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-m", "sali.predict", *overrides], cwd=ROOT, capture_output=True, text=True
     )
+
+
+def predicted(**given):
+    """What the command does, in this process; keys with dots have two underscores for them."""
+    given = [f"{key.replace('__', '.')}={value}" for key, value in given.items()]
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        return predict(compose("predict", overrides=given))
 
 
 def read_maps(folder):
@@ -83,15 +93,12 @@ def clips(tmp_path):
     return tmp_path / "source"
 
 
-def test_settings_come_from_the_command_line_then_the_checkpoint(own_checkpoint, clips, tmp_path):
-    done = run_predict(
-        f"ckpt={own_checkpoint}",
-        f"source={clips}",
-        f"output={tmp_path}/m",
-        "memory.every=2",
-        "smoothing=0.25",
-    )
-    assert done.returncode == 0, done.stderr
+def test_settings_come_from_the_command_line_then_the_checkpoint(
+    own_checkpoint, clips, tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    given = {"ckpt": own_checkpoint, "source": clips}
+    predicted(**given, output=tmp_path / "m", memory__every=2, smoothing=0.25)
     for setting in (
         "max_frames=4",
         "every=2",
@@ -100,51 +107,42 @@ def test_settings_come_from_the_command_line_then_the_checkpoint(own_checkpoint,
         "neighbor=next",
         "decode=exact",
     ):
-        assert setting in done.stdout + done.stderr
+        assert setting in caplog.text
     assert [m.shape for m in read_maps(tmp_path / "m").values()] == [(70, 90)] * 5
-    corrected = run_predict(
-        f"ckpt={own_checkpoint}", f"source={clips}", f"output={tmp_path}/n", "compat=corrected"
-    )
+    caplog.clear()
+    predicted(**given, output=tmp_path / "n", compat="corrected")
     for setting in ("neighbor=previous", "smoothing=0,"):
-        assert setting in corrected.stdout + corrected.stderr
+        assert setting in caplog.text
 
 
 def test_unreadable_frame_stops_with_whole_clips_only_or_is_skipped(
-    own_checkpoint, clips, tmp_path
+    own_checkpoint, clips, tmp_path, caplog
 ):
     bad = clips / "case2_1/image1.jpg"
     bad.write_bytes(bad.read_bytes()[:500])
-    arguments = [f"ckpt={own_checkpoint}", f"source={clips}", f"output={tmp_path}/m"]
-    done = run_predict(*arguments)
+    given = {"ckpt": own_checkpoint, "source": clips, "output": tmp_path / "m"}
+    done = run_predict(*(f"{key}={value}" for key, value in given.items()))
     assert done.returncode == 1
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("error:")]
     assert "case2_1/image1.jpg" in line and "on_bad_frame=skip" in line
     assert "Traceback" not in done.stderr
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["case1_1"]
 
-    skipping = run_predict(*arguments, "on_bad_frame=skip")
-    assert skipping.returncode == 0, skipping.stderr
-    assert "4 maps of 2 clips, 1 frames skipped" in skipping.stdout + skipping.stderr
+    caplog.set_level("INFO")
+    assert predicted(**given, on_bad_frame="skip") == {"clips": 2, "frames": 4, "skipped": 1}
+    assert "4 maps of 2 clips, 1 frames skipped" in caplog.text
     assert len(read_maps(tmp_path / "m")) == 4
 
     for frame in clips.glob("*/*"):
         frame.write_bytes(frame.read_bytes()[:300])
-    nothing = run_predict(*arguments[:2], f"output={tmp_path}/n", "on_bad_frame=skip")
-    assert nothing.returncode == 1 and read_maps(tmp_path / "n") == {}
-    (line,) = [x for x in nothing.stderr.splitlines() if x.startswith("error:")]
-    assert "none of the 5 frames" in line
+    with pytest.raises(UserError, match="none of the 5 frames"):
+        predicted(**{**given, "output": tmp_path / "n"}, on_bad_frame="skip")
+    assert read_maps(tmp_path / "n") == {}
 
 
 def test_processes_of_torchrun_take_whole_clips_each(own_checkpoint, clips, tmp_path, monkeypatch):
-    from hydra import compose, initialize_config_dir
-
-    from sali.config import config_dir
-    from sali.predict import predict
-
     def count(output):
-        given = {"ckpt": own_checkpoint, "source": clips, "output": tmp_path / output}
-        with initialize_config_dir(config_dir(), version_base="1.3"):
-            return predict(compose("predict", overrides=[f"{k}={v}" for k, v in given.items()]))
+        return predicted(ckpt=own_checkpoint, source=clips, output=tmp_path / output)
 
     assert count("alone") == {"clips": 2, "frames": 5, "skipped": 0}
     monkeypatch.setenv("WORLD_SIZE", "3")
@@ -162,9 +160,8 @@ def test_processes_of_torchrun_take_whole_clips_each(own_checkpoint, clips, tmp_
 @pytest.mark.parametrize("which", ["clips", "clip"])
 def test_frames_are_never_overwritten(own_checkpoint, clips, which):
     source = clips if which == "clips" else clips / "case1_1"
-    done = run_predict(f"ckpt={own_checkpoint}", f"source={source}", f"output={clips}")
-    assert done.returncode == 1
-    assert "would put the maps of case1_1 in place of its frames" in done.stderr
+    with pytest.raises(UserError, match="would put the maps of case1_1 in place of its frames"):
+        predicted(ckpt=own_checkpoint, source=source, output=clips)
     assert len(list(clips.rglob("*.jpg"))) == 5
 
 
@@ -187,22 +184,13 @@ def test_frames_are_never_overwritten(own_checkpoint, clips, which):
 def test_bad_input_is_one_line_and_leaves_nothing(
     own_checkpoint, clips, tmp_path, changes, message
 ):
-    # In this process: the command's shell is tested above.
-    from hydra import compose, initialize_config_dir
-
-    from sali.config import config_dir
-    from sali.errors import UserError
-    from sali.predict import predict
-
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         (tmp_path / "empty").mkdir()
         (tmp_path / "text.ckpt").write_text("hello")
         given = {"ckpt": own_checkpoint, "source": clips, "output": "maps", **changes}
-        with initialize_config_dir(config_dir(), version_base="1.3"):
-            cfg = compose("predict", overrides=[f"{k}={v}" for k, v in given.items()])
         with pytest.raises(UserError, match=message) as caught:
-            predict(cfg)
+            predicted(**given)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "maps").exists()
 

@@ -100,6 +100,7 @@ def test_moving_average_is_what_is_tested(data_root, tmp_path):
     written = run(
         data_root,
         tmp_path,
+        "trainer.max_epochs=1",
         "callbacks=ema",
         "callbacks.ema.update_starting_at_step=0",
         "test_checkpoint=last",
@@ -131,7 +132,7 @@ def stills_of(root, folder):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_trains(experiment, data_root, tmp_path):
-    more = [f"experiment={experiment}"]
+    more = [f"experiment={experiment}", "trainer.max_epochs=1"]
     if experiment == "demo":
         more += ["data=sun_seg", "save_maps=false"]
     if experiment.startswith("polypgen"):
@@ -152,9 +153,10 @@ def test_a_notebook_trains_twice_without_naming_a_folder(data_root, tmp_path, mo
 
 
 def test_two_stages(data_root, tmp_path):
-    run(data_root, tmp_path / "first", "memory=none", "align=none")
+    run(data_root, tmp_path / "first", "memory=none", "align=none", "trainer.max_epochs=1")
     first = tmp_path / "first/checkpoints/best.ckpt"
     second = ["context_gradient=false", f"init_ckpt={first}", "optimizer.lr=0.0"]
+    second.append("trainer.max_epochs=1")
     run(data_root, tmp_path / "second", *second)
     # The video branch starts at zero and nothing was learned at rate 0: the same maps, but for the
     # batch norms of the second stage.

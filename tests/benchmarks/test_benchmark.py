@@ -62,6 +62,7 @@ def timed(results):
     return [rows for rows in tables if all("median ms" in row for row in rows.values())]
 
 
+@pytest.mark.slow
 def test_every_group_reports_its_parts(results):
     chosen = {"export", "live"}  # have a table if they are asked for
     assert {*results["tables"], "growth", *chosen} == set(GROUPS)
@@ -82,6 +83,7 @@ def test_every_group_reports_its_parts(results):
     assert {"cpu", "cores", "threads", "cpu_capability", "torch"} <= set(results["machine"])
 
 
+@pytest.mark.slow
 def test_ratios_are_what_they_say(results):
     assert len(timed(results)) == len(PARTS) + 3 + 1
     for rows in timed(results):
@@ -97,6 +99,7 @@ def test_ratios_are_what_they_say(results):
                     assert ratio == pytest.approx(row["median ms"] / rows[base]["median ms"])
 
 
+@pytest.mark.slow
 def test_ways_give_the_same_maps_and_losses(results):
     maps = results["tables"]["frames"]["difference of maps from the released way"]
     # Where the 20th and 21st element of a query tie within rounding, either may be read.
@@ -111,6 +114,7 @@ def test_ways_give_the_same_maps_and_losses(results):
     assert differences["f32"]["largest, relative"] < 1e-3
 
 
+@pytest.mark.slow
 def test_report_is_json_tables_and_plots(results, tmp_path):
     write_report(results, tmp_path)
     assert json.loads((tmp_path / "benchmark.json").read_text()) == json.loads(json.dumps(results))
