@@ -29,7 +29,7 @@ def weights_are_finite(folder, name):
     return all(torch.isfinite(tensor.float()).all() for tensor in state.values())
 
 
-@pytest.mark.parametrize("tested", ["best", "last"])
+@pytest.mark.parametrize("tested", ["best", pytest.param("last", marks=pytest.mark.slow)])
 def test_a_training_that_ends_within_an_epoch_is_validated_there(data_root, tmp_path, tested):
     more = ["trainer.max_steps=2", "trainer.max_epochs=-1", "trainer.check_val_every_n_epoch=3"]
     results = run(
@@ -94,7 +94,8 @@ def test_ctrl_c_is_an_interruption_and_says_how_to_resume(
     assert status(tmp_path)["state"] == "finished"
 
 
-@pytest.mark.parametrize("step", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 3])
 def test_a_sigterm_in_the_last_step_of_an_epoch_leaves_out_no_validation(
     data_root, tmp_path, monkeypatch, step
 ):

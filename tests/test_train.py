@@ -27,9 +27,9 @@ from sali.train import train
 
 MAP_STEP = 1 / 255 / 2 + 1e-6
 """Scores are of 8-bit maps; half a grey level lies between them and the probabilities."""
-# Those of the other test subsets differ from seen_easy, and the larger size from its own stage one,
-# in a value.
-LIKE_ANOTHER = {"seen_hard", "unseen_easy", "unseen_hard", "polypgen_frames_352"}
+# Those of other test subsets differ from seen_easy, and the larger size from its own stage one, in
+# a value.
+LIKE_ANOTHER = {"sun_seg", "seen_hard", "unseen_easy", "unseen_hard", "polypgen_frames_352"}
 EXPERIMENTS = [
     pytest.param(p.stem, marks=pytest.mark.slow if p.stem in LIKE_ANOTHER else ())
     for p in sorted((ROOT / "configs/experiment").glob("*.yaml"))

@@ -46,8 +46,15 @@ def test_two_steps(data_root, tmp_path, name):
     assert len(norms) == 2 and max(norms) <= 0.5 * 1.01
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize(
+    ("precision", "algorithm"),
+    [
+        ("32-true", "norm"),
+        ("bf16-mixed", "value"),
+        pytest.param("32-true", "value", marks=pytest.mark.slow),
+        pytest.param("bf16-mixed", "norm", marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_are_clipped(data_root, tmp_path, precision, algorithm):
     clip = ["trainer.gradient_clip_val=1e-3", f"trainer.gradient_clip_algorithm={algorithm}"]
     norms = steps(data_root, tmp_path, f"trainer.precision={precision}", *clip)

@@ -38,6 +38,7 @@ def woken_network(**changes):
     return network
 
 
+@pytest.mark.slow
 def test_streaming_gives_released_logits(released_checkpoint, golden_network):
     golden = golden_network
     network = golden_weights(released_checkpoint)
@@ -50,6 +51,7 @@ def test_streaming_gives_released_logits(released_checkpoint, golden_network):
         np.testing.assert_array_equal(stream.bank.sizes, golden["bank_sizes"][t])
 
 
+@pytest.mark.slow
 def test_training_gives_released_heads_and_losses(released_checkpoint, golden_network):
     golden = golden_network
     network = golden_weights(released_checkpoint).train()
