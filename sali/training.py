@@ -173,7 +173,8 @@ def _train(
                 _fit_point(cfg, held_out, checkpoint, maps)
             stored = read_checkpoint(checkpoint).settings.get("operating_point")
             if stored is not None:
-                write_manifest(maps, operating_point("checkpoint", {"operating_point": stored}))
+                point = operating_point("checkpoint", {"operating_point": stored})
+                write_manifest(maps, point, precision=TEST_PRECISION)
             trees = {str(settings.name): maps}
             if settings.runs is not None:
                 write_runs(output / "bad_runs.csv", settings.runs)

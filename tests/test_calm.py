@@ -52,8 +52,9 @@ def test_a_training_fits_a_point_and_tests_with_it(trained):
     output, metrics = trained
     stored = read_checkpoint(output / "checkpoints/best.ckpt").settings["operating_point"]
     assert stored["false_alarm_rate"] <= 0.05 and stored["polyp_free_frames"] > 0
-    told = json.loads((output / "maps/run.json").read_text())["operating_point"]
-    assert told == {name: stored[name] for name in POINT}
+    manifest = json.loads((output / "maps/run.json").read_text())
+    told = manifest["operating_point"]
+    assert manifest["precision"] == "32" and told == {name: stored[name] for name in POINT}
     assert told in metrics["operating_point"]["points"].values()
     assert not (output / "maps/.held_out").exists()
 

@@ -26,10 +26,10 @@ def run_predict(*overrides):
 
 
 def predicted(**given):
-    """What the command does, in this process; keys with dots have two underscores for them."""
-    given = [f"{key.replace('__', '.')}={value}" for key, value in given.items()]
+    """What the command does, in this process."""
+    overrides = [f"{key}={value}" for key, value in given.items()]
     with initialize_config_dir(config_dir(), version_base="1.3"):
-        return predict(compose("predict", overrides=given))
+        return predict(compose("predict", overrides=overrides))
 
 
 def read_maps(folder):
@@ -98,7 +98,7 @@ def test_settings_come_from_the_command_line_then_the_checkpoint(
 ):
     caplog.set_level("INFO")
     given = {"ckpt": own_checkpoint, "source": clips}
-    predicted(**given, output=tmp_path / "m", memory__every=2, smoothing=0.25)
+    predicted(**given, output=tmp_path / "m", **{"memory.every": 2}, smoothing=0.25)
     for setting in (
         "max_frames=4",
         "every=2",

@@ -156,8 +156,7 @@ def test_two_stages(data_root, tmp_path):
     run(data_root, tmp_path / "first", "memory=none", "align=none", "trainer.max_epochs=1")
     first = tmp_path / "first/checkpoints/best.ckpt"
     second = ["context_gradient=false", f"init_ckpt={first}", "optimizer.lr=0.0"]
-    second.append("trainer.max_epochs=1")
-    run(data_root, tmp_path / "second", *second)
+    run(data_root, tmp_path / "second", *second, "trainer.max_epochs=1")
     # The video branch starts at zero and nothing was learned at rate 0: the same maps, but for the
     # batch norms of the second stage.
     one, two = (
