@@ -45,9 +45,10 @@ def overrides(data_root, output, *more, pictures=False):
     ]
 
 
-def run(data_root, output, *more):
+def run(data_root, output, *more, pictures=False):
+    given = overrides(data_root, output, *more, pictures=pictures)
     with initialize_config_dir(config_dir(), version_base="1.3"):
-        return train(compose("train", overrides=overrides(data_root, output, *more)))
+        return train(compose("train", overrides=given))
 
 
 def start(data_root, output, *more, launcher=("-m", "sali.train"), cwd=ROOT, pictures=False):

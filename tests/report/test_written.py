@@ -211,7 +211,7 @@ def test_a_training_keeps_what_an_evaluation_of_its_maps_would_say(data_for_two,
         "save_maps=true",
         "report.film.max_frames=3",
     )
-    run(data_for_two, tmp_path, *small, *more)
+    run(data_for_two, tmp_path, *small, *more, pictures=True)
     results = tmp_path / "results"
     subsets = ("seen_easy", "unseen_hard")
     settings = Settings(num_workers=1, protocol="both", subsets=subsets)
